@@ -1,0 +1,1 @@
+"""Samples and predictions to scores: SpineBench items, runner, scoring, board."""

@@ -1,0 +1,1 @@
+"""Sources to released instructions: readers, draft, verify, revise, release."""

@@ -1,0 +1,3 @@
+"""The spine itself: vocabulary, geometry, records and tools that every SpineMed application speaks."""
+
+__version__ = "0.1.0"

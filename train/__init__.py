@@ -1,0 +1,1 @@
+"""Released instructions to a model: plan, collate, train, merge."""
