@@ -281,11 +281,9 @@ def read_jsonl(path: str | os.PathLike[str], model: type[R], *, torn_tail: bool 
         ReadError: The file is missing or a line is no JSON.
         RecordError: A line breaks the contract; file, line and field are named.
     """
-    try:
-        stream = open(path, "rb")
-    except OSError as error:
-        raise ReadError("no such file", file=path, cure="run the stage that writes it first") from error
-    with stream:
+    if not Path(path).is_file():
+        raise ReadError("no such file", file=path, cure="run the stage that writes it first")
+    with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             if torn_tail and not line.endswith(b"\n"):
                 return

@@ -1,0 +1,48 @@
+# Two commands do all set-up: `make quickstart` and `make test`. Both make .venv first and install again when
+# pyproject.toml changes. Without make, the README gives the same as plain pip lines.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# libgomp's spinning threads starve each other on shared cores.
+export GOMP_SPINCOUNT := 0
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: quickstart test lint acceptance base clean help
+
+help:
+	@echo "make quickstart   install and run: real sources -> release -> training -> scored board (runs/quickstart)"
+	@echo "make test         install and run every check at a small size"
+	@echo "make acceptance   the full figures of benchmarks/RESULTS.md; any length, resumable"
+	@echo "make base         make the shipped base model again (samples/nano_base)"
+	@echo "make lint         ruff and mypy alone"
+	@echo "make clean        remove .venv and caches; runs/ is kept"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[test]"
+	@touch $@ $(VENV)/.installed
+
+quickstart: $(VENV)/.installed
+	$(BIN)/spinemed quickstart
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+acceptance: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m acceptance
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

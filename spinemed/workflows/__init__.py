@@ -1,0 +1,1 @@
+"""Jobs across applications: they run the applications' commands as child processes over files."""

@@ -1,0 +1,200 @@
+"""The quickstart: real samples and phantoms → release → fine-tuning → benchmark → one page.
+
+Convention: each stage is an application's own command, run as a child process; stages meet in folders whose paths are
+written out on every command line, so that any of them can be run again by hand. Each command resumes by itself, so
+the quickstart resumes by running them again.
+
+Trap: nothing here may import an application; what a stage made is known only from its files.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spinemed.config import Config, ConfigPath
+from spinemed.errors import RunError
+from spinemed.run import Run
+
+__all__ = ["QuickstartConfig", "Size", "Stage", "System", "plan_quickstart", "run_stages"]
+
+
+class System(Config):
+    """One row of the final table."""
+
+    name: str
+    """Name in the table."""
+    model: str
+    """`base`, `tuned`, `majority` or `random`."""
+    condition: str = "full"
+    """`full`, or `blind` for the picture withheld."""
+
+
+class Size(Config):
+    """How much is done: the same steps at another size."""
+
+    data: list[str] = []
+    """Overrides for the data config, `field=value`."""
+    train: list[str] = []
+    """Overrides for the training config."""
+
+
+class QuickstartConfig(Config):
+    """The whole job."""
+
+    seed: int = 0
+    """Seed of phantoms, splits, training order and resampling."""
+    data_config: ConfigPath
+    """Config of `spinemed data build`."""
+    train_config: ConfigPath
+    """Config of `spinemed train sft`."""
+    base: ConfigPath
+    """The base model that is fine-tuned."""
+    size: Size
+    """Overrides for this size."""
+    systems: list[System]
+    """Rows of the final table, in order."""
+    resamples: int = 10_000
+    """Bootstrap resamples of every interval and test."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One child process.
+
+    Attributes:
+        title: What a person reads while it runs.
+        arguments: The command line after `spinemed`.
+        made: What it leaves behind, for the closing list.
+    """
+
+    title: str
+    arguments: tuple[str, ...]
+    made: Path
+
+
+def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
+    """The commands of the whole job, in order. Nothing is run.
+
+    Args:
+        config: The job.
+        out: The run folder; every path below it is explicit in the commands.
+    """
+    data, tuned, bench = out / "data", out / "train", out / "bench"
+    release, samples = data / "outputs" / "release", bench / "samples"
+    seed = f"seed={config.seed}"
+    stages = [
+        Stage(
+            "Data: read, draft, verify, revise, release",
+            ("data", "build", str(config.data_config), "--out", str(data), *_sets([seed, *config.size.data])),
+            release,
+        ),
+        Stage(
+            "Train: fine-tune the base with LoRA, merge",
+            (
+                "train",
+                "sft",
+                str(config.train_config),
+                "--out",
+                str(tuned),
+                *_sets([seed, f"release={release}", f"base={config.base}", *config.size.train]),
+            ),
+            tuned / "outputs" / "model",
+        ),
+        Stage(
+            "Bench: samples from the held-out split",
+            ("bench", "samples", "--release", str(release), "--out", str(samples)),
+            samples,
+        ),
+    ]
+    models = {"base": str(config.base), "tuned": str(tuned / "outputs" / "model")}
+    predictions = []
+    for system in config.systems:
+        folder = bench / "predictions" / system.name
+        predictions.append(folder)
+        stages.append(
+            Stage(
+                f"Bench: {system.name} answers",
+                (
+                    "bench",
+                    "predict",
+                    "--samples",
+                    str(samples),
+                    "--model",
+                    models.get(system.model, system.model),
+                    "--name",
+                    system.name,
+                    "--condition",
+                    system.condition,
+                    "--seed",
+                    str(config.seed),
+                    "--out",
+                    str(folder),
+                ),
+                folder,
+            )
+        )
+    scores = bench / "scores"
+    every = [part for folder in predictions for part in ("--predictions", str(folder))]
+    stages.append(
+        Stage(
+            "Bench: score",
+            (
+                *("bench", "score", "--samples", str(samples), *every),
+                *("--resamples", str(config.resamples), "--seed", str(config.seed), "--out", str(scores)),
+            ),
+            scores,
+        )
+    )
+    stages.append(
+        Stage("Bench: board", ("bench", "board", "--scores", str(scores), "--out", str(out)), out / "board.html")
+    )
+    return stages
+
+
+def _sets(overrides: list[str]) -> tuple[str, ...]:
+    return tuple(part for override in overrides for part in ("--set", override))
+
+
+def run_stages(run: Run, stages: list[Stage], say: Callable[[str], None]) -> dict[str, float]:
+    """Run the stages one after another, each resuming by itself.
+
+    Args:
+        run: The open run: start, end, seconds and peak memory of each stage go into its journal.
+        stages: From :func:`plan_quickstart`.
+        say: Shows one line to the person.
+
+    Returns:
+        Seconds by stage title, in order.
+
+    Raises:
+        RunError: A stage failed; its own message stands above on standard error.
+    """
+    seconds: dict[str, float] = {}
+    for number, stage in enumerate(stages, 1):
+        say(f"[{number}/{len(stages)}] {stage.title}")
+        run.journal("stage started", stage=stage.title, arguments=list(stage.arguments))
+        start = time.monotonic()
+        # -P: a train.py or bench/ in the user's folder must not be found instead of ours.
+        done = subprocess.run([sys.executable, "-P", "-m", "spinemed", *stage.arguments], check=False)
+        seconds[stage.title] = time.monotonic() - start
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+        run.journal(
+            "stage ended",
+            stage=stage.title,
+            exit_code=done.returncode,
+            seconds=round(seconds[stage.title], 2),
+            peak_memory_gib_so_far=round(peak, 3),
+        )
+        if done.returncode != 0:
+            raise RunError(
+                f"the stage '{stage.title}' ended with exit code {done.returncode}",
+                file=run.folder,
+                cure="mend what its message above names and start the same command again; finished stages are kept",
+            )
+    return seconds
