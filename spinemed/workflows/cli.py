@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def quickstart(
     out: Annotated[Path, typer.Option(help="Run folder; the same folder resumes.")] = Path("runs/quickstart"),
     config: Annotated[Path | None, typer.Option(help="Another config than the bundled one.")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="The same steps at a tiny size; figures mean nothing.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="The same steps, tiny; figures mean nothing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands and run none.")] = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="field=value, over the config.")] = None,
 ) -> None:
@@ -44,7 +45,7 @@ def quickstart(
         _close(stages, seconds, _peak_gib(out), say)
 
 
-def _console() -> "typer.models.CallbackType":
+def _console() -> Callable[[str], None]:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
@@ -66,7 +67,7 @@ def _peak_gib(out: Path) -> float:
     return peak
 
 
-def _close(stages: list[Stage], seconds: dict[str, float], peak: float, say: "typer.models.CallbackType") -> None:
+def _close(stages: list[Stage], seconds: dict[str, float], peak: float, say: Callable[[str], None]) -> None:
     say("\nMade:")
     for stage in stages:
         say(f"  {seconds[stage.title]:7.1f} s  {stage.made}")

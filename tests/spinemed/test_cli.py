@@ -65,10 +65,17 @@ def test_level_reads_what_people_write(spinemed: Spinemed) -> None:
     ("error", "line"),
     [
         (SpineMedError("is empty", file="a.yaml"), "a.yaml: is empty"),
-        (ConfigError("is absent", file="a.yaml", line=3, field="x", cure="add it"), "a.yaml:3: field 'x': is absent. Cure: add it"),
+        (
+            ConfigError("is absent", file="a.yaml", line=3, field="x", cure="add it"),
+            "a.yaml:3: field 'x': is absent. Cure: add it",
+        ),
         (SpineMedError("two\nlines", field="x"), "field 'x': two lines"),
-        (MissingPartError("the review app", "fastapi", "review"), "the review app needs the package 'fastapi', which is not installed. Cure: pip install \"spinemed[review]\""),
+        (
+            MissingPartError("the review app", "fastapi", "review"),
+            "the review app needs the package 'fastapi', which is not installed. "
+            'Cure: pip install "spinemed[review]"',
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_say_where_what_and_cure_in_one_line(error: SpineMedError, line: str) -> None:
     assert str(error) == line

@@ -193,19 +193,23 @@ def test_atomic_write_keeps_nothing_of_an_interrupted_write(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+QUESTION, ANSWER = Message(role="user", content="<image> Which?"), Message(role="assistant", content="L1")
+TWINS = [Option(key="A", text="x"), Option(key="B", text="x")]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"messages": [Message(role="user", content="no picture"), Message(role="assistant", content="L1")]}, "0 <image>"),
+        ({"messages": [Message(role="user", content="no picture"), ANSWER]}, "0 <image>"),
+        ({"messages": [QUESTION]}, "last message must be"),
         ({"answer": ""}, "answer is empty"),
-        ({"answer_kind": "option", "answer": "C", "options": [Option(key="A", text="x")]}, "not among the option keys"),
-        ({"answer_kind": "option", "answer": "A", "options": [Option(key="A", text="x"), Option(key="B", text="x")]}, "same text"),
+        ({"answer_kind": "option", "answer": "C", "options": TWINS[:1]}, "not among the option keys"),
+        ({"answer_kind": "option", "answer": "A", "options": TWINS}, "same text"),
         ({"answer_kind": "category", "answer": "crush", "categories": ["wedge"]}, "not among the categories"),
         ({"stage": "revised"}, "needs parent_id"),
-        ({"messages": [Message(role="user", content="<image>")]}, "last message must be"),
         ({"unheard_of": 1}, "Extra inputs are not permitted"),
     ],
-)  # fmt: skip
+)
 def test_incoherent_instances_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         instance(**changes)
