@@ -1,0 +1,155 @@
+"""The house rules that no single room can check: arrows between packages, documentation, the wheel."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+import yaml
+
+PACKAGES = ("spinemed", "data_pipeline", "train", "bench")
+
+
+def modules(root: Path) -> list[Path]:
+    found = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
+    assert len(found) > 40, "the walk found too few modules to prove anything"
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of everything a module imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_imports_point_to_spinemed_only(root: Path) -> None:
+    wrong = []
+    for path in modules(root):
+        room = path.relative_to(root).parts[0]
+        wrong += [
+            f"{path.relative_to(root)} imports {name}" for name in imported(path) & set(PACKAGES[1:]) if name != room
+        ]
+    assert wrong == []
+
+
+def test_every_module_says_what_it_is_for(root: Path) -> None:
+    silent = [
+        str(path.relative_to(root)) for path in modules(root) if not ast.get_docstring(ast.parse(path.read_bytes()))
+    ]
+    assert silent == []
+
+
+def test_no_file_has_become_two_rooms(root: Path) -> None:
+    long = {str(p.relative_to(root)): n for p in modules(root) if (n := len(p.read_text().splitlines())) > 600}
+    assert long == {}
+
+
+def test_no_module_takes_a_standard_library_name(root: Path) -> None:
+    taken = [
+        path.name
+        for package in PACKAGES
+        for path in (root / package).glob("*.py")
+        if path.stem in sys.stdlib_module_names
+    ]
+    assert [name for name in taken if not name.startswith("__")] == []
+
+
+def test_every_package_has_a_readme_of_one_screen(root: Path) -> None:
+    rooms = sorted({path.parent for path in modules(root) if path.name == "__init__.py"})
+    assert len(rooms) >= 8
+    for room in rooms:
+        if len(list(room.glob("*.py"))) < 3:
+            continue
+        page = room / "README.md"
+        assert page.is_file(), f"{room.relative_to(root)} has no README.md"
+        assert len(page.read_text().splitlines()) <= 70, f"{page} is longer than a screen"
+
+
+def test_tests_have_no_packages_and_import_nothing_from_each_other(root: Path) -> None:
+    assert list((root / "tests").rglob("__init__.py")) == []
+
+
+@pytest.mark.parametrize("name", ["torchvision", "torchaudio", "vllm", "timm", "pymupdf", "litellm"])
+def test_base_and_test_installs_stay_free_of(root: Path, name: str) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert not [line for line in wanted if re.match(rf"{name}\b", line, re.IGNORECASE)]
+
+
+def test_every_config_says_how_it_is_launched_and_uses_known_fields(root: Path) -> None:
+    configs = sorted((root / "configs").glob("*.yaml"))
+    assert len(configs) >= 5
+    for path in configs:
+        text = path.read_text()
+        assert text.startswith("#"), f"{path.name} has no launch line on top"
+        assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_every_command_stands_in_a_readme(root: Path) -> None:
+    """Commands are collected from the running program, so a new one cannot be forgotten."""
+    pages = "\n".join(page.read_text() for page in root.rglob("README.md") if ".venv" not in page.parts)
+    asked = subprocess.run(
+        [sys.executable, "-m", "spinemed", "--help"], capture_output=True, text=True, cwd=root, check=True
+    ).stdout
+    applications = re.findall(r"^  ([a-z]+)  +\S", asked.split("Options")[0], re.MULTILINE)
+    assert len(applications) >= 7
+    for application in applications:
+        assert f"spinemed {application}" in pages, f"`spinemed {application}` stands in no README"
+
+
+def test_wheel_runs_outside_the_checkout(root: Path, tmp_path: Path) -> None:
+    """The wheel in an environment that cannot see the checkout: smoke quickstart, from bundled configs and samples."""
+    built = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(root)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr[-2000:]
+    wheel = next(tmp_path.glob("*.whl"))
+    # The dependencies come from the test environment; SpineMed itself only from the wheel.
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
+    here = {Path(entry) for entry in sys.path if entry.endswith("site-packages")}
+    (site / "dependencies.pth").write_text("\n".join(str(path) for path in here) + "\n")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            str(site),
+            str(wheel),
+        ],
+        check=True,
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    where = subprocess.run(
+        [str(python), "-c", "import spinemed, train; print(spinemed.__file__, train.__file__)"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert str(root) not in where.replace(str(tmp_path), "")
+    assert where.count(str(site)) == 2
+    done = subprocess.run(
+        [str(python), "-m", "spinemed", "quickstart", "--smoke", "--out", "quick"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "quick" / "board.html").read_text()
+    assert "Research use only" in page or "research use only" in page
+    assert (tmp_path / "quick" / "data" / "outputs" / "release" / "manifest.json").is_file()
