@@ -440,9 +440,7 @@ def _check_placeholders(messages: tuple[Message, ...], images: int) -> None:
         raise ValueError(f"{found} {IMAGE_PLACEHOLDER} placeholders for {images} images")
 
 
-def _check_answer(
-    kind: AnswerKind, answer: str, options: tuple[Option, ...], categories: tuple[str, ...]
-) -> None:
+def _check_answer(kind: AnswerKind, answer: str, options: tuple[Option, ...], categories: tuple[str, ...]) -> None:
     if not answer:
         raise ValueError("answer is empty")
     if kind == "option":
