@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import total_ordering
-from typing import Any, ClassVar, Self
-
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from spinemed.anatomy.levels import Level, Region
 from spinemed.errors import LevelError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 __all__ = ["DISCS", "SEGMENTS", "Disc", "Segment"]
 
@@ -36,7 +38,7 @@ _VARIANT_PAIRS = (
 def _neighbour_pairs() -> tuple[tuple[Level, Level], ...]:
     pairs = set(_VARIANT_PAIRS)
     for region in Region:
-        pairs.update(zip(region.levels, region.levels[1:]))
+        pairs.update(pairwise(region.levels))
     pairs.add((Level.C7, Level.T1))
     pairs.add((Level.S5, Level.COCCYX))
     return tuple(sorted(pairs))
@@ -109,6 +111,8 @@ class _Pair:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema  # only who validates records pays for the import
+
         def read(value: object) -> _Pair:
             if isinstance(value, cls):
                 return value
