@@ -215,8 +215,10 @@ def _draw_field(
     tall = float(rng.uniform(*config.field_mm))
     focus_top, focus_bottom = float(low[at[focus], 1]), float(high[at[focus], 1])
     if cropped:
-        lowest, highest = focus_bottom + _MARGIN_MM, float(below[:, 1].min()) - 5.0
-        lowest = min(lowest, highest)
+        # Neither the sacrum nor the neck may show: both would settle the numbering.
+        highest, ceiling = float(below[:, 1].min()) - 5.0, float(high[at[Level.T1], 1])
+        tall = min(tall, highest - ceiling)
+        lowest = min(max(focus_bottom + _MARGIN_MM, ceiling + tall), highest)
     else:
         lowest = float(np.maximum(front[2, 1], back[2, 1])) + 2.0  # all of S1 and S2
         tall = max(tall, lowest - focus_top + _MARGIN_MM + 1.0)
@@ -267,17 +269,21 @@ def _draw_fractures(
 
 
 def _draw_surround(rng: np.random.Generator, levels: tuple[Level, ...]) -> SurroundDraw:
-    organs = []
-    for _ in range(int(rng.integers(7, 13))):
-        x, y = rng.uniform(-125.0, -38.0), rng.uniform(-420.0, 110.0)
-        organs.append((x, y, rng.uniform(7.0, 26.0), rng.uniform(7.0, 24.0), rng.uniform(-1.0, 1.0)))
+    # None of these may betray a level: each varies by a level or more against the column.
+    dome = rng.uniform(-300.0, -215.0)
+    organs = [(rng.uniform(0.45, 0.65), dome + 62.0, 46.0, rng.uniform(45.0, 66.0), rng.uniform(0.1, 0.6))]  # liver
+    for _ in range(int(rng.integers(12, 20))):
+        place = rng.uniform(0.15, 0.92), rng.uniform(dome + 60.0, 130.0)
+        organs.append((*place, rng.uniform(7.0, 22.0), rng.uniform(6.0, 18.0), rng.uniform(-1.0, 1.0)))
     return SurroundDraw(
-        front_mm=round(float(rng.uniform(85.0, 150.0)), 2),
+        front_mm=round(float(rng.uniform(100.0, 170.0)), 2),
         back_mm=round(float(rng.uniform(8.0, 30.0)), 2),
         fat_mm=(round(float(rng.uniform(8.0, 35.0)), 2), round(float(rng.uniform(5.0, 22.0)), 2)),
         vessel_mm=round(float(rng.uniform(13.0, 22.0)), 2) if rng.random() < 0.75 else 0.0,
         vessel_gap_mm=round(float(rng.uniform(2.0, 7.0)), 2),
+        vessel_end=round(levels.index(Level.L4) + 0.5 + float(np.clip(rng.normal(0.0, 0.6), -1.5, 1.0)), 3),
         conus=round(levels.index(Level.L1) + 0.5 + float(np.clip(rng.normal(0.0, 0.6), -1.5, 1.5)), 3),
+        dome_mm=round(float(dome), 2),
         organs=tuple(tuple(np.round(x, 2).tolist()) for x in organs),
         rib_shift_mm=round(float(rng.uniform(3.0, 12.0)), 2),
         iliac=(round(float(rng.uniform(-62.0, -30.0)), 2), round(float(rng.uniform(-0.25, 0.25)), 3)),

@@ -183,7 +183,9 @@ class SurroundDraw(_Frozen):
         fat_mm: Thickness of the fat under the skin, front and back.
         vessel_mm, vessel_gap_mm: Width of the great vessel and its distance from the bodies; width 0 for none.
         conus: Where the cord ends, as a place in the list of levels counted from the cranial end.
-        organs: Ellipses (x, y, half-axis x, half-axis y, tone offset) in column coordinates.
+        vessel_end: Where the great vessel divides, counted like `conus`.
+        dome_mm: y of the diaphragm's dome.
+        organs: Ellipses: place between column (0) and fat (1), y, half-axis x, half-axis y, tone offset.
         rib_shift_mm: Offset between left and right ribs in the projection.
         iliac: Iliac wing in the projection: top y, slope.
     """
@@ -193,7 +195,9 @@ class SurroundDraw(_Frozen):
     fat_mm: tuple[float, float]
     vessel_mm: float
     vessel_gap_mm: float
+    vessel_end: float
     conus: float
+    dome_mm: float
     organs: tuple[tuple[float, float, float, float, float], ...]
     rib_shift_mm: float
     iliac: tuple[float, float]

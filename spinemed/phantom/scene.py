@@ -17,7 +17,6 @@ from spinemed.phantom.shape import (
     Column,
     body_outlines,
     build_column,
-    endplates,
     place_sacrum,
     sacrum_outline,
 )
@@ -25,9 +24,15 @@ from spinemed.phantom.shape import (
 __all__ = ["Scene"]
 
 
+def _smoothed(values: np.ndarray, reach: int) -> np.ndarray:
+    """Running mean over `reach` neighbours on either side, the ends held."""
+    padded = np.concatenate([np.full(reach, values[0]), values, np.full(reach, values[-1])])
+    return np.convolve(padded, np.full(2 * reach + 1, 1.0 / (2 * reach + 1)), mode="valid")
+
+
 @dataclass
 class Scene:
-    """All outlines of one draw. Every method and property returns pixel coordinates (x, y)."""
+    """All outlines of one draw, in pixel coordinates (x, y) unless the name ends in `_mm`."""
 
     draw: PhantomDraw
 
@@ -47,6 +52,13 @@ class Scene:
         return points
 
     @cached_property
+    def in_view(self) -> list[int]:
+        """Which vertebrae lie in the field or within 40 mm above or below it."""
+        reach = 40.0 / self.draw.spacing_mm
+        y = self.bodies[..., 1]
+        return np.flatnonzero((y.max(axis=1) > -reach) & (y.min(axis=1) < self.draw.size_px[0] + reach)).tolist()
+
+    @cached_property
     def bodies(self) -> np.ndarray:
         """Outlines of the bodies (n, 24, 2)."""
         return self.to_px(body_outlines(self.column))
@@ -54,7 +66,7 @@ class Scene:
     @cached_property
     def corners(self) -> np.ndarray:
         """Front upper, back upper, back lower, front lower corner of each body (n, 4, 2)."""
-        upper, lower = endplates(self.column)
+        upper, lower = self.column.endplates
         local = np.stack([upper[:, 0], upper[:, -1], lower[:, -1], lower[:, 0]], axis=1)
         return self.to_px(self.column.place(local[..., 0], local[..., 1]))
 
@@ -76,7 +88,7 @@ class Scene:
     @cached_property
     def discs(self) -> np.ndarray:
         """Outlines of the discs (n, 20, 2); disc i lies below vertebra i. The front and the back bulge a little."""
-        upper, lower = endplates(self.column)
+        upper, lower = self.column.endplates
         above = self.column.place(lower[..., 0], lower[..., 1])
         below = np.empty_like(above)
         below[:-1] = self.column.place(upper[..., 0], upper[..., 1])[1:]
@@ -89,7 +101,7 @@ class Scene:
     def wall(self, offset_mm: np.ndarray | float, column: Column | None = None) -> np.ndarray:
         """A line down the column, `offset_mm` behind the centre of each endplate, on to the sacrum (2n + 4, 2)."""
         column = column or self.column
-        upper, lower = endplates(column)
+        upper, lower = column.endplates
         offset = np.broadcast_to(np.asarray(offset_mm, dtype=float), column.tilt.shape)
         v = np.stack([upper[:, 4, 1], lower[:, 4, 1]], axis=1)
         line = column.place(np.stack([-offset, -offset], axis=1), v).reshape(-1, 2)
@@ -141,30 +153,44 @@ class Scene:
         return self.to_px(np.concatenate([inner, outer[::-1]]))
 
     @cached_property
-    def skin(self) -> tuple[np.ndarray, np.ndarray]:
-        """Front and back skin lines (k, 2) each, from the cranial end to below the field."""
+    def skin_mm(self) -> tuple[np.ndarray, np.ndarray]:
+        """Front and back skin lines (k, 2) each in column coordinates, from above the column to below the field."""
         column, around = self.healthy, self.draw.surround
         length = np.array([v.spinous_length_mm for v in self.draw.vertebrae])
         behind = column.depth / 2.0 + column.canal + length * 0.9
         back = column.centre - behind[:, None] * column.front
         back[:, 0] += around.back_mm
-        smooth = np.convolve(np.pad(back[:, 0], 3, mode="edge"), np.ones(7) / 7.0, mode="valid")
+        smooth = _smoothed(back[:, 0], 3)
         back = np.stack([smooth, back[:, 1]], axis=1)
         end = self.sacrum_back
-        low = np.array(
-            [
-                [max(back[-1, 0], end[1, 0] + 14.0) + around.back_mm * 0.5, end[1, 1]],
-                [end[3, 0] + 20.0 + around.back_mm, end[3, 1]],
-                [end[6, 0] + 40.0 + around.back_mm, end[6, 1] + 20.0],
-                [end[6, 0] + 45.0 + around.back_mm, 400.0],
-            ]
-        )
-        back = np.concatenate([back, low])
-        y = np.linspace(back[0, 1], 400.0, 18)
+        low = end[1:] + np.array([[32.0, 0.0], [27.0, 0.0], [22.0, 0.0], [22.0, 0.0], [28.0, 10.0], [36.0, 30.0]])
+        low[:, 0] += around.back_mm
+        y = np.linspace(column.centre[0, 1] - 40.0, 400.0, 46)
+        behind = np.interp(y, back[:, 1], back[:, 0])
+        behind = np.maximum(behind, np.interp(y, low[:, 1], low[:, 0], left=-np.inf))
+        widest = np.maximum(np.maximum(behind[:-2], behind[1:-1]), behind[2:])  # smoothing must not bare a process
+        behind = _smoothed(np.concatenate([behind[:1], widest, behind[-1:]]), 2)
         belly = around.front_mm * (0.80 + 0.20 * np.exp(-(((y + 70.0) / 130.0) ** 2)))
-        trunk = np.interp(y, column.centre[:, 1], smooth)
-        front = np.stack([trunk - 75.0 - belly, y], axis=1)
-        return self.to_px(front), self.to_px(back)
+        spine = np.append(column.centre[:, 1], self.sacrum_front[5, 1])
+        trunk = _smoothed(np.interp(y, spine, np.append(smooth, smooth[-1])), 6)
+        return np.stack([trunk - 75.0 - belly, y], axis=1), np.stack([behind, y], axis=1)
+
+    def before_column(self, share: np.ndarray, y_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points between the front of the column (share 0) and the fat (share 1) at height y, and the room in mm."""
+        front, _ = self.skin_mm
+        column = self.healthy
+        near = np.interp(y_mm, column.centre[:, 1], column.centre[:, 0] - column.depth / 2.0)
+        far = np.interp(y_mm, front[:, 1], front[:, 0]) + self.draw.surround.fat_mm[0]
+        room = near - far
+        return self.to_px(np.stack([near - share * room, y_mm], axis=1)), room
+
+    @cached_property
+    def lung(self) -> np.ndarray:
+        """Outline of the lung in front of the column, above the diaphragm."""
+        dome = self.draw.surround.dome_mm
+        share = np.array([-0.35, -0.2, 0.05, 0.35, 0.65, 0.88, 0.97, 0.97, 0.6, -0.2, -0.4])
+        drop = np.array([30.0, 16.0, 2.0, -8.0, -4.0, 14.0, 34.0, -700.0, -700.0, -700.0, -700.0])
+        return self.before_column(share, dome + drop)[0]
 
     @cached_property
     def vessel(self) -> np.ndarray | None:
@@ -175,6 +201,9 @@ class Scene:
         column = self.healthy
         near = column.depth / 2.0 + around.vessel_gap_mm
         level = np.zeros((len(near), 1))
-        inner = column.place(near[:, None], level)[:-1, 0]
-        outer = column.place(near[:, None] + around.vessel_mm, level)[:-1, 0]
-        return self.to_px(np.concatenate([inner, outer[::-1]]))
+        inner, outer = (column.place(u[:, None], level)[:, 0] for u in (near, near + around.vessel_mm))
+        place = np.arange(len(near)) + 0.5
+        middle = (inner + outer) / 2.0
+        tip = np.array([[np.interp(around.vessel_end, place, middle[:, k]) for k in (0, 1)]])
+        kept = place < around.vessel_end
+        return self.to_px(np.concatenate([inner[kept], tip, outer[kept][::-1]]))

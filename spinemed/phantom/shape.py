@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from spinemed.phantom.records import FractureDraw, SacrumDraw, VertebraDraw
 
-__all__ = ["Column", "body_outlines", "build_column", "endplates", "place_sacrum", "sacrum_outline"]
+__all__ = ["Column", "body_outlines", "build_column", "place_sacrum", "sacrum_outline"]
 
 #: Share of the height loss at the front wall, the centre and the back wall for each shape of fracture (Genant's types).
 LOSS_PROFILE: dict[str, tuple[float, float, float]] = {
@@ -27,10 +28,11 @@ LOSS_PROFILE: dict[str, tuple[float, float, float]] = {
 #: How far the first and second neighbour follow the collapsed endplate.
 FOLLOW = (0.6, 0.3)
 _T = np.array([1.0, 0.9, 0.6, 0.3, 0.0, -0.3, -0.6, -0.9, -1.0])  # stations along an endplate, front to back
+_CURVE = np.stack([_T * (_T + 1) / 2, 1 - _T * _T, _T * (_T - 1) / 2])  # the quadratic through three heights
 _WALL = np.array([0.5, 0.0, -0.5])  # stations down a wall
 
 
-@dataclass
+@dataclass(frozen=True)
 class Column:
     """Placed vertebrae, cranial first, as arrays of n.
 
@@ -53,15 +55,23 @@ class Column:
     waist: np.ndarray
     spur: np.ndarray
 
-    @property
+    @cached_property
     def front(self) -> np.ndarray:
         """Unit vectors towards the front (n, 2)."""
         return np.stack([-np.cos(self.tilt), np.sin(self.tilt)], axis=1)
 
-    @property
+    @cached_property
     def up(self) -> np.ndarray:
         """Unit vectors towards the head (n, 2)."""
         return np.stack([-np.sin(self.tilt), -np.cos(self.tilt)], axis=1)
+
+    @cached_property
+    def endplates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Upper and lower endplates, corner to corner, as local (u, v) points (n, 9, 2), front to back."""
+        half, lost = self.healthy @ _CURVE / 2.0, self.loss @ _CURVE
+        share = self.share[:, None]
+        u = self.depth[:, None] / 2.0 * _T
+        return np.stack([u, half - share * lost], axis=-1), np.stack([u, -half + (1.0 - share) * lost], axis=-1)
 
     def place(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Column coordinates (n, k, 2) of local points u, v (n, k)."""
@@ -96,55 +106,45 @@ def build_column(
     below_half = np.append(rim[1:], 0.0)[:, None]
     steps = below * below_half + across * field[:, 8:9] + up * rim[:, None]
     centre = np.cumsum(steps[::-1], axis=0)[::-1].copy()
-    count = len(vertebrae)
-    column = Column(
+    loss = np.zeros_like(healthy)
+    share = np.full(len(vertebrae), 0.5)
+    place_of = {v.level: i for i, v in enumerate(vertebrae)}
+    for fracture in fractures:
+        at = place_of[fracture.level]
+        loss[at] = healthy[at] * fracture.height_loss * np.array(LOSS_PROFILE[fracture.kind])
+        share[at] = fracture.superior_share
+        _let_follow(centre, tilt, at, loss[at], float(share[at]), float(field[at, 3]))
+    return Column(
         centre=centre,
         tilt=tilt,
         healthy=healthy,
-        loss=np.zeros((count, 3)),
-        share=np.full(count, 0.5),
+        loss=loss,
+        share=share,
         depth=field[:, 3],
         canal=field[:, 5],
         waist=field[:, 6],
         spur=field[:, 7],
     )
-    place_of = {v.level: i for i, v in enumerate(vertebrae)}
-    for fracture in fractures:
-        _collapse(column, place_of[fracture.level], fracture)
-    return column
 
 
-def _collapse(column: Column, at: int, fracture: FractureDraw) -> None:
-    """Take height from one body and let its neighbours follow the rims of the collapsed endplates."""
-    loss = column.healthy[at] * fracture.height_loss * np.array(LOSS_PROFILE[fracture.kind])
-    column.loss[at] = loss
-    column.share[at] = fracture.superior_share
-    up, depth = column.up[at].copy(), column.depth[at]
-    count = len(column.tilt)
-    for direction, share in ((-1, fracture.superior_share), (1, 1.0 - fracture.superior_share)):
+def _let_follow(
+    centre: np.ndarray, tilt: np.ndarray, at: int, loss: np.ndarray, superior_share: float, depth: float
+) -> None:
+    """Move the neighbours after the rims of the collapsed endplates of body `at`, in place."""
+    up = np.array([-np.sin(tilt[at]), -np.cos(tilt[at])])
+    for direction, share in ((-1, superior_share), (1, 1.0 - superior_share)):
         sink = share * (loss[0] + loss[2]) / 2.0
         turn = np.arctan(share * (loss[0] - loss[2]) / depth)
         for rank, follow in enumerate(FOLLOW, start=1):
             other = at + direction * rank
-            if 0 <= other < count:
-                column.centre[other] += direction * follow * sink * up
-                column.tilt[other] -= direction * follow * turn
-
-
-def endplates(column: Column) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower endplates, corner to corner, as local (u, v) points (n, 9, 2), front to back."""
-    t = _T[None, :]
-    curve = np.stack([t * (t + 1) / 2, 1 - t * t, t * (t - 1) / 2], axis=-1)  # quadratic through the three heights
-    half = (curve * column.healthy[:, None, :] / 2.0).sum(-1)
-    lost = (curve * column.loss[:, None, :]).sum(-1)
-    share = column.share[:, None]
-    u = column.depth[:, None] / 2.0 * t
-    return np.stack([u, half - share * lost], axis=-1), np.stack([u, -half + (1.0 - share) * lost], axis=-1)
+            if 0 <= other < len(tilt):
+                centre[other] += direction * follow * sink * up
+                tilt[other] -= direction * follow * turn
 
 
 def body_outlines(column: Column) -> np.ndarray:
     """Closed outlines of all bodies in column coordinates (n, 24, 2): upper endplate, back, lower endplate, front."""
-    upper, lower = (x.copy() for x in endplates(column))
+    upper, lower = (x.copy() for x in column.endplates)
     cut = np.minimum(1.6, 0.08 * column.depth)
     for plate, sign in ((upper, -1.0), (lower, 1.0)):
         plate[:, 0, 1] += sign * cut
