@@ -10,8 +10,8 @@ is addressed by arc length in mm. At each place it carries a frame of three unit
 
 Curve-local points are (right_mm, anterior_mm, along_mm); beyond its ends the curve goes on straight.
 
-Trap: a place farther from the curve than its radius of curvature has no single foot point; the inverse refuses it
-instead of choosing.
+Trap: a place on the inner side of a bend, farther from the curve than its radius of curvature, has several foot points;
+the inverse refuses it instead of choosing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _ANTERIOR = np.array([0.0, 1.0, 0.0])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _PIECES = 64  # integration pieces per segment: the arc length is then exact to about 1e-9 mm
 _NEWTON = 60
+_BLOCK = 4096  # points per block: 4096 x (64 samples per segment) distances at a time
 
 
 def polyline_length_mm(points: WorldPoints) -> float:
@@ -159,21 +160,16 @@ class Curve:
         """Curve-local points of world points: the foot of the perpendicular on the curve, and the offsets there.
 
         Raises:
-            VolumeError: a point lies farther from the curve than its radius of curvature, so that it has no single
-                foot point, or the search for it does not settle.
+            VolumeError: a point has more than one foot on the curve and its straight continuations.
         """
         if not isinstance(points, WorldPoints):
             raise TypeError(f"WorldPoints expected, found {type(points).__name__}")
         world = points.values
-        along = self._nearest_sample(world)
+        blocks = [self._only_foot(world[start : start + _BLOCK]) for start in range(0, len(world), _BLOCK)]
+        along = np.concatenate([np.zeros(0), *blocks])
         for _ in range(_NEWTON):
             miss, slope = self._foot(world, along)
-            if (slope <= 1e-3).any():
-                raise VolumeError(
-                    f"{int((slope <= 1e-3).sum())} point(s) lie outside the radius of curvature of the curve",
-                    cure="map only points near the spine",
-                )
-            step = miss / slope
+            step = miss / np.maximum(slope, 1e-2)
             along = along + step
             if np.abs(step).max(initial=0.0) < 1e-10:
                 break
@@ -195,19 +191,25 @@ class Curve:
         bend[rest != 0] = 0.0
         return (offset * tangent).sum(axis=-1), 1.0 - (offset * bend).sum(axis=-1)
 
-    def _nearest_sample(self, world: Array) -> Array:
-        """Arc length of the nearest of dense samples of the curve, its straight continuations included."""
-        from scipy.spatial import cKDTree
+    def _only_foot(self, world: Array) -> Array:
+        """About the arc length of the foot of each point, after it was found to be the only one.
 
-        samples = self._spline(self._parameter)
-        distance, index = cKDTree(samples).query(world)
-        along = self._arc[index].copy()
-        for end, place in ((0, 0.0), (-1, self.length_mm)):
-            tangent = self._tangent(self._parameter[[end]])[0]
-            ahead = (world - samples[end]) @ tangent
-            beyond = ahead < 0 if end == 0 else ahead > 0
-            straight = np.linalg.norm(world - samples[end] - ahead[:, None] * tangent, axis=-1)
-            use = beyond & (straight < distance)
-            along[use] = place + ahead[use]
-            distance[use] = straight[use]
-        return along
+        `ahead` is how far the point lies in front of the plane across the curve at each sample. A foot is where it
+        changes sign; on the straight continuations it changes by 1 per mm, so that its sign at the ends tells.
+        """
+        samples, tangents = self._spline(self._parameter), self._tangent(self._parameter)
+        ahead = world @ tangents.T - (samples * tangents).sum(axis=-1)
+        front = ahead > 0
+        feet = (front[:, 1:] != front[:, :-1]).sum(axis=1) + ~front[:, 0] + front[:, -1]
+        if (feet != 1).any():
+            raise VolumeError(
+                f"{int((feet != 1).sum())} of {len(world)} points have more than one foot on the curve",
+                cure="map only points nearer to the spine than its radius of curvature",
+            )
+        rows, last = np.arange(len(world)), front.sum(axis=1) - 1
+        low, high = np.clip(last, 0, None), np.clip(last + 1, None, len(samples) - 1)
+        fall = ahead[rows, low] - ahead[rows, high]
+        share = np.divide(ahead[rows, low], fall, out=np.zeros(len(world)), where=fall > 0)
+        inside = self._arc[low] + share * (self._arc[high] - self._arc[low])
+        before, behind = last < 0, last == len(samples) - 1
+        return np.where(before, ahead[:, 0], np.where(behind, self.length_mm + ahead[:, -1], inside))

@@ -57,7 +57,8 @@ def resample_to_spacing(
     if not np.isfinite(wanted).all() or (wanted <= 0).any():
         raise VolumeError(f"the spacing {spacing_mm} is not positive", field="spacing_mm", cure="give millimetres > 0")
     factors = wanted / np.array(voxel_spacing(matrix))
-    shape = [max(1, round(n / f)) for n, f in zip(data.shape, factors, strict=True)]
+    # Half up after clearing rounding noise: 16.499999999 and 16.5 must not give different sizes.
+    shape = [max(1, int(np.floor(round(n / float(f), 6) + 0.5))) for n, f in zip(data.shape, factors, strict=True)]
     target = matrix.copy()
     target[:3, :3] = matrix[:3, :3] * factors
     old_centre = matrix[:3, :3] @ ((np.array(data.shape) - 1) / 2)

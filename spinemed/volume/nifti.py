@@ -193,6 +193,10 @@ def _header(content: bytes, path: str | os.PathLike[str]) -> Any:
                 header = kind(content[:size], check=False)
                 header.get_data_dtype()
                 return header
+            except KeyError as error:
+                raise ReadError(
+                    f"unknown NIfTI data type {error.args[0]}", file=path, field="datatype", cure=_DAMAGED
+                ) from error
             except (HeaderDataError, WrapStructError) as error:
                 raise ReadError(f"damaged NIfTI header ({error})", file=path, cure=_DAMAGED) from error
     raise ReadError(

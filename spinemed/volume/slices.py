@@ -287,7 +287,8 @@ def _square(
     outline = np.array([[r, c] for r in (-0.5, height - 0.5) for c in (-0.5, width - 0.5)]) @ np.stack([down, right])
     spread = np.column_stack([outline @ unit_down, outline @ unit_right])
     low, high = spread.min(axis=0), spread.max(axis=0)
-    rows, columns = (max(1, round(float(extent) / side)) for extent in high - low)
+    # Half up after clearing rounding noise, so that an image and its mask get one size.
+    rows, columns = (max(1, int(np.floor(round(float(extent) / side, 6) + 0.5))) for extent in high - low)
     # Centre the picture on the layer: rounding of its size then shifts nothing.
     corner = (low + high) / 2 - np.array([rows - 1, columns - 1]) / 2 * side
     target = np.eye(4)
