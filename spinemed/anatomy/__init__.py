@@ -21,7 +21,10 @@ patient. Compare `Level` values, never their texts, and measure distance with `S
 
 from spinemed.anatomy.labels import LABEL_MAPS, LabelMap
 from spinemed.anatomy.levels import LEVELS, Level, Region
+from spinemed.anatomy.mentions import find_levels
 from spinemed.anatomy.numbering import Numbering, determinable, number_view
+from spinemed.anatomy.parsing import parse_disc, parse_level, parse_levels, parse_root, parse_segment, read
+from spinemed.anatomy.readings import Ambiguous, LevelRange, Mention, Reading, describe, resolve
 from spinemed.anatomy.roots import ROOTS, Root
 from spinemed.anatomy.segments import DISCS, SEGMENTS, Disc, Segment
 from spinemed.anatomy.spine import REGULAR, CountingConvention, Spine
@@ -33,15 +36,28 @@ __all__ = [
     "REGULAR",
     "ROOTS",
     "SEGMENTS",
+    "Ambiguous",
     "CountingConvention",
     "Disc",
     "LabelMap",
     "Level",
+    "LevelRange",
+    "Mention",
     "Numbering",
+    "Reading",
     "Region",
     "Root",
     "Segment",
     "Spine",
+    "describe",
     "determinable",
+    "find_levels",
     "number_view",
+    "parse_disc",
+    "parse_level",
+    "parse_levels",
+    "parse_root",
+    "parse_segment",
+    "read",
+    "resolve",
 ]
