@@ -97,7 +97,7 @@ def make_mark(
         style=style,
         colour=colour,
         radius_px=radius,
-        width_px=max(side * 0.011, 1.2),
+        width_px=max(side * (0.011 if style == "ring" else 0.014), 1.2),
         angle_deg=angle_deg,
     )
 

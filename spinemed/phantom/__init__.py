@@ -1,19 +1,27 @@
 """Procedural spines with exact truth: draw the parameters first, render them second.
 
-Convention: `draw_phantom(seed, index, config)` gives a record, `render_phantom(record)` the image and its truth. The
-trap: a phantom is no patient; whatever was learned or measured on phantoms has to say so.
+Convention: `draw_phantom(seed, index, config)` gives a record, `render_phantom(record)` the image and its truth. Names
+are loaded when first used, so that listing commands stays fast. The trap: a phantom is no patient; whatever was learned
+or measured on phantoms has to say so.
 """
 
-from spinemed.phantom.draw import draw_phantom, healthy_twin
-from spinemed.phantom.records import (
-    FractureDraw,
-    PhantomConfig,
-    PhantomDraw,
-    PhantomImage,
-    VertebraTruth,
-    genant_grade,
-)
-from spinemed.phantom.render import render_phantom
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinemed.phantom.draw import draw_phantom, healthy_twin
+    from spinemed.phantom.files import read_draws, write_phantoms
+    from spinemed.phantom.records import (
+        FractureDraw,
+        PhantomConfig,
+        PhantomDraw,
+        PhantomImage,
+        VertebraTruth,
+        genant_grade,
+    )
+    from spinemed.phantom.render import render_phantom
 
 __all__ = [
     "FractureDraw",
@@ -24,5 +32,21 @@ __all__ = [
     "draw_phantom",
     "genant_grade",
     "healthy_twin",
+    "read_draws",
     "render_phantom",
+    "write_phantoms",
 ]
+
+_HOME = {
+    "draw_phantom": "draw",
+    "healthy_twin": "draw",
+    "read_draws": "files",
+    "render_phantom": "render",
+    "write_phantoms": "files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'records')}"), name)

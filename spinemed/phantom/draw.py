@@ -262,9 +262,7 @@ def _draw_fractures(
         kind = _KINDS[int(rng.choice(3, p=[0.55, 0.2, 0.25]))]
         share = rng.uniform(0.75, 1.0) if kind == "wedge" else rng.uniform(0.4, 0.7)
         loss = round(float(rng.uniform(*config.height_loss)), 4)
-        fractures.append(
-            FractureDraw(level=level, kind=kind, height_loss=loss, superior_share=round(float(share), 3))
-        )
+        fractures.append(FractureDraw(level=level, kind=kind, height_loss=loss, superior_share=round(float(share), 3)))
     return tuple(fractures)
 
 

@@ -32,7 +32,7 @@ TONES: dict[str, dict[str, float]] = {
         "spinous": 168, "contrast": 16, "vein": 128,
     },
     "mr_stir": {
-        "air": 4, "fat": 24, "organ": 62, "muscle": 58, "bone": 46, "rim": 18, "annulus": 26, "nucleus": 150,
+        "air": 4, "fat": 24, "organ": 62, "muscle": 58, "bone": 60, "rim": 20, "annulus": 26, "nucleus": 150,
         "worn": 42, "csf": 235, "cord": 96, "cauda": 165, "epidural": 28, "ligament": 24, "vessel": 14,
         "spinous": 44, "contrast": 30, "vein": 110,
     },
