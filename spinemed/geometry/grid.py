@@ -9,6 +9,7 @@ mask cannot hold is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ Array = NDArray[np.float64]
 
 # A target centre on the outer face of the border voxel (index -0.5) belongs to the source; rounding must not decide.
 _FACE = 0.5 + 1e-6
+_MOST_VOXELS = 1 << 31  # more is a wrong spacing, and would exhaust the memory
 
 
 def resample_to_spacing(
@@ -59,6 +61,12 @@ def resample_to_spacing(
     factors = wanted / np.array(voxel_spacing(matrix))
     # Half up after clearing rounding noise: 16.499999999 and 16.5 must not give different sizes.
     shape = [max(1, int(np.floor(round(n / float(f), 6) + 0.5))) for n, f in zip(data.shape, factors, strict=True)]
+    if math.prod(shape) > _MOST_VOXELS:
+        raise VolumeError(
+            f"the grid would have {' x '.join(map(str, shape))} voxels",
+            field="spacing_mm",
+            cure="give a larger spacing",
+        )
     target = matrix.copy()
     target[:3, :3] = matrix[:3, :3] * factors
     old_centre = matrix[:3, :3] @ ((np.array(data.shape) - 1) / 2)

@@ -42,19 +42,23 @@ _SAME_PLACE_MM = 1e-3
 # (RLE and uncompressed images need none.)
 _PLUGINS = (("JPEG 2000", "pylibjpeg-openjpeg"), ("JPEG-LS", "pyjpegls"), ("JPEG", "python-gdcm"))
 
-# What pydicom and its decoders raise on damaged bytes (its InvalidDicomError is an Exception of its own, but the mark
-# that it looks for is checked before).
-_DAMAGE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
+_USED = (
+    "Columns",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "LossyImageCompression",
+    "Modality",
+    "NumberOfFrames",
+    "PhotometricInterpretation",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "Rows",
+    "SamplesPerPixel",
+    "SeriesInstanceUID",
+    "SliceThickness",
+    "SpacingBetweenSlices",
 )
 
 
@@ -135,6 +139,7 @@ def read_dicom_series(folder: str | os.PathLike[str], *, series_uid: str | None 
 def _scan(folder: str | os.PathLike[str]) -> tuple[list[tuple[Path, str, Any]], dict[str, int]]:
     """All DICOM images of the folder as (file, hash, data set), and how many other files there are of which kind."""
     from pydicom import dcmread
+    from pydicom.uid import UID
 
     root = Path(folder)
     if not root.is_dir():
@@ -152,13 +157,26 @@ def _scan(folder: str | os.PathLike[str]) -> tuple[list[tuple[Path, str, Any]], 
             continue
         try:
             header = dcmread(io.BytesIO(content))
-        except _DAMAGE as error:
+            for name in _USED:  # pydicom parses a value when it is first asked for: ask here, where damage is caught
+                header.get(name)
+        except _damage() as error:
             raise ReadError(f"damaged DICOM file ({error})", file=file, cure=_EXPORT) from error
         if "Rows" not in header:
+            kind = header.file_meta.get("MediaStorageSOPClassUID")
+            if kind is None or "Image Storage" in UID(str(kind)).name:  # an image cut short must not pass for a report
+                raise ReadError("a DICOM file that breaks off before its image", file=file, cure=_EXPORT)
             left_out["DICOM without an image"] += 1
             continue
         images.append((file, hashlib.sha256(content).hexdigest(), header))
     return images, dict(left_out)
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What pydicom and its decoders raise on damaged bytes; the first two derive from Exception itself."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    built_in = (AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
+    return (BytesLengthException, InvalidDicomError, *built_in, struct.error, zlib.error)
 
 
 def _one_series(
@@ -347,7 +365,7 @@ def _values(item: _Slice, unit: Unit) -> NDArray[Any]:
         raise MissingPartError(f"{item.file}: an image compressed as {syntax.name}", package)
     try:
         raw = header.pixel_array
-    except _DAMAGE as error:
+    except _damage() as error:
         raise ReadError(
             f"the pixels cannot be decoded ({error})", file=item.file, field="PixelData", cure=_EXPORT
         ) from error

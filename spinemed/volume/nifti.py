@@ -283,14 +283,14 @@ def _affine(header: Any, path: str | os.PathLike[str]) -> tuple[NDArray[np.float
         )
     scale = np.diag([_UNITS_TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)] * 3 + [1.0])
     flags = []
-    chosen = check_affine(scale @ (header.get_sform() if sform else header.get_qform()), file=path)
+    chosen = check_affine(scale @ (header.get_sform() if sform else _qform(header)), file=path)
     if sform:
         pixdim = scale[0, 0] * np.asarray(header["pixdim"][1:4], dtype=np.float64)
         if not np.allclose(voxel_spacing(chosen), pixdim, rtol=1e-2, atol=0):
             flags.append(f"voxel sizes of sform {voxel_spacing(chosen)} and pixdim {tuple(pixdim.tolist())} differ")
     if sform and qform:
         try:
-            other = scale @ header.get_qform()
+            other = scale @ _qform(header)
         except HeaderDataError as error:
             flags.append(f"the qform is damaged ({error}); the sform was used")
             return chosen, flags
@@ -299,3 +299,12 @@ def _affine(header: Any, path: str | os.PathLike[str]) -> tuple[NDArray[np.float
         if apart > 0.5 * min(voxel_spacing(chosen)):
             flags.append(f"sform and qform differ by up to {apart:.3g} mm; the sform was used")
     return chosen, flags
+
+
+def _qform(header: Any) -> NDArray[np.float64]:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return np.asarray(header.get_qform(), dtype=np.float64)
+    except ValueError as error:  # a quaternion longer than 1
+        raise HeaderDataError(f"the qform quaternion is no rotation: {error}") from error

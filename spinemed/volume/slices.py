@@ -68,6 +68,8 @@ class Window:
             )
 
 
+_MOST_PIXELS = 1 << 26  # 8192 x 8192: more is a wrong voxel or pixel size
+
 # Customary display settings for CT in HU (no standard fixes them): bone; soft tissue of the trunk; the spine's soft
 # parts (canal, discs).
 WINDOWS = {"bone": Window(400, 1800), "soft_tissue": Window(50, 400), "spine": Window(50, 250)}
@@ -289,6 +291,12 @@ def _square(
     low, high = spread.min(axis=0), spread.max(axis=0)
     # Half up after clearing rounding noise, so that an image and its mask get one size.
     rows, columns = (max(1, int(np.floor(round(float(extent) / side, 6) + 0.5))) for extent in high - low)
+    if rows * columns > _MOST_PIXELS:
+        raise VolumeError(
+            f"the picture would have {rows}x{columns} pixels of {side:g} mm",
+            field="pixel_mm",
+            cure="give larger pixels",
+        )
     # Centre the picture on the layer: rounding of its size then shifts nothing.
     corner = (low + high) / 2 - np.array([rows - 1, columns - 1]) / 2 * side
     target = np.eye(4)

@@ -218,7 +218,9 @@ def test_resampling_to_its_own_grid_changes_nothing() -> None:
     assert np.array_equal(same, flags)
 
 
-@pytest.mark.parametrize(("spacing", "order", "complaint"), [(0.0, 1, "not positive"), (1.0, 3, "order")])
+@pytest.mark.parametrize(
+    ("spacing", "order", "complaint"), [(0.0, 1, "not positive"), (1e-5, 1, "larger spacing"), (1.0, 3, "order")]
+)
 def test_impossible_resampling_is_refused(spacing: float, order: int, complaint: str) -> None:
     with pytest.raises(VolumeError, match=complaint):
         resample_to_spacing(np.zeros((2, 2, 2)), np.eye(4), spacing, order=order, fill=0)

@@ -141,6 +141,7 @@ def test_a_trailing_axis_of_one_is_dropped_and_a_time_series_refused(tmp_path: P
         ({"sform_code": 0, "qform_code": 0}, "no orientation"),
         ({"srow_x": [np.nan, 0, 0, 0]}, "not finite"),
         ({"srow_x": [0, 0, 0, 0]}, "do not span"),
+        ({"sform_code": 0, "quatern_b": 3.0}, "no rotation"),
         ({"dim": [3, 0, 3, 3, 1, 1, 1, 1]}, "empty"),
         ({"datatype": 128, "bitpix": 24}, "not numbers"),
         ({"scl_slope": 2.0, "scl_inter": np.inf}, "rescale intercept"),
@@ -464,6 +465,7 @@ def test_a_sheared_volume_is_drawn_without_shear() -> None:
         ({"position_mm": float("nan")}, "outside the volume"),
         ({"index": 1, "position_mm": 1.0}, "both"),
         ({"pixel_mm": 0.0}, "not positive"),
+        ({"pixel_mm": 1e-4}, "larger pixels"),
     ],
 )
 def test_an_impossible_slice_is_refused(arguments: dict, complaint: str) -> None:
