@@ -146,4 +146,5 @@ class MissingPartError(SpineMedError):
             super().__init__(feature, **where)  # type: ignore[arg-type]
             return
         install = f'pip install "spinemed[{extra}]"' if extra else f"pip install {package}"
-        super().__init__(f"{feature} needs the package '{package}', which is not installed", cure=install)
+        where["cure"] = install
+        super().__init__(f"{feature} needs the package '{package}', which is not installed", **where)  # type: ignore[arg-type]
