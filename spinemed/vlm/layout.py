@@ -1,0 +1,215 @@
+"""From messages and pictures to model inputs: one road for training and for answering.
+
+Convention: a conversation's last assistant turn is the answer. For training, labels are -100 everywhere except on the
+answer's tokens and the end-of-turn token that closes it. For answering, the same conversation without its last turn
+ends in the generation prompt, and its token ids are those that training put before the answer.
+
+The answer's span is exact by construction: prompt and answer are tokenised separately and joined as ids. Nothing is
+ever cut: what is too long, or holds a control token of the model, comes back as :class:`Refused` with a reason.
+
+Trap: `<|im_end|>` inside a source text would end a turn. Text that contains any special token of the tokenizer is
+refused here rather than encoded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+
+from spinemed.errors import ModelError, ReadError
+from spinemed.records import IMAGE_PLACEHOLDER, Message
+
+__all__ = ["IGNORE", "Encoded", "Layout", "Refused", "open_picture"]
+
+IGNORE = -100
+"""Label of a token that carries no loss."""
+
+RefusalReason = Literal["too_long", "control_token", "unreadable_picture"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation as tensors, unpadded.
+
+    Attributes:
+        input_ids: (length,) int64.
+        labels: (length,) int64 with `IGNORE` off the answer; None for answering.
+        sequence: Further per-token tensors of the processor, each (length,), e.g. `mm_token_type_ids`.
+        vision: Picture tensors, batched by concatenation along the first axis, e.g. `pixel_values`.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor | None
+    sequence: dict[str, torch.Tensor] = field(default_factory=dict)
+    vision: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return int(self.input_ids.shape[0])
+
+    @property
+    def answer_tokens(self) -> int:
+        """Number of tokens that carry loss."""
+        return 0 if self.labels is None else int((self.labels != IGNORE).sum())
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A conversation that was not encoded, and why."""
+
+    reason: RefusalReason
+    detail: str
+
+
+def open_picture(data: bytes | Image.Image, name: str = "picture") -> Image.Image:
+    """A picture as RGB.
+
+    Raises:
+        ReadError: The bytes are no complete picture.
+    """
+    if isinstance(data, Image.Image):
+        return data.convert("RGB")
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ReadError(f"is no readable picture ({error})", file=name, cure="make the picture again") from error
+
+
+class Layout:
+    """How one model's processor lays out conversations.
+
+    Args:
+        processor: From :func:`spinemed.vlm.load_processor`.
+        max_tokens: Longest conversation in tokens, answer included; longer ones are refused.
+
+    Raises:
+        ModelError: The tokenizer has no end-of-turn or padding token.
+    """
+
+    def __init__(self, processor: Any, *, max_tokens: int) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.max_tokens = max_tokens
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end-of-turn token", cure="set eos_token in tokenizer_config.json")
+        self.end_id = int(self.tokenizer.eos_token_id)
+        pad = self.tokenizer.pad_token_id
+        self.pad_id = self.end_id if pad is None else int(pad)
+        self._control = sorted(
+            token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special and token.content
+        )
+
+    def encode(
+        self, messages: Sequence[Message], images: Sequence[bytes | Image.Image], *, training: bool
+    ) -> Encoded | Refused:
+        """Encode one conversation.
+
+        Args:
+            messages: For training, ends with the assistant's answer. For answering, ends with a user turn.
+            images: Pictures in the order of the `<image>` placeholders of the user turns.
+            training: Whether the answer is part of the input and labelled.
+
+        Raises:
+            ValueError: The last turn has the wrong role, or placeholders and pictures differ in number.
+            ModelError: The chat template does not put the generation prompt before the answer.
+        """
+        if not messages or (messages[-1].role == "assistant") is not training:
+            raise ValueError("training needs a last assistant turn, answering a last user turn")
+        found = sum(message.content.count(IMAGE_PLACEHOLDER) for message in messages if message.role == "user")
+        if found != len(images):
+            raise ValueError(f"{found} {IMAGE_PLACEHOLDER} placeholders for {len(images)} pictures")
+        for message in messages:
+            if stray := next((token for token in self._control if token in message.content), None):
+                return Refused("control_token", f"a {message.role} turn contains {stray}")
+        try:
+            pictures = [open_picture(data) for data in images]
+        except ReadError as error:
+            return Refused("unreadable_picture", str(error))
+
+        prompt = self._render(messages[:-1] if training else messages, generation=True)
+        made = self.processor(text=[prompt], images=pictures or None, return_tensors="pt")
+        ids = made.pop("input_ids")[0]
+        answer = self._answer_ids(messages, prompt) if training else ids.new_empty(0)
+        total = len(ids) + len(answer)
+        if total > self.max_tokens:
+            return Refused("too_long", f"{total} tokens, more than {self.max_tokens}")
+
+        sequence, vision = {}, {}
+        for name, value in made.items():
+            if name == "attention_mask":
+                continue
+            if value.shape[:2] == (1, len(ids)):
+                sequence[name] = torch.cat([value[0], value.new_zeros(len(answer))])
+            else:
+                vision[name] = value
+        labels = torch.cat([torch.full_like(ids, IGNORE), answer]) if training else None
+        return Encoded(torch.cat([ids, answer]), labels, sequence, vision)
+
+    def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
+        turns = [{"role": message.role, "content": _parts(message)} for message in messages]
+        return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation))
+
+    def _answer_ids(self, messages: Sequence[Message], prompt: str) -> torch.Tensor:
+        whole = self._render(messages, generation=False)
+        if not whole.startswith(prompt):
+            raise ModelError(
+                "the chat template does not continue its generation prompt with the answer",
+                field="chat_template",
+                cure="use a template whose assistant turn starts with the generation prompt",
+            )
+        ids = self.tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
+        if self.end_id not in ids:
+            raise ModelError(
+                "the chat template does not close the assistant turn with the end-of-turn token",
+                field="chat_template",
+                cure="make eos_token the token that ends a turn",
+            )
+        # What the template writes after the end of the turn (a newline) is no part of the answer.
+        return torch.tensor(ids[: ids.index(self.end_id) + 1], dtype=torch.long)
+
+    def collate(self, items: Sequence[Encoded], *, training: bool) -> dict[str, torch.Tensor]:
+        """Pad and join: right padding for training, left padding for answering.
+
+        Returns:
+            `input_ids`, `attention_mask`, further per-token tensors and, for training, `labels`, each
+            (batch, longest); picture tensors joined along their first axis, absent when no item has a picture.
+        """
+        longest = max(item.length for item in items)
+
+        def padded(values: torch.Tensor, fill: int) -> torch.Tensor:
+            gap = longest - len(values)
+            return torch.nn.functional.pad(values, (0, gap) if training else (gap, 0), value=fill)
+
+        batch = {
+            "input_ids": torch.stack([padded(item.input_ids, self.pad_id) for item in items]),
+            "attention_mask": torch.stack([padded(torch.ones_like(item.input_ids), 0) for item in items]),
+        }
+        for name in sorted({name for item in items for name in item.sequence}):
+            batch[name] = torch.stack(
+                [padded(item.sequence.get(name, torch.zeros_like(item.input_ids)), 0) for item in items]
+            )
+        if training:
+            batch["labels"] = torch.stack([padded(item.labels, IGNORE) for item in items if item.labels is not None])
+        for name in sorted({name for item in items for name in item.vision}):
+            batch[name] = torch.cat([item.vision[name] for item in items if name in item.vision])
+        return batch
+
+
+def _parts(message: Message) -> list[dict[str, str]]:
+    """A turn as template parts; only user turns may hold pictures."""
+    if message.role != "user":
+        return [{"type": "text", "text": message.content}]
+    parts: list[dict[str, str]] = []
+    for number, text in enumerate(message.content.split(IMAGE_PLACEHOLDER)):
+        if number:
+            parts.append({"type": "image"})
+        if text:
+            parts.append({"type": "text", "text": text})
+    return parts

@@ -1,0 +1,81 @@
+"""A model of a few thousand weights and a release of a few rows, made once for the trainer tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinemed.marks import png_bytes
+from spinemed.records import Message, PackedImage, ReleaseRow
+from spinemed.tables import write_manifest, write_records
+
+LEVELS = ("T11", "T12", "L1", "L2", "L3")
+
+
+@pytest.fixture(scope="session")
+def micro_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved checkpoint with random weights, pictures of 32 px."""
+    from train.merge import save_checkpoint
+    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
+
+    config = NanoConfig(
+        seed=3,
+        vision=NanoVision(
+            patch_px=8, hidden=16, depth=1, heads=1, mlp=32, deepstack=(0,), image_px=32, min_px=32, max_px=32
+        ),
+        text=NanoText(hidden=32, layers=1, heads=1, kv_heads=1, mlp=32, max_tokens=256, vocabulary=400),
+    )
+    processor = build_processor(config, ["Which vertebra is marked? Answer with the level."])
+    folder = tmp_path_factory.mktemp("base") / "micro"
+    save_checkpoint(build_model(config, processor), processor, folder, precision="float32", about="A test base.")
+    return folder
+
+
+def release_rows(count: int) -> Iterable[ReleaseRow]:
+    """Pictures with one question each; every third row is text only; answers differ in length."""
+    rng = np.random.default_rng(5)
+    for number in range(count):
+        level = LEVELS[number % len(LEVELS)]
+        if number % 3 == 2:
+            images: tuple[PackedImage, ...] = ()
+            content, answer = f"What follows {level}?", "the next one" * (1 + number % 4)
+        else:
+            data = png_bytes(rng.integers(0, 256, (32, 32), dtype=np.uint8))
+            images = (PackedImage(bytes=data, path=hashlib.sha256(data).hexdigest() + ".png"),)
+            content, answer = "<image>\nWhich vertebra is marked?", level
+        yield ReleaseRow(
+            id=f"row-{number}",
+            split="train",
+            messages=(Message(role="user", content=content), Message(role="assistant", content=answer)),
+            images=images,
+            axis="level_identification",
+            task="open",
+            language="en",
+            answer=answer,
+            answer_kind="text",
+            options=(),
+            categories=(),
+            levels=(),
+            origin="phantom",
+            source_id="test",
+            group_id=f"spine-{number}",
+            licence="CC0-1.0",
+            attribution="",
+            evidence_ids=(),
+            instance_sha256="0" * 64,
+            tags=(),
+        )
+
+
+@pytest.fixture(scope="session")
+def micro_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of 24 training rows."""
+    folder = tmp_path_factory.mktemp("release") / "release"
+    (folder / "data").mkdir(parents=True)
+    write_records(folder / "data" / "train.parquet", ReleaseRow, release_rows(24))
+    write_manifest(folder, "release")
+    return folder

@@ -1,0 +1,201 @@
+"""Fine-tuning: exact loss, nothing cut, adapters that reload, a killed run that ends as if it had not been killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from spinemed.errors import ConfigError, ReadError, RecordError
+from spinemed.tables import write_manifest
+from spinemed.vlm.layout import Layout
+from spinemed.vlm.load import load_model, load_pair
+from train.merge import merge_adapter
+from train.plan import plan_order
+from train.rows import Planned, TrainingRows, read_release
+from train.sft import SftConfig, run_sft
+from train.trainer import Schedule, answer_loss, newest_checkpoint
+
+QUICK = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "save_every": 2, "log_every": 1}
+
+
+def _config(base: Path, release: Path, **more: object) -> SftConfig:
+    values = {"base": base, "release": release, "schedule": QUICK, "threads": 1, "max_tokens": 96, **more}
+    return SftConfig.model_validate(values)
+
+
+def _batch(base: Path, release: Path, count: int) -> tuple[object, Layout, list[object]]:
+    model, processor = load_pair(base)
+    layout = Layout(processor, max_tokens=200)
+    data = TrainingRows(read_release(release, "train")[0], layout)
+    return model, layout, [data[number] for number in range(count)]
+
+
+def test_four_times_one_row_is_one_time_four_rows(micro_base: Path, micro_release: Path) -> None:
+    gradients = []
+    for size in (4, 1):
+        model, layout, rows = _batch(micro_base, micro_release, 4)
+        total = sum(row.answer_tokens for row in rows)  # type: ignore[attr-defined]
+        loss = 0.0
+        for start in range(0, 4, size):
+            batch = layout.collate(rows[start : start + size], training=True)  # type: ignore[arg-type]
+            labels = batch.pop("labels")
+            part = answer_loss(model(**batch), labels, total)  # type: ignore[operator]
+            part.backward()
+            loss += float(part.detach())
+        gradients.append(torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None]))  # type: ignore[attr-defined]
+        gradients.append(torch.tensor([loss]))
+    assert torch.allclose(gradients[0], gradients[2], atol=1e-5)
+    assert torch.allclose(gradients[1], gradients[3], atol=1e-5)
+    assert float(gradients[0].abs().max()) > 1e-3
+
+
+def test_trainer_accumulation_gives_the_same_first_loss_and_norm(
+    micro_base: Path, micro_release: Path, tmp_path: Path
+) -> None:
+    found = []
+    for size, accumulation in ((4, 1), (1, 4)):
+        out = tmp_path / f"{size}x{accumulation}"
+        schedule = {**QUICK, "steps": 1, "batch_size": size, "accumulation": accumulation}
+        # Without sorting by length both runs see the same four rows in their only step.
+        run_sft(_config(micro_base, micro_release, method="full", schedule=schedule), out)
+        events = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+        first = next(event for event in events if event["event"] == "metrics" and "grad_norm" in event)
+        found.append((first["loss"], first["grad_norm"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_loss_counts_answer_tokens_only() -> None:
+    logits = torch.zeros(1, 4, 5)
+    logits[0, 1, 2] = 3.0
+    labels = torch.tensor([[-100, -100, 2, -100]])
+    expected = torch.nn.functional.cross_entropy(logits[0, 1:2], torch.tensor([2]))
+    assert torch.allclose(answer_loss({"logits": logits}, labels), expected)
+    assert torch.allclose(answer_loss({"logits": logits}, labels, 4), expected / 4)
+
+
+def test_plan_uses_rows_equally_and_repeats() -> None:
+    lengths = np.arange(10) + 3
+    order = plan_order(lengths, batch_size=4, batches=5, seed=1)
+    assert sorted(np.bincount(order, minlength=10)) == [2] * 10
+    assert (order == plan_order(lengths, batch_size=4, batches=5, seed=1)).all()
+    assert (order != plan_order(lengths, batch_size=4, batches=5, seed=2)).any()
+    assert [Planned("abcdefghij", order)[place] for place in range(3)] == ["abcdefghij"[n] for n in order[:3]]
+
+
+def test_long_rows_are_counted_and_left_whole(micro_base: Path, micro_release: Path) -> None:
+    _, processor = load_pair(micro_base)
+    rows, _ = read_release(micro_release, "train")
+    everything = TrainingRows(rows, Layout(processor, max_tokens=250))
+    limit = max(everything.lengths) - 1
+    fewer = TrainingRows(rows, Layout(processor, max_tokens=limit), cache_mb=0)
+    assert not everything.dropped
+    assert fewer.dropped["too_long"] == sum(length > limit for length in everything.lengths) > 0
+    kept = [row.id for row in everything.kept]
+    for number, row in enumerate(fewer.kept):
+        assert torch.equal(fewer[number].input_ids, everything[kept.index(row.id)].input_ids)
+        assert fewer[number].vision.keys() == everything[kept.index(row.id)].vision.keys()
+
+
+def test_lora_adapter_reloads_and_merges_to_the_same_loss(
+    micro_base: Path, micro_release: Path, tmp_path: Path
+) -> None:
+    whole = run_sft(_config(micro_base, micro_release), tmp_path / "run")
+    adapter = whole.parent / "adapter"
+    assert not Path(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]).is_absolute()
+    merged = merge_adapter(adapter, tmp_path / "merged", precision="float32")
+    _, layout, rows = _batch(micro_base, micro_release, 6)
+    batch = layout.collate(rows, training=True)  # type: ignore[arg-type]
+    labels = batch.pop("labels")
+    with torch.inference_mode():
+        losses = [
+            float(answer_loss(model(**batch), labels))
+            for model in (load_model(adapter, merge=False), load_model(adapter), load_model(merged), load_model(whole))
+        ]
+        untrained = float(answer_loss(load_model(micro_base)(**batch), labels))
+    assert losses == pytest.approx([losses[0]] * 4, abs=1e-5)
+    assert abs(losses[0] - untrained) > 1e-2
+    half = merge_adapter(adapter, tmp_path / "half", precision="bfloat16")
+    assert next(load_model(half, precision="auto").parameters()).dtype == torch.bfloat16
+
+
+def test_inputs_that_are_wrong_name_file_and_cure(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "release"
+    shutil.copytree(micro_release, broken)
+    file = broken / "data" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(ReadError, match=r"train\.parquet"):
+        run_sft(_config(micro_base, broken), tmp_path / "a")
+    write_manifest(broken, "release")  # the manifest now vouches for the truncated file
+    with pytest.raises(ReadError, match="not a complete Parquet file"):
+        run_sft(_config(micro_base, broken), tmp_path / "b")
+    with pytest.raises(RecordError, match="no row can be trained on"):
+        run_sft(_config(micro_base, micro_release, max_tokens=16), tmp_path / "c")
+    with pytest.raises(ConfigError, match=r"lora\.targets"):
+        run_sft(_config(micro_base, micro_release, lora={"targets": "no_such_layer"}), tmp_path / "d")
+    for name in "abcd":
+        assert list((tmp_path / name / "outputs").glob("[!.]*")) == []
+
+
+def test_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"x" * 10)
+        (folder / "complete.json").write_text(json.dumps({"step": step, "bytes": {"weights": 10}}))
+    (tmp_path / "checkpoint-4" / "weights").write_bytes(b"x" * 9)
+    (tmp_path / "checkpoint-6").mkdir()
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2"]
+
+
+def test_killed_run_ends_with_the_same_bytes(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
+    config = tmp_path / "sft.yaml"
+    schedule = Schedule(
+        steps=40, batch_size=4, accumulation=2, learning_rate=0.01, warmup_steps=2, save_every=5, log_every=5
+    )
+    values = {
+        "base": str(micro_base),
+        "release": str(micro_release),
+        "lora": {"rank": 4, "dropout": 0.1},
+        "schedule": schedule.model_dump(),
+        "threads": 1,
+    }
+    config.write_text(yaml.safe_dump(values))
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "spinemed", "train", "sft", str(config), "--out", str(out)]
+        return subprocess.Popen(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    whole, killed = start(tmp_path / "whole"), start(tmp_path / "killed")
+    marks = tmp_path / "killed" / "scratch" / "sft"
+    until = time.monotonic() + 120
+    while not list(marks.glob("checkpoint-*/complete.json")) and killed.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "outputs" / "adapter").exists()
+
+    again = start(tmp_path / "killed")
+    for process in (whole, again):
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors.decode()
+    journal = (tmp_path / "killed" / "journal.jsonl").read_text()
+    assert '"resumed"' in journal
+    for name in ("adapter/adapter_model.safetensors", "adapter/manifest.json", "model/model.safetensors"):
+        one, two = (tmp_path / run / "outputs" / name for run in ("whole", "killed"))
+        assert one.read_bytes() == two.read_bytes(), name

@@ -1,0 +1,70 @@
+"""Train models: make a small base from phantoms, fine-tune on a release, merge adapters.
+
+Convention: every job takes a config and a run folder; the same command resumes. The trap: torch is imported only once
+a command runs, so that `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, help=(__doc__ or "").splitlines()[0])
+
+ConfigArgument = Annotated[Path, typer.Argument(help="YAML config.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Run folder; the same command resumes it.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=3. May be repeated.")]
+
+
+def _quiet() -> None:
+    """Keep third-party progress bars and notices off the terminal; errors still show."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@app.command()
+def warmup(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
+    """Make a nano base model: dense warm-up from phantom masks, then captions."""
+    from spinemed.config import load_config
+
+    _quiet()
+    from train.warmup import WarmupConfig, run_warmup
+
+    folder = run_warmup(load_config(config, WarmupConfig, overrides or ()), out)
+    Console().print(f"base model: {folder}", soft_wrap=True)
+
+
+@app.command()
+def sft(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
+    """Fine-tune a base on a release: LoRA or all weights, loss on answers only."""
+    from spinemed.config import load_config
+
+    _quiet()
+    from train.sft import SftConfig, run_sft
+
+    folder = run_sft(load_config(config, SftConfig, overrides or ()), out)
+    Console().print(f"fine-tuned model: {folder}", soft_wrap=True)
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Adapter folder of a LoRA run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+) -> None:
+    """Fold a LoRA adapter into its base: one folder that any loader reads."""
+    _quiet()
+    from spinemed.errors import ConfigError
+    from train.merge import merge_adapter
+
+    if precision not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(
+            f"'{precision}' is no number format", field="--precision", cure="use float32, bfloat16 or float16"
+        )
+    folder = merge_adapter(adapter, out, precision=precision)  # type: ignore[arg-type]
+    Console().print(f"merged model: {folder}", soft_wrap=True)
