@@ -213,7 +213,7 @@ def _apart(group: Group, span: LevelRange, column: Spine, own: bool) -> Reading:
         return Ambiguous((span,), group.doubt.value) if group.doubt is not None and doubted else span
     # L4/S1 or T11/L1 written as an interspace exists only in a column that lacks the vertebra between.
     try:
-        only = () if own else (Disc(span.first, span.last),)
+        only = () if own else (Disc(span.first, span.last), Segment(span.first, span.last))
     except LevelError:
         only = ()
     why = f"{span.first} and {span.last} are neighbours {'only in some spines' if only else 'in no spine'}"

@@ -137,7 +137,10 @@ START = _compile(
 LIST_ITEM = _compile(rf"(?P<sep>{_ZH_SEP}|{_EN_SEP})?第?(?P<item>{_ORDINAL}|{_ZH_NUMBER})")
 
 # How a second vertebra is joined to the first.
-JOIN = _compile(r"(?P<slash>[ ]?/[ ]?)|(?P<dash>[ ]?-[ ]?)|(?P<to>\s(?:to|through|thru|until)\s|[ ]?[至到][ ]?)|")
+JOIN = _compile(
+    r"(?P<slash>[ ]?/[ ]?)|(?P<dash>[ ]?-[ ]?)|"
+    r"(?P<to>\s(?:to|through|thru|until)\s|[ ]?[至到…][ ]?|\.{2,3})|"
+)
 NEXT = _compile(f"{CODE_BODY}|{CHINESE_BODY}|{NAME_BODY}(?![{LETTER}])")
 _UNIT = (
     r"[ -]?(?:mm|cm|ml|mg|kg|dm|km|m|g|%|°|°c|hz|days?|weeks?|months?|years?|hours?|hrs?|min|minutes?|times|fold|"
