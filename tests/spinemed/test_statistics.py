@@ -189,7 +189,9 @@ def test_with_almost_every_answer_right_the_interval_is_rather_too_wide_than_too
 @pytest.mark.parametrize("mean", [0.3, 0.6, 0.85])
 @pytest.mark.parametrize("spread", [0.1, 0.5])
 def test_coverage_over_the_whole_grid(clusters: int, size: int, mean: float, spread: float) -> None:
-    assert 0.92 <= _coverage(4_000, clusters, size, mean, spread, 2_000) <= 0.985
+    # With few spines or hardly a wrong answer the interval is wide by intention: no upper limit there.
+    highest = 0.985 if clusters >= 50 and mean <= 0.85 else 1.0
+    assert 0.92 <= _coverage(4_000, clusters, size, mean, spread, 2_000) <= highest
 
 
 def test_a_mean_without_variance_has_no_interval() -> None:

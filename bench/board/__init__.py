@@ -1,0 +1,1 @@
+"""Scores become one static page, its plots, and tables in the terminal. Only reads what scoring wrote."""

@@ -1,0 +1,93 @@
+"""The two baselines that no model needs: the strongest constant answer, and a uniformly random one.
+
+Convention: both know the scored samples. A group is (axis, task, answer kind, picture or not, number of options or
+categories). `majority` gives every question of a group the answer that is right most often in that very group: no
+constant answer can score higher, so the baseline is favoured over anything that had to learn its prior from training
+data. `random` draws uniformly from the legal answers: the options, the categories, or for levels the answers that
+occur in the group, which again favours it over a guess among all levels of a spine.
+
+Trap: because the prior is taken from the scored samples, these are upper bounds of what guessing earns, not systems
+that could be deployed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bench.runner.answerers import Reply, Request
+from spinemed.records import Sample
+from spinemed.statistics import generator_for
+
+__all__ = ["MajorityAnswerer", "RandomAnswerer"]
+
+Group = tuple[str, str, str, bool, int]
+
+
+def _group(sample: Sample) -> Group:
+    choices = len(sample.options) or len(sample.categories)
+    return sample.axis, sample.task, sample.answer_kind, bool(sample.images), choices
+
+
+class MajorityAnswerer:
+    """The best constant answer of each group. Ties go to the answer that sorts first."""
+
+    kind = "majority"
+    model = "majority"
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        counted: dict[Group, Counter[str]] = {}
+        self._group_of: dict[str, Group] = {}
+        for sample in samples:
+            self._group_of[sample.id] = _group(sample)
+            counted.setdefault(_group(sample), Counter())[sample.answer] += 1
+        self._best = {
+            group: min(counts, key=lambda answer: (-counts[answer], answer)) for group, counts in counted.items()
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The constant answer of each group."""
+        return {
+            "rule": "majority",
+            "answers": sorted(["/".join(map(str, key)), value] for key, value in self._best.items()),
+        }
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """The group's constant answer for each request."""
+        return [Reply(self._best[self._group_of[request.sample_id]]) for request in requests]
+
+
+class RandomAnswerer:
+    """A uniform draw from the legal answers; each sample has its own stream, so order and resuming change nothing."""
+
+    kind = "random"
+    model = "random"
+
+    def __init__(self, samples: Iterable[Sample], *, seed: int) -> None:
+        self.seed = seed
+        listed = list(samples)
+        seen: dict[Group, set[str]] = {}
+        for sample in listed:
+            seen.setdefault(_group(sample), set()).add(sample.answer)
+        self._legal = {
+            sample.id: [option.key for option in sample.options]
+            or list(sample.categories)
+            or sorted(seen[_group(sample)])
+            for sample in listed
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Rule and seed."""
+        return {"rule": "random", "seed": self.seed}
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """One legal answer for each request."""
+        replies = []
+        for request in requests:
+            legal = self._legal[request.sample_id]
+            draw = generator_for(self.seed, "random answer", request.sample_id)
+            replies.append(Reply(legal[int(draw.integers(len(legal)))]))
+        return replies

@@ -1,0 +1,277 @@
+"""Ask an answerer every sample, and survive being killed.
+
+Convention: a predictions folder holds `predictions.jsonl` (by sample id) and `manifest.json` (kind `predictions`: who
+answered, under which condition, on which samples, with which versions). While it is being made, a hidden journal holds
+what was answered so far.
+
+The samples are cut into blocks by a rule that depends on nothing but the samples. A block is asked in one call and
+journalled in one line that is forced to disk before the next block is asked. So a killed run repeats at most the
+block in flight, no half block is ever asked, and the finished file equals that of an uninterrupted run byte for byte
+whenever the answerer answers the same.
+
+Trap: an answerer's reply may depend on what it was batched with; that is why blocks, not samples, are resumed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from bench.runner.answerers import Answerer, Reply, Request
+from bench.runner.withhold import grey_picture
+from bench.samples import read_samples
+from spinemed.errors import ReadError, RecordError, RunError
+from spinemed.records import Condition, Prediction, Record, Sample, Sha256, content_hash
+from spinemed.run import versions
+from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_jsonl, write_manifest
+
+__all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions"]
+
+PREDICTIONS_FILE = "predictions.jsonl"
+_JOURNAL = ".journal.jsonl"
+_LOCK = ".lock"
+
+
+class _Block(Record):
+    """One line of the journal: all replies of one block, or the header of the run (block -1)."""
+
+    plan_sha256: Sha256
+    block: int
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A finished predictions folder."""
+
+    folder: Path
+    name: str
+    by_sample: dict[str, Prediction]
+    manifest: dict[str, Any]
+
+
+def predict_samples(
+    samples: str | os.PathLike[str],
+    answerer: Answerer,
+    out: str | os.PathLike[str],
+    *,
+    name: str,
+    condition: Condition = "full",
+    block_size: int = 64,
+    advance: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Ask every sample once and write the predictions folder; resumes what an earlier call left.
+
+    Args:
+        samples: Samples folder.
+        answerer: Who is asked.
+        out: Predictions folder.
+        name: The system's name in tables.
+        condition: `blind` withholds the pictures (see :mod:`bench.runner.withhold`).
+        block_size: Samples asked in one call and journalled together.
+        advance: Called with the number of samples that are now answered, resumed ones first.
+
+    Raises:
+        RunError: The folder belongs to another job, or another process is working in it.
+        ReadError, RecordError: The samples folder is damaged.
+    """
+    listed, about = read_samples(samples)
+    folder = Path(out)
+    who = {
+        "name": name,
+        "model": answerer.model,
+        "answerer": answerer.kind,
+        "identity": answerer.identity,
+        "condition": condition,
+        "samples_sha256": about["sha256"],
+        "release_sha256": about["release_sha256"],
+        "block_size": block_size,
+    }
+    plan = content_hash(who)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if (folder / MANIFEST).is_file():
+            finished = read_predictions(folder)
+            if finished.manifest.get("plan_sha256") != plan:
+                raise _another_job(folder)
+            if advance:
+                advance(len(listed))
+            return finished
+        done = _resume(folder, plan)
+        blocks = _blocks(listed, block_size)
+        with open(folder / _JOURNAL, "ab") as journal:
+            if not done:
+                _append(journal, _Block(plan_sha256=plan, block=-1, predictions=()))
+            for number, block in enumerate(blocks):
+                if number not in done:
+                    done[number] = _ask(block, Path(samples), answerer, condition)
+                    _append(journal, _Block(plan_sha256=plan, block=number, predictions=done[number]))
+                if advance:
+                    advance(len(block))
+        made = sorted((one for number in range(len(blocks)) for one in done[number]), key=lambda one: one.sample_id)
+        write_jsonl(folder / PREDICTIONS_FILE, made)
+        write_manifest(folder, "predictions", plan_sha256=plan, versions=versions(), predictions=len(made), **who)
+        return read_predictions(folder)
+
+
+def _blocks(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Samples of like shape together, so that a batch is padded little; the same cut every time."""
+    if size < 1:
+        raise ValueError(f"a block holds at least one sample, not {size}")
+
+    def shape(sample: Sample) -> tuple[int, int, str]:
+        return len(sample.images), sum(len(message.content) for message in sample.messages), sample.id
+
+    ordered = sorted(samples, key=shape)
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def _ask(block: Sequence[Sample], folder: Path, answerer: Answerer, condition: Condition) -> tuple[Prediction, ...]:
+    requests = [_request(sample, folder, condition) for sample in block]
+    replies = answerer.answer(requests)
+    if len(replies) != len(requests):
+        raise RuntimeError(f"{answerer.model} gave {len(replies)} replies to {len(requests)} requests")
+    identity = {"model": answerer.model, **answerer.identity}
+    return tuple(_prediction(*pair, answerer.model, condition, identity) for pair in zip(requests, replies))
+
+
+def _request(sample: Sample, folder: Path, condition: Condition) -> Request:
+    pictures = []
+    for path in sample.images:
+        try:
+            data = (folder / path).read_bytes()
+        except OSError as error:
+            raise ReadError(
+                f"cannot be read ({error.strerror})", file=folder / path, cure="write the samples again"
+            ) from error
+        pictures.append(grey_picture(data) if condition == "blind" else data)
+    return Request(sample.id, sample.messages, tuple(pictures))
+
+
+def _prediction(
+    request: Request, reply: Reply, model: str, condition: Condition, identity: dict[str, Any]
+) -> Prediction:
+    sent = {
+        "identity": identity,
+        "messages": [message.model_dump() for message in request.messages],
+        "images": [hashlib.sha256(data).hexdigest() for data in request.images],
+    }
+    return Prediction(
+        sample_id=request.sample_id,
+        model=model,
+        condition=condition,
+        outcome=reply.outcome,
+        text=reply.text if reply.outcome == "answered" else "",
+        detail=reply.detail,
+        request_sha256=content_hash(sent),
+    )
+
+
+# --- the journal -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(
+                "another process is answering into this folder",
+                file=folder,
+                cure="wait for it to end, or give another --out",
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _another_job(folder: Path) -> RunError:
+    return RunError(
+        "holds the predictions of another model, condition, block size or samples folder",
+        file=folder,
+        cure="give another --out, or delete this folder to ask again",
+    )
+
+
+def _resume(folder: Path, plan: str) -> dict[int, tuple[Prediction, ...]]:
+    """Blocks that are already answered. A line that a kill cut is taken off, so that the next one is whole."""
+    path = folder / _JOURNAL
+    if not path.is_file():
+        return {}
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) != len(data):
+        os.truncate(path, len(whole))
+    done = {}
+    for line in read_jsonl(path, _Block, torn_tail=True):
+        if line.plan_sha256 != plan:
+            raise _another_job(folder)
+        done[line.block] = line.predictions
+    return done
+
+
+def _append(journal: IO[bytes], line: _Block) -> None:
+    journal.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n")
+    journal.flush()
+    os.fsync(journal.fileno())
+
+
+def read_predictions(path: str | os.PathLike[str]) -> Predictions:
+    """A finished predictions folder, or a bare `predictions.jsonl` that was made elsewhere.
+
+    A bare file names its system by its file name, and what answered is `external`.
+
+    Raises:
+        ReadError: The run was not finished, or the file was cut or changed.
+        RecordError: A line breaks the contract, a sample was answered twice, or model and condition are not one.
+    """
+    root = Path(path)
+    if root.is_file():
+        file, manifest = root, _external_manifest(root)
+    else:
+        file, manifest = root / PREDICTIONS_FILE, read_manifest(root, "predictions", verify=True)
+    answered: dict[str, Prediction] = {}
+    for line, prediction in enumerate(read_jsonl(file, Prediction), 1):
+        if prediction.sample_id in answered:
+            raise RecordError(
+                f"sample {prediction.sample_id} is answered twice",
+                file=file,
+                line=line,
+                field="sample_id",
+                cure="keep one prediction per sample",
+            )
+        if (prediction.model, prediction.condition) != (manifest["model"], manifest["condition"]):
+            raise RecordError(
+                f"{prediction.model} ({prediction.condition}) stands in a file of "
+                f"{manifest['model']} ({manifest['condition']})",
+                file=file,
+                line=line,
+                field="model",
+                cure="one file holds one model under one condition",
+            )
+        answered[prediction.sample_id] = prediction
+    return Predictions(root, str(manifest["name"]), answered, manifest)
+
+
+def _external_manifest(file: Path) -> dict[str, Any]:
+    first = next(read_jsonl(file, Prediction), None)
+    if first is None:
+        raise ReadError("holds no prediction", file=file, cure="give the file of a finished run")
+    return {
+        "name": file.stem if file.name != PREDICTIONS_FILE else file.resolve().parent.name,
+        "model": first.model,
+        "condition": first.condition,
+        "answerer": "external",
+        "identity": {},
+        "versions": {},
+        "sha256": file_sha256(file),
+    }
