@@ -157,6 +157,7 @@ LISTED = _compile(
     r"-?\s{0,2}(?:,\s{0,2}(?:and\s|or\s)?|;\s?|/|、|&|\+|\b(?:and|or|vs\.?)\b|和|及|与|或)\s{0,2}(?:the\s)?"
 )
 BOUND = _compile(f"(?![{LETTER}])")
+MARKS = " \t\r\n.,;:()[]{}*_`\"'!?、。"
 ENDING = _compile(r"\s{0,2}(?:\Z|[.,;:)\]、。])")
 
 # Words behind a mention that say what it is. Adjectives may stand between.
@@ -233,7 +234,7 @@ DISC_BEFORE = _before(
 BETWEEN_BEFORE = _before(r"\bbetween(?:[ ]the)?")
 BONE_BEFORE = _before(
     r"\b(?:vertebrae?|vertebral[ ]bod(?:y|ies)|bod(?:y|ies)|levels?|at|fractures?|process|lamina|pedicles?|arch)"
-    r"(?:[ ](?:of|at|in))?(?:[ ]the)?|椎体?"
+    r"(?:[ ](?:of|at|in|is|was))?(?:[ ]the)?|椎体?"
 )
 CORD_BEFORE = _before(r"\b(?:sensory|motor|neurological|cord)[ ](?:levels?|segments?)(?:[ ](?:of|at|is))?")
 OTHER_BEFORE = _before(

@@ -170,7 +170,8 @@ def _ordinal_list(match: re.Match[str], name: str, region: Region, *, weak: bool
             continue
         if group is not None:
             yield group
-        group = Group(base + item.start("item"), base + item.end(), [part], weak=weak, spoken=True)
+        start = match.start() if item.start() == 0 else base + item.start("item")
+        group = Group(start, base + item.end(), [part], weak=weak, spoken=True)
     if group is not None:
         group.end = match.end()
         yield group
@@ -346,7 +347,10 @@ def _in_list(text: str, left: Group, right: Group) -> bool:
 def _with_company(text: str, groups: list[Group]) -> list[Group]:
     """Without the weak forms that nothing around them shows to be vertebrae."""
     firm = [
-        not group.weak or group.cue is not None or (group.spoken and lexicon.ENDING.match(text, group.end) is not None)
+        not group.weak
+        or group.cue is not None
+        or (group.spoken and lexicon.ENDING.match(text, group.end) is not None)
+        or _alone(text, group)
         for group in groups
     ]
     # In a list, one firm member is company for its neighbours; so are two weak ones ("atlas and axis").
@@ -358,3 +362,10 @@ def _with_company(text: str, groups: list[Group]) -> list[Group]:
         if linked:
             firm[at + 1] = firm[at + 1] or firm[at]
     return [group for group, keep in zip(groups, firm) if keep]
+
+
+def _alone(text: str, group: Group) -> bool:
+    """Whether the text holds nothing else, as when a model answers "L 3."."""
+    if len(text) > len(lexicon.MARKS) + group.end - group.start:  # also keeps the scan of a long text linear
+        return False
+    return not (text[: group.start] + text[group.end :]).strip(lexicon.MARKS)

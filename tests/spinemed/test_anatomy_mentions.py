@@ -36,6 +36,11 @@ def found(text: str, spine: Spine | None = None) -> list[str]:
         ("sacrum and coccyx", [f"{' or '.join(f'vertebra S{n}' for n in range(1, 6))}?", "vertebra coccyx"]),
         ("**L4**", ["vertebra L4"]),
         ("L4 loss of height", ["vertebra L4"]),
+        ("The marked vertebra is L 3.", ["vertebra L3"]),
+        ("The level is T1", ["vertebra T1"]),
+        ("L-3.", ["vertebra L3"]),
+        ("(axis)", ["vertebra C2"]),
+        ("第3腰椎压缩性骨折", ["vertebra L3"]),
     ],
 )
 def test_vertebrae(text: str, expected: list[str]) -> None:
@@ -155,9 +160,9 @@ def test_the_patients_column_decides_neighbours() -> None:
 
 
 def test_spans_point_into_the_text_given() -> None:
-    text = "病例：Ｌ４／５椎间盘突出；S1 nerve root, the fourth and fifth lumbar vertebrae."
+    text = "病例：Ｌ４／５椎间盘突出；第3腰椎；S1 nerve root, the fourth and fifth lumbar vertebrae."
     mentions = find_levels(text)
-    assert [mention.text for mention in mentions] == ["Ｌ４／５", "S1", "fourth", "fifth lumbar"]
+    assert [mention.text for mention in mentions] == ["Ｌ４／５", "第3腰椎", "S1", "fourth", "fifth lumbar"]
     assert all(text[mention.start : mention.end] == mention.text for mention in mentions)
 
 
