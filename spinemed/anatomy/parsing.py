@@ -65,7 +65,7 @@ def parse_disc(text: str, *, spine: Spine | None = None) -> Disc:
     Raises:
         LevelError: if it names none, several, or one this spine lacks.
     """
-    return _in_spine(_parse(text, Disc, spine), spine)
+    return _parse(text, Disc, spine)
 
 
 def parse_segment(text: str, *, spine: Spine | None = None) -> Segment:
@@ -78,7 +78,7 @@ def parse_segment(text: str, *, spine: Spine | None = None) -> Segment:
     Raises:
         LevelError: if it names none, several, or one this spine lacks.
     """
-    return _in_spine(_parse(text, Segment, spine), spine)
+    return _parse(text, Segment, spine)
 
 
 def parse_root(text: str) -> Root:
@@ -196,12 +196,6 @@ def _regions(reading: Reading) -> set[Region]:
             return {reading.first.region, reading.last.region}
         case _:
             return {region for candidate in reading.candidates for region in _regions(candidate)}
-
-
-def _in_spine(found: Kind, spine: Spine | None) -> Kind:
-    if spine is not None and isinstance(found, Disc | Segment):
-        spine.offset(found, found)  # raises where this spine lacks it
-    return found
 
 
 def _quoted(text: str) -> str:

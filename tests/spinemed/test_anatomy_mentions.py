@@ -75,7 +75,7 @@ def test_discs_and_segments(text: str, expected: list[str]) -> None:
     [
         ("It compresses the S1 root.", ["nerve root S1"]),
         ("L4, L5 and S1 nerve roots", ["nerve root L4", "nerve root L5", "nerve root S1"]),
-        ("nerve roots L4, L5", ["nerve root L4", "nerve root L5"]),
+        ("nerve roots L3, L4, L5", ["nerve root L3", "nerve root L4", "nerve root L5"]),
         ("L5 radiculopathy from the L4-5 disc", ["nerve root L5", "disc L4/5"]),
         ("C8 weakness", ["nerve root C8"]),
         ("the exiting L4 nerve", ["nerve root L4"]),
@@ -138,6 +138,8 @@ def test_what_only_looks_like_a_level(text: str) -> None:
         ("lesion at T2", ["vertebra T2"]),
         ("T2 and T5", ["vertebra T2", "vertebra T5"]),
         ("C7/T1", ["disc C7/T1"]),
+        ("T2/T3 stenosis", ["disc T2/3"]),
+        ("T1/T2", ["disc T1/2 or segment T1/2 or vertebrae T1-T2?"]),
         ("thyroid nodule; T4 vertebral fracture", ["vertebra T4"]),
         ("T2", ["vertebra T2?"]),
         ("D5", ["vertebra T5?"]),

@@ -217,6 +217,10 @@ class TestDisc:
             parse_disc("L5/S1", spine=Spine(lumbar=6))
         with pytest.raises(LevelError):
             parse_disc("T12-L1", spine=Spine(thoracic=13))
+        with pytest.raises(LevelError):
+            parse_disc("T11/12", spine=Spine(thoracic=11))
+        with pytest.raises(LevelError):
+            parse_segment("L5/S1", spine=Spine(lumbar=4))
 
 
 class TestSegmentAndRoot:
