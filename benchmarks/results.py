@@ -75,7 +75,7 @@ def render() -> str:
     lines = [
         "# Measured figures",
         "",
-        "Made by `make acceptance`; not written by hand. Research use only. Figures on phantoms say nothing about patients.",
+        "Made by `make acceptance`; not written by hand. Research use only. Phantoms are not patients.",
         "A bound that is missed is printed as missed.",
     ]
     for issue in sorted({figure["issue"] for figure in figures}):
