@@ -4,8 +4,8 @@ L5 radiculopathy is not vertebra L5, and C8 has no vertebra at all. A `Root` the
 is "L5 root", its `name` is "L5". Roots are C1-C8, T1-T12, L1-L5, S1-S5 and the coccygeal one.
 
 The trap is the neck: C1-C7 leave above the vertebra of their name, C8 between C7 and T1, and every root further down
-leaves below the vertebra of its name (Standring, Gray's Anatomy, 42nd ed., ch. 43). In a spine with T13 or L6 one more
-pair of roots leaves than there are names; which root is which is then not decided by the bones, and `exits` says so.
+leaves below the vertebra of its name (Radiopaedia; SUNY Upstate neurosurgery tables). In a spine with T13 or L6 one
+more pair of roots leaves than there are names; which root is which the bones do not decide then, and `exits` says so.
 """
 
 from __future__ import annotations
