@@ -1,0 +1,111 @@
+"""Sources to released instructions: read, draft, verify, revise, release, and trace any row back to bytes.
+
+Convention: every command prints where its result lies. A mendable error is one line and exit code 2.
+
+Trap: heavy imports happen inside the commands, so that help stays fast.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from data_pipeline.trace import Link
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Sources to released instructions, and every row back to bytes.")
+
+
+@app.callback()
+def _root() -> None:
+    """Sources to released instructions, and every row back to bytes."""
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(help="The build config (YAML).")],
+    out: Annotated[Path, typer.Option(help="The run folder; the same command resumes it.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value.")] = None,
+) -> None:
+    """Read sources, draft questions, verify and revise them, and write a release."""
+    from data_pipeline.build import build as run_build
+    from data_pipeline.config import BuildConfig
+    from data_pipeline.show import print_report
+    from data_pipeline.sources import read_sources
+    from spinemed.config import load_config
+    from spinemed.run import open_run
+
+    loaded = load_config(config, BuildConfig, set_ or ())
+    read_sources(loaded.sources)  # refuse before a run folder is made
+    with open_run(out, command="data build", config=loaded) as run:
+        release = run_build(run, loaded)
+        print_report(run.outputs)
+    typer.echo(f"release: {release}")
+
+
+@app.command()
+def check(sources: Annotated[Path, typer.Argument(help="A sources.yaml.")]) -> None:
+    """Check licences, allowed uses, paths and hashes of all sources without reading them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from data_pipeline.sources import read_sources, verify_hashes
+
+    found = read_sources(sources)
+    table = Table("source", "kind", "licence", "allowed use", "split", "hashed files")
+    for source in found:
+        verify_hashes(sources, source)
+        table.add_row(
+            source.id,
+            source.kind,
+            source.licence,
+            ", ".join(source.allowed_use),
+            source.split or "by component",
+            str(len(source.sha256)),
+        )
+    Console().print(table)
+    typer.echo(f"{len(found)} sources may be used as stated")
+
+
+@app.command()
+def trace(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a released row.")],
+    run: Annotated[Path, typer.Option(help="The run folder of `spinemed data build`.")],
+) -> None:
+    """Print the chain from a released row to the bytes it rests on, checking every link again."""
+    from data_pipeline.trace import trace as follow
+
+    links = follow(id_, run)
+    for link in links:
+        _print_link(link)
+    broken = [link.name for link in links if not link.ok]
+    if broken:
+        typer.echo(f"BROKEN: {', '.join(broken)}")
+        raise typer.Exit(1)
+    typer.echo(f"all {len(links)} links OK")
+
+
+def _print_link(link: Link) -> None:
+    typer.echo(f"[{'OK' if link.ok else 'BROKEN'}] {link.name}")
+    for name, value in link.facts:
+        first, *rest = str(value).splitlines() or [""]
+        typer.echo(f"     {name}: {first}")
+        for line in rest:
+            typer.echo(f"       {line}")
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="The run folder of `spinemed data build`.")],
+    out: Annotated[Path, typer.Option(help="Where to write: a .png or .html file.")],
+    number: Annotated[int, typer.Option(min=1, max=60, help="How many items.")] = 9,
+) -> None:
+    """Write one page with sample items: picture, question, options, answer, evidence."""
+    from data_pipeline.show import show_items
+
+    show_items(run, out, number)
+    typer.echo(f"page: {out}")

@@ -1,0 +1,107 @@
+"""Config of `spinemed data build`: sources, what to draft, what to hold it against, how to split.
+
+Convention: one file drives the whole build; the split fractions and the seed are in it, the sources in their own file.
+
+Trap: a number of items such as 0.5 means "for half of the studies", drawn by seed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from spinemed.config import Config, ConfigPath
+from spinemed.records import Split
+
+__all__ = ["BuildConfig", "DraftConfig", "ImageItems", "ReleaseConfig", "ReviseConfig", "TextItems"]
+
+
+class ImageItems(Config):
+    """How many questions of each kind one study gives; a fraction is drawn by seed."""
+
+    vertebra: float = Field(default=1, ge=0)
+    """Which vertebra is marked? The first is the phantom's focus level."""
+    disc: float = Field(default=0, ge=0)
+    """Which disc is marked?"""
+    edge: float = Field(default=0, ge=0, le=2)
+    """Which is the lowest, which the highest vertebra in view?"""
+    fracture: float = Field(default=1, ge=0)
+    """Which fracture shape does the marked vertebra show? Only where findings say so."""
+    healthy_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of fracture questions in a fractured spine that ask about a healthy vertebra instead."""
+    pfirrmann: float = Field(default=0, ge=0)
+    """Which Pfirrmann grade? Only for pictures that cannot show one."""
+    modic: float = Field(default=0, ge=0, le=1)
+    """Which Modic type? A single picture cannot show one."""
+    fixation: float = Field(default=1, ge=0)
+    """Which levels does a short-segment fixation span?"""
+
+
+class TextItems(Config):
+    """What is asked about documents."""
+
+    passages: bool = True
+    """Which condition does this passage describe?"""
+    definitions: bool = True
+    """Which term has this definition?"""
+    exercises: bool = True
+    """Printed multiple-choice exercises."""
+    figures: bool = True
+    """Which caption, which title belongs to this figure?"""
+    rules: bool = True
+    """Neighbours and constructs for a stated level, resting on a sentence that gives the numbering."""
+    figure_edge_px: int = Field(default=256, ge=64, le=2048)
+    """Longest edge of a figure in the release."""
+    distractors: int = Field(default=3, ge=2, le=7)
+    """Wrong options for each question."""
+
+
+class DraftConfig(Config):
+    """What to draft from which source."""
+
+    text: TextItems = TextItems()
+    """Questions on documents."""
+    images: dict[str, ImageItems] = Field(default_factory=dict)
+    """Questions on studies, by source id; `default` stands for the sources not named."""
+    mark_style: Literal["ring", "arrow"] = "ring"
+    """How a vertebra is pointed out."""
+
+
+class ReviseConfig(Config):
+    """What the reviser may do."""
+
+    passage_characters: int = Field(default=420, ge=120)
+    """Longest quoted passage; longer ones are cut to whole sentences."""
+    rounds: int = Field(default=3, ge=1, le=10)
+    """How often a draft is mended and checked again before it is dropped."""
+
+
+class ReleaseConfig(Config):
+    """How the release is split."""
+
+    fractions: dict[Split, float] = Field(default={"train": 0.8, "validation": 0.1, "test": 0.1})
+    """Share of each split among the connected components that no source pins."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> ReleaseConfig:
+        if abs(sum(self.fractions.values()) - 1) > 1e-9 or any(value < 0 for value in self.fractions.values()):
+            raise ValueError("the fractions must be non-negative and add up to 1")
+        return self
+
+
+class BuildConfig(Config):
+    """`spinemed data build`."""
+
+    sources: ConfigPath
+    """The `sources.yaml` to read, relative to this file."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of every draw: wordings, distractors, marks, splits."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that read sources; the result does not depend on it."""
+    draft: DraftConfig = DraftConfig()
+    """What to draft."""
+    revise: ReviseConfig = ReviseConfig()
+    """How drafts are mended."""
+    release: ReleaseConfig = ReleaseConfig()
+    """How the release is split."""

@@ -1,0 +1,75 @@
+"""The rule writer: a corpus to draft instances on three axes, each with its evidence and the hash of its template.
+
+Convention: images and texts have a module each (`draft_images.py`, `draft_text.py`); both write on one desk. A draft is
+kept as written, with the result of every criterion; the reviser works on a copy.
+
+Trap: everything drawn comes from a generator named after the record, so a new source changes no other draft.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.config import DraftConfig
+from data_pipeline.corpus import Corpus
+from data_pipeline.draft_images import draft_study
+from data_pipeline.draft_text import draft_documents
+from data_pipeline.items import Desk, Item, write_items
+from data_pipeline.records import Derivation
+from data_pipeline.verify import Lookup, load_criteria, verify
+from spinemed.questions import load_templates
+from spinemed.records import ImageBlob
+from spinemed.tables import write_records
+
+__all__ = ["draft_corpus", "write_drafts"]
+
+
+def draft_corpus(
+    corpus: Corpus, config: DraftConfig, seed: int, advance: Callable[[int], None] = lambda number: None
+) -> Desk:
+    """Draft all questions of a corpus, documents first, then studies in their order."""
+    desk = Desk(corpus=corpus, templates=load_templates(), seed=seed, mark_style=config.mark_style)
+    draft_documents(desk, config.text)
+    fallback = config.images.get("default")
+    for study in corpus.studies.values():
+        wanted = config.images.get(study.source_id, fallback)
+        if wanted is not None:
+            draft_study(desk, study, wanted)
+        advance(1)
+    return desk
+
+
+def write_drafts(folder: Path, desk: Desk) -> dict[str, Any]:
+    """Check the drafts against the criteria and write them with their pictures.
+
+    Returns:
+        The account: tried, kept and dropped per source, and how many drafts fail each criterion.
+    """
+    lookup = Lookup(corpus=desk.corpus, templates=desk.templates, derivations=desk.derivations)
+    criteria = load_criteria()
+    failures: Counter[str] = Counter()
+    checked = []
+    for item in desk.items:
+        results = verify(item, lookup, criteria)
+        failures.update(result.criterion for result in results if not result.passed)
+        checked.append(Item(item.instance.model_copy(update={"criteria": results}), item.parts))
+    desk.items = checked
+    write_items(folder, checked, desk.drops)
+    write_records(folder / "images.parquet", ImageBlob, desk.blobs.values())
+    write_records(folder / "derivations.parquet", Derivation, desk.derivations.values())
+    kept = Counter(item.instance.source_id for item in checked)
+    dropped = Counter(drop.source_id for drop in desk.drops)
+    for source_id, number in desk.tried.items():
+        if number != kept[source_id] + dropped[source_id]:
+            raise AssertionError(f"{source_id}: {number} tried, {kept[source_id]} kept, {dropped[source_id]} dropped")
+    return {
+        "counts": {
+            source_id: {"tried": number, "kept": kept[source_id], "dropped": dropped[source_id]}
+            for source_id, number in sorted(desk.tried.items())
+        },
+        "drop_reasons": dict(sorted(Counter(drop.reason for drop in desk.drops).items())),
+        "criteria_failed": dict(sorted(failures.items())),
+    }

@@ -1,0 +1,48 @@
+"""Records that stay inside this package: what travels between its own stages.
+
+Convention: everything that other packages read is in `spinemed/records.py`; these two only keep the road from a
+released row back to bytes.
+
+Trap: the user turn of an instance is always composed from its :class:`Parts`; editing a message by hand breaks the
+trace, and the check `passage_from_quote` will say so.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from spinemed.records import Record, Sha256
+
+__all__ = ["Derivation", "Parts"]
+
+
+class Derivation(Record):
+    """How a picture was made from another: a mark drawn on a study, or a figure fitted into a square."""
+
+    sha256: Sha256
+    """Hash of the resulting PNG."""
+    from_sha256: Sha256
+    """Hash of the picture it was made from."""
+    owner_id: str
+    """The study or figure whose picture that is."""
+    operation: Literal["mark", "fit"]
+    parameters: str
+    """JSON: the mark as drawn, or the longest edge."""
+
+
+class Parts(Record):
+    """The pieces that the user turn of one instance is composed of."""
+
+    instance_id: str
+    template: str
+    wording: int
+    values: str
+    """JSON: what fills the template, the passage among it."""
+    note: str = ""
+    """A sentence added after the question."""
+
+    @property
+    def filled(self) -> dict[str, str]:
+        """The values as a dict."""
+        return {str(key): str(value) for key, value in json.loads(self.values).items()}
