@@ -71,6 +71,8 @@ def set_determinism(seed: int, threads: int) -> None:
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # Filling fresh memory would only serve to show reads of unset values, at the cost of a pass over every buffer.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
 
 

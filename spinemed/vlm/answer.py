@@ -81,36 +81,36 @@ class VlmAnswerer:
     def answer(self, requests: Sequence[Request], advance: Callable[[int], Any] | None = None) -> list[Reply]:
         """Answer all requests greedily.
 
-        Requests are batched by length, so that padding stays small and the batches do not depend on their order.
+        Requests are sorted by length within windows of 16 batches, so that padding stays small.
 
         Args:
             requests: Conversations that end with a user turn.
             advance: Called with the number of requests answered since the last call.
         """
-        replies: list[Reply | None] = [None] * len(requests)
-        lengths: list[tuple[int, int]] = []
-        # Two passes: lengths first, tensors per batch, because the pictures of thousands of requests do not fit in
-        # memory at once.
+        replies: list[Reply] = []
+        # Windows bound the memory: picture tensors of thousands of requests do not fit at once.
+        window = 16 * self.batch_size
+        for start in range(0, len(requests), window):
+            replies += self._answer_window(requests[start : start + window], advance or (lambda _: None))
+        return replies
+
+    def _answer_window(self, requests: Sequence[Request], advance: Callable[[int], Any]) -> list[Reply]:
+        replies: dict[int, Reply] = {}
+        waiting: list[tuple[int, Encoded]] = []
         for number, request in enumerate(requests):
             made = self.layout.encode(request.messages, request.images, training=False)
             if isinstance(made, Refused):
                 replies[number] = Reply("", "failed", f"{made.reason}: {made.detail}")
-                if advance:
-                    advance(1)
+                advance(1)
             else:
-                lengths.append((made.length, number))
-        lengths.sort()
-        for start in range(0, len(lengths), self.batch_size):
-            numbers = [number for _, number in lengths[start : start + self.batch_size]]
-            encoded = [
-                self.layout.encode(requests[number].messages, requests[number].images, training=False)
-                for number in numbers
-            ]
-            for number, reply in zip(numbers, self._generate([item for item in encoded if isinstance(item, Encoded)])):
+                waiting.append((number, made))
+        waiting.sort(key=lambda item: item[1].length)
+        for start in range(0, len(waiting), self.batch_size):
+            batch = waiting[start : start + self.batch_size]
+            for (number, _), reply in zip(batch, self._generate([made for _, made in batch])):
                 replies[number] = reply
-            if advance:
-                advance(len(numbers))
-        return [reply for reply in replies if reply is not None]
+            advance(len(batch))
+        return [replies[number] for number in range(len(requests))]
 
     def _generate(self, items: list[Encoded]) -> list[Reply]:
         batch = self.layout.collate(items, training=False)
