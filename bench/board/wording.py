@@ -62,8 +62,8 @@ def points(difference: float | None) -> str:
     """A difference in percentage points, with its sign."""
     if difference is None:
         return "-"
-    text = f"{100 * difference:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
+    text = f"{100 * difference:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def points_interval(result: Mapping[str, Any]) -> str:

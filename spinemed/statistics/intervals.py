@@ -16,7 +16,8 @@ Degenerate cases, all of them:
 - fewer than five clusters that hold a right answer, or fewer than five that hold a wrong one, among these 0 and n
   right: resampling cannot show what it never saw, so Wilson's interval for as many independent questions as there are
   clusters (`wilson on clusters`); wide by intention, because it assumes that questions of one spine go together
-- all values equal for a mean: no interval (`no variance`)
+- all values equal for a mean, or within every class for a macro mean: no interval (`no variance`, `no variance within
+  classes`)
 
 Trap: a percentile interval from a handful of clusters looks precise and is not; read `clusters` beside it.
 """
@@ -241,8 +242,9 @@ def macro_interval(
     macro = float(np.mean([array[member[:, column]].mean() for column in range(present.size)]))
     if count == 1:
         return Interval(macro, None, None, n, 1, "one cluster", confidence)
-    if np.ptp(array) == 0:
-        return Interval(macro, None, None, n, count, "no variance", confidence)
+    if all(np.ptp(array[member[:, column]]) == 0 for column in range(present.size)):
+        # A constant answer has its own class all right and the others all wrong: every resample says the same.
+        return Interval(macro, None, None, n, count, "no variance within classes", confidence)
     sums = np.stack([clusters.sums(array * column) for column in member.T], axis=1)
     sizes = np.stack([clusters.sums(column.astype(float)) for column in member.T], axis=1)
     estimates = []

@@ -209,11 +209,18 @@ def test_a_mean_interval_matches_the_normal_theory_on_many_spines() -> None:
 
 def test_macro_weighs_a_rare_level_as_much_as_a_common_one() -> None:
     # 90 questions on L1 all right, 10 on T9 all wrong: micro 0.9, macro 0.5.
-    values, levels = [1] * 90 + [0] * 10, [0] * 90 + [7] * 10
+    values, levels = [1] * 89 + [0] + [0] * 9 + [1], [0] * 90 + [7] * 10
     interval = macro_interval(values, levels, each_alone(100), rng())
-    assert interval.value == 0.5
+    assert interval.value == pytest.approx((89 / 90 + 1 / 10) / 2)
     assert interval.low is not None
-    assert interval.low <= 0.5
+    assert interval.high is not None
+    assert interval.low < interval.value < interval.high
+
+
+def test_a_constant_answer_gets_no_macro_interval_of_width_zero() -> None:
+    interval = macro_interval([1] * 50 + [0] * 50, [0] * 50 + [1] * 50, each_alone(100), rng())
+    assert (interval.value, interval.low, interval.high) == (0.5, None, None)
+    assert interval.method == "no variance within classes"
 
 
 # --- paired ---
