@@ -379,12 +379,12 @@ def stands_alone(item: Item, lookup: Lookup) -> str | None:
 
 
 def is_prose(item: Item, lookup: Lookup) -> str | None:
-    """A condition's passage ends like a sentence and holds no blanks to fill or flattened lists."""
+    """A condition's passage starts and ends like a sentence and holds no blanks to fill or flattened lists."""
     if kind_of(item) != "condition":
         return None
     passage = passage_of(item).rstrip()
-    if "__" in passage or " - " in passage:
-        return "is a list or a form"
+    if "__" in passage or " - " in passage or not re.match(r"[A-Z0-9\[\"“(]", passage):
+        return "is a list, a form or the rest of a sentence"
     return "" if re.search(r"[.!?][\"”)]?$", passage) else "does not end like a sentence"
 
 

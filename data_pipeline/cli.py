@@ -34,13 +34,14 @@ def build(
     """Read sources, draft questions, verify and revise them, and write a release."""
     from data_pipeline.build import build as run_build
     from data_pipeline.config import BuildConfig
+    from data_pipeline.readers import check_options
     from data_pipeline.show import print_report
     from data_pipeline.sources import read_sources
     from spinemed.config import load_config
     from spinemed.run import open_run
 
     loaded = load_config(config, BuildConfig, set_ or ())
-    read_sources(loaded.sources)  # refuse before a run folder is made
+    check_options(read_sources(loaded.sources), loaded.sources)  # refuse before a run folder is made
     with open_run(out, command="data build", config=loaded) as run:
         release = run_build(run, loaded)
         print_report(run.outputs)
@@ -53,9 +54,11 @@ def check(sources: Annotated[Path, typer.Argument(help="A sources.yaml.")]) -> N
     from rich.console import Console
     from rich.table import Table
 
+    from data_pipeline.readers import check_options
     from data_pipeline.sources import read_sources, verify_hashes
 
     found = read_sources(sources)
+    check_options(found, sources)
     table = Table("source", "kind", "licence", "allowed use", "split", "hashed files")
     for source in found:
         verify_hashes(sources, source)

@@ -91,7 +91,12 @@ def _spans(desk: Desk, document: Document, *kinds: str) -> Iterator[Span]:
 
 
 def _passages(desk: Desk, document: Document, source: Source, wanted: TextItems) -> None:
-    pool = [other.title for other in desk.corpus.documents.values() if other.source_id == source.id]
+    # One name for each condition: two documents on one condition would give one distractor twice.
+    names: dict[str, str] = {}
+    for other in desk.corpus.documents.values():
+        if other.source_id == source.id:
+            names.setdefault(other.group_id, other.title)
+    pool = [name for group, name in names.items() if group != document.group_id]
     for span in _spans(desk, document, "answer"):
         kind = _QUESTION_TYPES.get(span.section)
         if kind is None:

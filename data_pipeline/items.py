@@ -85,6 +85,7 @@ class Desk:
     tried: Counter[str] = field(default_factory=Counter)
     drops: list[Drop] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)
+    _drawn: dict[tuple[str, float, float], str] = field(default_factory=dict)
     _opened: tuple[str, np.ndarray] | None = None
 
     def rng(self, *names: str) -> np.random.Generator:
@@ -106,7 +107,12 @@ class Desk:
                 self._opened = (study.image_sha256, np.asarray(picture))
         array = self._opened[1]
         mark = make_mark(array.shape, (x_px, y_px), style=self.mark_style)
-        return self._keep(study.image_sha256, study.id, "mark", mark.model_dump(mode="json"), apply_mark(array, mark))
+        place = (study.image_sha256, x_px, y_px)
+        if place not in self._drawn:  # encoding a PNG is the slowest thing here, and one vertebra is asked about twice
+            marked = apply_mark(array, mark)
+            parameters = mark.model_dump(mode="json")
+            self._drawn[place] = self._keep(study.image_sha256, study.id, "mark", parameters, marked)
+        return self._drawn[place]
 
     def fitted(self, figure: Figure, edge_px: int) -> str:
         """Hash of the figure's picture as PNG, its longer edge at most `edge_px`."""

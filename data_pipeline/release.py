@@ -102,15 +102,12 @@ def write_release(
         write_records(folder / "data" / f"{split}.parquet", ReleaseRow, rows(split), batch=256)
     if len(index) != len(instances):
         raise AssertionError(f"{len(instances)} instances, {len(index)} released")
-    write_jsonl(folder / "index.jsonl", sorted(index, key=_id))
+    index.sort(key=lambda row: row.id)
+    write_jsonl(folder / "index.jsonl", index)
     facts = _facts(index, corpus)
     write_text(folder / "ATTRIBUTION.md", _credits(corpus, {row.source_id for row in index}))
     write_text(folder / "README.md", _datasheet(facts))
     return facts
-
-
-def _id(row: IndexRow) -> str:
-    return row.id
 
 
 def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, bytes]) -> ReleaseRow:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of
+from data_pipeline.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of, words
 from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import Corpus
 from data_pipeline.items import Item, compose_turn, read_items, write_items
@@ -135,21 +135,17 @@ def revise_drafts(
     pools = _pools(drafts, lookup)
     revision = Revision()
     works: list[tuple[_Work, Item]] = []
+    seen: dict[str, str] = {}
     for draft in drafts:
         work = _start(draft, lookup)
         item, failed = _mend(work, criteria, config, pools)
         advance(1)
         if failed is not None:
-            revision.drops.append(
-                Drop(
-                    stage="revise",
-                    source_id=draft.instance.source_id,
-                    unit="instance",
-                    item=draft.instance.id,
-                    reason=f"fails {failed[0]}",
-                    note=failed[1],
-                )
-            )
+            revision.drops.append(_drop(draft, f"fails {failed[0]}", failed[1]))
+            continue
+        twin = _twin(item, seen)
+        if twin is not None:
+            revision.drops.append(_drop(draft, "same passage as another", twin))
             continue
         works.append((work, item))
     _balance_letters(works, load_criteria(whole_set=True))
@@ -159,6 +155,22 @@ def revise_drafts(
         revision.items.append(item)
         revision.changed.update({_criterion_of(change) for change in work.changes})
     return revision
+
+
+def _drop(draft: Item, reason: str, note: str) -> Drop:
+    instance = draft.instance
+    return Drop(
+        stage="revise", source_id=instance.source_id, unit="instance", item=instance.id, reason=reason, note=note
+    )
+
+
+def _twin(item: Item, seen: dict[str, str]) -> str | None:
+    """An earlier item that shows the same passage, hidden names and punctuation aside."""
+    passage = passage_of(item)
+    if not passage:
+        return None
+    key = " ".join(words(passage))
+    return None if seen.setdefault(key, item.instance.id) == item.instance.id else seen[key]
 
 
 def _start(item: Item, lookup: Lookup) -> _Work:
@@ -212,7 +224,7 @@ def _criterion_of(change: str) -> str:
 def _hide_names(work: _Work, criterion: Criterion, pools: dict[str, list[str]]) -> str:
     passage = work.passage()
     names = [name for name in giveaway_names(work.item, work.lookup) if name_pattern(name).search(passage)]
-    names = [name for name in names if name not in work.hidden]
+    names = list({name.casefold(): name for name in names if name not in work.hidden}.values())
     work.hidden += names
     work.hidden.sort(key=lambda name: (-len(name), name))
     return f"hid {', '.join(repr(name) for name in names)}" if names else ""
@@ -268,6 +280,20 @@ def _cut_passage(work: _Work, criterion: Criterion, pools: dict[str, list[str]])
     return f"cut the passage from {len(before)} to {len(work.quote)} characters"
 
 
+def _keep_sentences(work: _Work, criterion: Criterion, pools: dict[str, list[str]]) -> str:
+    """Whole sentences from the start, up to where a flattened list, a form or a torn sentence begins."""
+    before = work.quote
+    if work.kind != "condition":
+        return ""
+    torn = re.search(r"\s-(?:\s|$)|__", before)
+    limit = len(before) if torn is None else torn.start()
+    ends = [match.end() for match in re.finditer(r"[.!?][\"”)]?(?=\s|$)", before) if match.end() <= limit]
+    if not ends or ends[-1] == len(before):
+        return ""
+    work.quote = before[: ends[-1]]
+    return f"kept the whole sentences, {len(work.quote)} of {len(before)} characters"
+
+
 def _detach(work: _Work, criterion: Criterion, pools: dict[str, list[str]]) -> str:
     """Cut references to figures; cut a first sentence that starts with a loose pronoun."""
     if not work.stripped and _FIGURE_REFERENCE.search(work.passage()):
@@ -302,6 +328,7 @@ _REMEDIES: dict[str, _Remedy] = {
     "options_alike": _capitalise,
     "passage_length": _cut_passage,
     "stands_alone": _detach,
+    "is_prose": _keep_sentences,
     "question_mark": _ask,
     "research_use": _add_note,
 }

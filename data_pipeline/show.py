@@ -12,6 +12,7 @@ import base64
 import html
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +69,27 @@ def print_report(outputs: Path) -> None:
 
 
 def sample_rows(run: Path, number: int) -> list[ReleaseRow]:
-    """Rows spread over splits, axes and sources: round the combinations, each in the order of ids.
+    """Rows spread over templates, sources and axes, each in the order of ids.
 
     Raises:
         ReadError: The run holds no release.
     """
     release = run / "outputs" / "release"
     read_manifest(release, "release")
-    groups: dict[tuple[str, ...], list[tuple[Path, str]]] = {}
+    waiting: dict[tuple[str, str, str], list[tuple[Path, str]]] = {}
     for file in sorted((release / "data").glob("*.parquet")):
         for row in pq.read_table(file, columns=["id", "axis", "source_id", "task", "tags"]).to_pylist():
-            kind = (row["axis"], row["source_id"], row["tags"][0] if row["tags"] else row["task"])
-            groups.setdefault(kind, []).append((file, row["id"]))
-    # Real before computed, and every combination once before any twice.
-    order = sorted(groups, key=lambda kind: ("phantom" in kind[1], kind[2], kind[1], kind[0]))
-    step = max(1, len(order) // number) if len(order) > number else 1
-    chosen = [groups[kind][0] for kind in order[::step]][:number]
-    turn = 1
-    while len(chosen) < number and any(len(groups[kind]) > turn for kind in order):
-        chosen += [groups[kind][turn] for kind in order if len(groups[kind]) > turn][: number - len(chosen)]
-        turn += 1
+            kind = (row["tags"][0] if row["tags"] else row["task"], row["source_id"], row["axis"])
+            waiting.setdefault(kind, []).append((file, row["id"]))
+    used: Counter[str] = Counter()
+    chosen: list[tuple[Path, str]] = []
+    while waiting and len(chosen) < number:
+        # The kind whose template, then source, then axis has been shown least; names decide between equals.
+        kind = min(waiting, key=lambda names: ([used[name] for name in names], names))
+        chosen.append(waiting[kind].pop(0))
+        used.update(kind)
+        if not waiting[kind]:
+            del waiting[kind]
     rows = []
     for file, row_id in chosen:
         rows.append(ReleaseRow.model_validate(pq.read_table(file, filters=[("id", "==", row_id)]).to_pylist()[0]))
@@ -130,7 +132,8 @@ def _quotes(run: Path, rows: list[ReleaseRow]) -> dict[str, str]:
         texts = []
         for part in instance["evidence"]:
             if part["kind"] == "span":
-                texts.append(f"{part['id']}: “{part['quote'][:90]}…”")
+                quote = part["quote"] if len(part["quote"]) <= 90 else part["quote"][:89] + "…"
+                texts.append(f"{part['id']}: “{quote}”")
             elif part["kind"] == "study":
                 texts.append(_study_line(studies[part["id"]]))
         if instance["changes"]:

@@ -6,32 +6,50 @@ the records of `spinemed/records.py`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from data_pipeline.readers.reading import Drop, Reading
+from pydantic import BaseModel
+
+from data_pipeline.readers.reading import Drop, Reading, read_options
+from spinemed.errors import SourceError
 from spinemed.records import Source
 
-__all__ = ["Drop", "Reading", "read_source"]
+__all__ = ["Drop", "Reading", "check_options", "read_source"]
 
 
-def _reader(kind: str) -> Callable[[Source, Path], Reading]:
+def _reader(kind: str) -> tuple[Callable[[Source, Path], Reading], type[BaseModel]]:
+    """The function that reads a kind of source, and the model of its options."""
     # Imported one by one: reading text must not pay for the imaging packages.
     if kind == "cnxml":
-        from data_pipeline.readers.cnxml import read_cnxml
+        from data_pipeline.readers.cnxml import CnxmlOptions, read_cnxml
 
-        return read_cnxml
+        return read_cnxml, CnxmlOptions
     if kind == "medquad":
-        from data_pipeline.readers.medquad import read_medquad
+        from data_pipeline.readers.medquad import MedquadOptions, read_medquad
 
-        return read_medquad
+        return read_medquad, MedquadOptions
     if kind == "nifti":
-        from data_pipeline.readers.nifti import read_nifti_source
+        from data_pipeline.readers.nifti import NiftiOptions, read_nifti_source
 
-        return read_nifti_source
-    from data_pipeline.readers.phantom import read_phantoms
+        return read_nifti_source, NiftiOptions
+    from data_pipeline.readers.phantom import PhantomOptions, read_phantoms
 
-    return read_phantoms
+    return read_phantoms, PhantomOptions
+
+
+def check_options(sources: list[Source], sources_file: str | os.PathLike[str]) -> None:
+    """Validate the options of all sources before anything is read or written.
+
+    Raises:
+        SourceError: A field is unknown, absent or impossible.
+    """
+    for source in sources:
+        try:
+            read_options(source, _reader(source.kind)[1])
+        except SourceError as error:
+            raise SourceError(error.problem, file=sources_file, field=error.field, cure=error.cure) from error
 
 
 def read_source(source: Source, root: Path) -> Reading:
@@ -44,6 +62,6 @@ def read_source(source: Source, root: Path) -> Reading:
     Raises:
         SpineMedError: Anything in it is wrong; see the readers.
     """
-    reading = _reader(source.kind)(source, root)
+    reading = _reader(source.kind)[0](source, root)
     reading.check()
     return reading

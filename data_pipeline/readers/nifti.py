@@ -1,8 +1,8 @@
 """Volumes and their masks to studies: sagittal layers through the vertebral bodies, with a mark in each body.
 
 Convention: one study is one picture. The layer is hung with anterior on the left and the head up, pixels are square,
-and the picture is padded to a square canvas. A level is named only when the picture itself decides it (C2 or the sacrum in
-view); otherwise its mark carries None, whatever number the mask has.
+and the picture is padded to a square canvas. A level is named only when the picture itself decides it (C2 or the
+sacrum in view); otherwise its mark carries None, whatever number the mask has.
 
 Trap: a vertebra's mask holds its arch and spinous process. The mark must sit in the body, so the part lying in front is
 taken, and a layer that shows only the process of a vertebra (its body cut off by the field) gives no mark.

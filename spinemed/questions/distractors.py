@@ -10,7 +10,7 @@ significant words, so neither is offered against the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -23,19 +23,21 @@ _WORD = re.compile(r"[a-z0-9]+")
 _EMPTY = frozenset(
     re.findall(
         r"\w+",
-        "a an and are as at be by for from in into is it its of on or the their this to with disease disorder disorders "
-        "syndrome condition injury injuries type form acute chronic adult idiopathic",
+        "a an and are as at be by for from in into is it its of on or the their this to with disease disorder "
+        "disorders syndrome condition injury injuries type form acute chronic adult idiopathic",
     )
 )
 _SAME = {"disk": "disc", "disks": "disc", "discs": "disc", "vertebrae": "vertebra", "vertebral": "vertebra"}
 
 
-def neighbouring_levels(spine: Spine, answer: Level, number: int, rng: np.random.Generator) -> list[Level]:
-    """`number` levels nearest to the answer in the spine; equal distances are drawn."""
+def neighbouring_levels(
+    spine: Spine, answer: Level, number: int, rng: np.random.Generator, *, without: Collection[Level] = ()
+) -> list[Level]:
+    """`number` levels nearest to the answer in the spine, those in `without` left out; equal distances are drawn."""
     found: list[Level] = []
     for distance in range(1, len(spine.levels)):
         pair = [neighbour(spine, answer, step) for step in (-distance, distance)]
-        near = [level for level in pair if level is not None]
+        near = [level for level in pair if level is not None and level not in without]
         if rng.integers(2):
             near.reverse()
         found += near

@@ -111,9 +111,9 @@ def neighbour_question(
     common: dict[str, Any] = {"axis": "level_identification", "values": values, "levels": (level, answer)}
     if not choices:
         return compose(templates["neighbour"], rng, task="level", answer=answer.value, answer_kind="level", **common)
-    offered = sorted([answer, *neighbouring_levels(spine, answer, 3, rng)])
+    offered = sorted([answer, *neighbouring_levels(spine, answer, 3, rng, without=(level,))])
     return compose(
-        templates["neighbour"],
+        templates["neighbour_choice"],
         rng,
         task="multiple_choice",
         answer=KEYS[offered.index(answer)],

@@ -86,7 +86,7 @@ def stated_construct_question(
         )
     offered = sorted([span, *neighbouring_constructs(spine, level, 3, rng)])
     return compose(
-        templates["construct_stated"],
+        templates["construct_choice"],
         rng,
         axis="surgical_planning",
         task="multiple_choice",
