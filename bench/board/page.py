@@ -24,6 +24,7 @@ from bench.board import wording
 from bench.board.plots import Plot, accuracy_plot, confusion_plot, offset_plot, per_level_plot, role_class
 from spinemed.errors import ReadError
 from spinemed.records import IMAGE_PLACEHOLDER
+from spinemed.statistics.intervals import FEWEST_CLUSTERS
 from spinemed.tables import read_manifest, write_bytes, write_text
 
 __all__ = ["BOARD_FILE", "write_board"]
@@ -105,14 +106,12 @@ def _view(
     roles = {system["name"]: system["role"] for system in summary["systems"]}
     subject = summary["subject"]
     for group, systems in summary["levels"].items():
-        kind, modality, origin = group.split("/")
-        what = "Vertebrae" if kind == "level" else "Discs"
         entry = {
-            "title": f"{what}, {modality}, {origin}",
+            "title": wording.level_group_title(group),
             "systems": {name: systems[name] for name in roles},
             "plots": None,
         }
-        if subject is not None and systems[subject]["n"]:
+        if subject is not None and systems[subject]["clusters"] >= FEWEST_CLUSTERS:
             own = systems[subject]
             name = f"{prefix}-{group.replace('/', '-')}"
             shown = [(other, roles[other], systems[other]["offsets"]) for other in roles if roles[other] == "base"]

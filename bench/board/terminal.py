@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.board.wording import p_text, percent, percent_interval, points, points_interval, row_title
+from bench.board.wording import level_group_title, p_text, percent, percent_interval, points, points_interval, row_title
 
 __all__ = ["print_summary"]
 
@@ -50,40 +50,46 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
     if summary["comparisons"]:
         console.print(_comparisons(summary))
-    for group, systems in summary["levels"].items():
-        if summary["subject"] is not None:
-            console.print(_levels(group, systems, summary["subject"]))
+    if summary["levels"] and summary["subject"] is not None:
+        console.print(_levels(summary))
 
 
 def _comparisons(summary: dict[str, Any]) -> Table:
-    table = Table(title="Paired differences in points, same questions; p by cluster sign-flip test, Holm corrected")
-    for name in ("", "comparison", "difference", "95 % interval", "p (Holm)", "where the other was read"):
-        table.add_column(name, justify="left" if name in ("", "comparison") else "right")
-    titles = {row["key"]: row_title(row) for row in summary["rows"]}
-    for found in summary["comparisons"]:
-        read = found["on_reference_parsed"]
-        table.add_row(
-            titles[found["row"]],
-            Text(f"{found['subject']} - {found['reference']}"),
-            points(found["difference"]),
-            points_interval(found),
-            p_text(found["p_holm"]),
-            f"{points(read['difference'])} {points_interval(read)} (n {read['n']})",
-        )
+    """One line per finest row, one column per reference."""
+    references = [system["name"] for system in summary["systems"] if system["name"] != summary["subject"]]
+    table = Table(
+        title=Text(f"{summary['subject']} minus each other system, same questions: points, 95 % interval, p (Holm)"),
+        caption="p by cluster sign-flip test. No interval with fewer than 6 clusters.",
+    )
+    table.add_column("")
+    for name in references:
+        table.add_column(Text(f"minus {name}"), justify="right")
+    found = {(one["row"], one["reference"]): one for one in summary["comparisons"]}
+    for row in summary["rows"]:
+        if not row["whole_axis"]:
+            cells = []
+            for name in references:
+                one = found[row["key"], name]
+                detail = f"\n{points_interval(one)}\np {p_text(one['p_holm'])}"
+                cells.append(Text.assemble(points(one["difference"]), (detail, "dim")))
+            table.add_row(row_title(row), *cells)
     return table
 
 
-def _levels(group: str, systems: dict[str, Any], subject: str) -> Table:
-    own = systems[subject]
-    kind, modality, origin = group.split("/")
-    what = "vertebrae" if kind == "level" else "discs"
-    table = Table(title=Text(f"{subject}: {what}, {modality}, {origin}; {own['distinct_levels']} levels, n {own['n']}"))
-    for name in ("exact", "within one", "region", "mean over levels"):
-        table.add_column(name, justify="right")
-    table.add_row(
-        *(
-            f"{percent(own[key]['value'])} {percent_interval(own[key])}"
-            for key in ("exact", "within_one", "region", "macro")
+def _levels(summary: dict[str, Any]) -> Table:
+    """The subject's level measures, one line per group."""
+    table = Table(title=Text(f"{summary['subject']}: levels"))
+    for name in ("", "n", "levels", "exact", "within one", "region", "mean over levels"):
+        table.add_column(name, justify="left" if not name else "right")
+    for group, systems in summary["levels"].items():
+        own = systems[summary["subject"]]
+        table.add_row(
+            level_group_title(group),
+            str(own["n"]),
+            str(own["distinct_levels"]),
+            *(
+                Text.assemble(percent(own[key]["value"]), (f"\n{percent_interval(own[key])}", "dim"))
+                for key in ("exact", "within_one", "region", "macro")
+            ),
         )
-    )
     return table

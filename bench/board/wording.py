@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["p_text", "percent", "percent_interval", "points", "points_interval", "role_title", "row_title", "words"]
+__all__ = [
+    "level_group_title",
+    "p_text",
+    "percent",
+    "percent_interval",
+    "points",
+    "points_interval",
+    "role_title",
+    "row_title",
+    "words",
+]
 
 _AXES = {
     "level_identification": "Level identification",
@@ -39,6 +49,12 @@ def row_title(row: Mapping[str, Any]) -> str:
     if row["whole_axis"]:
         return f"{axis}, all"
     return f"{axis}, {row['modality']}, {row['origin']}"
+
+
+def level_group_title(group: str) -> str:
+    """Title of a group of level questions, `level/image/phantom`."""
+    kind, modality, origin = group.split("/")
+    return f"{'Vertebrae' if kind == 'level' else 'Discs'}, {modality}, {origin}"
 
 
 def role_title(role: str) -> str:

@@ -13,9 +13,11 @@ Degenerate cases, all of them:
 - no question: no interval (`empty`)
 - one cluster: no interval (`one cluster`), whatever its size: nothing is known about another spine
 - every cluster of one question, values 0 or 1: Wilson's interval, no bootstrap (`wilson`)
-- fewer than five clusters that hold a right answer, or fewer than five that hold a wrong one, among these 0 and n
-  right: resampling cannot show what it never saw, so Wilson's interval for as many independent questions as there are
-  clusters (`wilson on clusters`); wide by intention, because it assumes that questions of one spine go together
+- fewer than six clusters, fewer than five that hold a right answer, or fewer than five that hold a wrong one (among
+  these 0 and n right): resampling cannot show what it never saw, so Wilson's interval for as many independent
+  questions as there are clusters (`wilson on clusters`); wide by intention, because it assumes that questions of one
+  spine go together
+- a mean or macro mean of fewer than six clusters: no interval (`fewer than 6 clusters`)
 - all values equal for a mean, or within every class for a macro mean: no interval (`no variance`, `no variance within
   classes`)
 
@@ -35,6 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from spinemed.statistics.clusters import Clusters
 
 __all__ = [
+    "FEWEST_CLUSTERS",
     "RESAMPLES",
     "Interval",
     "bootstrap_means",
@@ -47,6 +50,8 @@ __all__ = [
 ]
 
 RESAMPLES = 10_000
+FEWEST_CLUSTERS = 6
+"""Below this a bootstrap has too few distinct samples, and no sign-flip test can reach p < 0.05 (2 / 2^5 = 0.0625)."""
 _BLOCK = 1_000
 _FEW = 5
 
@@ -90,6 +95,11 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
     # At 0 and n the formula is exact up to rounding; a bound of -1e-18 would be an eyesore and an impossible share.
     return (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
+
+
+def too_few(clusters: int) -> str:
+    """Why there is no interval with so few clusters."""
+    return "one cluster" if clusters == 1 else f"fewer than {FEWEST_CLUSTERS} clusters"
 
 
 def cluster_draws(clusters: int, rng: np.random.Generator, resamples: int) -> Iterator[NDArray[np.int64]]:
@@ -174,7 +184,8 @@ def proportion_interval(
         low, high = wilson_interval(float(array.sum()), n, confidence=confidence)
         return Interval(share, low, high, n, count, "wilson", confidence)
     right = clusters.sums(array)
-    if min(int((right > 0).sum()), int((right < clusters.sizes).sum())) < _FEW:
+    seldom = min(int((right > 0).sum()), int((right < clusters.sizes).sum()))
+    if count < FEWEST_CLUSTERS or seldom < _FEW:
         low, high = wilson_interval(share * count, count, confidence=confidence)
         return Interval(share, low, high, n, count, "wilson on clusters", confidence)
     estimates = bootstrap_means(array, clusters, rng, resamples=resamples)
@@ -200,8 +211,8 @@ def mean_interval(
     if n == 0:
         return Interval(None, None, None, 0, 0, "empty", confidence)
     mean = float(array.mean())
-    if count == 1:
-        return Interval(mean, None, None, n, 1, "one cluster", confidence)
+    if count < FEWEST_CLUSTERS:
+        return Interval(mean, None, None, n, count, too_few(count), confidence)
     if np.ptp(array) == 0:
         return Interval(mean, None, None, n, count, "no variance", confidence)
     estimates = bootstrap_means(array, clusters, rng, resamples=resamples)
@@ -240,8 +251,8 @@ def macro_interval(
     present = np.unique(labels)
     member = labels[:, None] == present[None, :]
     macro = float(np.mean([array[member[:, column]].mean() for column in range(present.size)]))
-    if count == 1:
-        return Interval(macro, None, None, n, 1, "one cluster", confidence)
+    if count < FEWEST_CLUSTERS:
+        return Interval(macro, None, None, n, count, too_few(count), confidence)
     if all(np.ptp(array[member[:, column]]) == 0 for column in range(present.size)):
         # A constant answer has its own class all right and the others all wrong: every resample says the same.
         return Interval(macro, None, None, n, count, "no variance within classes", confidence)

@@ -219,7 +219,7 @@ def test_comparisons_are_paired_corrected_and_restricted(samples_folder: Path, a
     assert read["n"] + summary["rows"][0]["systems"]["before"]["unparsed"] + 1 >= 40
     assert read["difference"] == pytest.approx(read["subject_accuracy"] - read["reference_accuracy"])
     text = found["pathology/text/real", "blind"]
-    assert (text["difference"], text["method"]) == (0, "no discordant question")
+    assert (text["difference"], text["method"]) == (0, "wilson on won and lost")
 
 
 def test_level_measures(samples_folder: Path, answered: Path, tmp_path: Path) -> None:
