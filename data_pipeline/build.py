@@ -17,15 +17,20 @@ from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import read_corpus, shard_count, write_corpus
 from data_pipeline.draft import draft_corpus, write_drafts
 from data_pipeline.items import read_items
+from data_pipeline.readers import check_options
 from data_pipeline.release import write_release
 from data_pipeline.revise import read_lookup, revise_drafts, write_revised
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.verify import criteria_sha256
+from spinemed.errors import ConfigError
 from spinemed.records import Source
 from spinemed.run import Run, versions
 from spinemed.tables import file_sha256, read_manifest
 
-__all__ = ["build", "code_sha256", "fingerprint"]
+__all__ = ["build", "code_sha256", "fingerprint", "resolve_sources"]
+
+_SEED_STRIDE = 1000
+"""Between the phantom seeds of two build seeds; a sources file has fewer phantom sources than that."""
 
 
 def build(run: Run, config: BuildConfig) -> Path:
@@ -37,7 +42,7 @@ def build(run: Run, config: BuildConfig) -> Path:
     Raises:
         SpineMedError: A source, a file or a setting is wrong; finished steps stay.
     """
-    sources = read_sources(config.sources)
+    sources = resolve_sources(config)
     base = {
         "code": code_sha256(),
         "versions": {k: v for k, v in versions().items() if k in ("numpy", "pyarrow", "pillow")},
@@ -83,6 +88,30 @@ def build(run: Run, config: BuildConfig) -> Path:
         "release": config.release.model_dump(mode="json"),
     }
     return run.step("release", key=key, work=make_release)
+
+
+def resolve_sources(config: BuildConfig) -> list[Source]:
+    """The sources of a build, its counts and its seed applied to the phantoms.
+
+    Raises:
+        SourceError: A source may not be used.
+        ConfigError: `counts` names a source that is no phantom source.
+    """
+    sources = read_sources(config.sources)
+    check_options(sources, config.sources)
+    phantoms = [source.id for source in sources if source.kind == "phantom"]
+    for name in config.counts:
+        if name not in phantoms:
+            raise ConfigError(
+                f"'{name}' is no phantom source", field="counts", cure=f"the phantom sources are {', '.join(phantoms)}"
+            )
+    return [_resolve(source, config) if source.kind == "phantom" else source for source in sources]
+
+
+def _resolve(source: Source, config: BuildConfig) -> Source:
+    options = {**source.options, "count": config.counts.get(source.id, source.options["count"])}
+    options["seed"] = source.options["seed"] + _SEED_STRIDE * config.seed
+    return source.model_copy(update={"options": options})
 
 
 def fingerprint(root: Path) -> dict[str, str]:

@@ -33,15 +33,14 @@ def build(
 ) -> None:
     """Read sources, draft questions, verify and revise them, and write a release."""
     from data_pipeline.build import build as run_build
+    from data_pipeline.build import resolve_sources
     from data_pipeline.config import BuildConfig
-    from data_pipeline.readers import check_options
     from data_pipeline.show import print_report
-    from data_pipeline.sources import read_sources
     from spinemed.config import load_config
     from spinemed.run import open_run
 
     loaded = load_config(config, BuildConfig, set_ or ())
-    check_options(read_sources(loaded.sources), loaded.sources)  # refuse before a run folder is made
+    resolve_sources(loaded)  # refuse before a run folder is made
     with open_run(out, command="data build", config=loaded) as run:
         release = run_build(run, loaded)
         print_report(run.outputs)
@@ -76,12 +75,21 @@ def check(sources: Annotated[Path, typer.Argument(help="A sources.yaml.")]) -> N
 
 @app.command()
 def trace(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a released row.")],
     run: Annotated[Path, typer.Option(help="The run folder of `spinemed data build`.")],
+    id_: Annotated[str | None, typer.Argument(metavar="ID", help="Id of a released row.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Check every released row and print only what is broken.")
+    ] = False,
 ) -> None:
     """Print the chain from a released row to the bytes it rests on, checking every link again."""
     from data_pipeline.trace import trace as follow
+    from spinemed.errors import ConfigError
 
+    if (id_ is None) == (not all_):
+        raise ConfigError("needs an id or --all, not both", field="ID", cure="spinemed data trace ID --run RUN")
+    if id_ is None:
+        _trace_all(run)
+        return
     links = follow(id_, run)
     for link in links:
         _print_link(link)
@@ -90,6 +98,23 @@ def trace(
         typer.echo(f"BROKEN: {', '.join(broken)}")
         raise typer.Exit(1)
     typer.echo(f"all {len(links)} links OK")
+
+
+def _trace_all(run: Path) -> None:
+    from data_pipeline.trace import Tracer
+
+    rows = links = broken = 0
+    for row_id, chain in Tracer(run).chains():
+        rows, links = rows + 1, links + len(chain)
+        wrong = [link for link in chain if not link.ok]
+        if wrong:
+            broken += 1
+            typer.echo(row_id)
+            for link in wrong:
+                _print_link(link)
+    typer.echo(f"{rows} rows, {links} links checked again, {broken} rows broken")
+    if broken:
+        raise typer.Exit(1)
 
 
 def _print_link(link: Link) -> None:

@@ -96,7 +96,9 @@ class BuildConfig(Config):
     sources: ConfigPath
     """The `sources.yaml` to read, relative to this file."""
     seed: int = Field(default=0, ge=0)
-    """Seed of every draw: wordings, distractors, marks, splits."""
+    """Seed of every draw: wordings, distractors, marks, splits. Other seeds draw other phantoms, too."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """How many phantoms a source gives, by its id, over the count in the sources: for a first look at a small size."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that read sources; the result does not depend on it."""
     draft: DraftConfig = DraftConfig()
