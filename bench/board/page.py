@@ -31,7 +31,7 @@ __all__ = ["BOARD_FILE", "write_board"]
 
 BOARD_FILE = "board.html"
 PLOTS_FOLDER = "plots"
-_SHOWN = {"question": 600, "reply": 160}
+_SHOWN = {"question": 1200, "reply": 160}
 """Characters of a question or reply shown; how many more there are stands behind it."""
 
 
@@ -105,7 +105,10 @@ def _view(
     plots, levels = [accuracy], []
     roles = {system["name"]: system["role"] for system in summary["systems"]}
     subject = summary["subject"]
-    for group, systems in summary["levels"].items():
+    # The best supported group first.
+    groups = sorted(summary["levels"], key=lambda group: (-_support(summary["levels"][group]), group))
+    for group in groups:
+        systems = summary["levels"][group]
         entry = {
             "title": wording.level_group_title(group),
             "systems": {name: systems[name] for name in roles},
@@ -140,6 +143,10 @@ def _view(
         "has_real": any("real" in row["origin"] for row in summary["rows"]),
     }
     return view, plots
+
+
+def _support(systems: dict[str, Any]) -> int:
+    return max(int(own["clusters"]) for own in systems.values())
 
 
 def _headlines(summary: dict[str, Any]) -> list[dict[str, Any]]:

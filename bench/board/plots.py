@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.board.wording import row_title
+from bench.spinebench.confusion import NO_ANSWER
+from spinemed.records import NOT_DETERMINABLE
 
 __all__ = ["Plot", "accuracy_plot", "confusion_plot", "offset_plot", "per_level_plot", "role_class", "style_of"]
 
@@ -164,7 +166,10 @@ def accuracy_plot(summary: dict[str, Any], name: str) -> Plot:
 def confusion_plot(matrix: dict[str, Any], name: str) -> Plot:
     """True level against answer: counts, shaded by the share of their row."""
     truth, answers, counts = matrix["truth"], matrix["answers"], matrix["counts"]
+    short = {NOT_DETERMINABLE: "n.d.", NO_ANSWER: "none"}
     colour = _STYLES["subject"][0]
+    size = (1.3 + 0.42 * len(answers), 1.1 + 0.42 * len(truth))
+    letters = 9.5 * max(1.0, size[0] / 6)  # the page scales every plot to one width
 
     def paint(figure: Any, axes: Any) -> None:
         from matplotlib.patches import Rectangle
@@ -182,16 +187,16 @@ def confusion_plot(matrix: dict[str, Any], name: str) -> Plot:
                     box = Rectangle((place - 0.5, number - 0.5), 1, 1, facecolor=colour, alpha=0.12 + 0.88 * share)
                     axes.add_patch(box)
                     ink = "white" if share > 0.4 else _INK
-                    axes.text(place, number, str(count), ha="center", va="center", fontsize=8.5, color=ink)
-        axes.set_xticks(range(len(answers)), answers, rotation=90 if len(answers) > 9 else 0)
-        axes.set_yticks(range(len(truth)), truth)
+                    axes.text(place, number, str(count), ha="center", va="center", fontsize=0.9 * letters, color=ink)
+        axes.set_xticks(range(len(answers)), [short.get(name, name) for name in answers], fontsize=0.9 * letters)
+        axes.set_yticks(range(len(truth)), [short.get(name, name) for name in truth], fontsize=0.9 * letters)
         axes.set_xlim(-0.5, len(answers) - 0.5)
         axes.set_ylim(len(truth) - 0.5, -0.5)
         axes.set_aspect("equal")
-        axes.set_xlabel("answer")
-        axes.set_ylabel("true level")
+        axes.set_xlabel("answer", fontsize=letters)
+        axes.set_ylabel("true level", fontsize=letters)
 
-    return _draw(name, (1.6 + 0.36 * len(answers), 1.5 + 0.36 * len(truth)), paint)
+    return _draw(name, size, paint)
 
 
 def per_level_plot(rows: Sequence[dict[str, Any]], name: str) -> Plot:
@@ -217,23 +222,20 @@ def per_level_plot(rows: Sequence[dict[str, Any]], name: str) -> Plot:
 
 def offset_plot(histograms: Sequence[tuple[str, str, dict[str, int]]], name: str) -> Plot:
     """How many levels off: bars by offset for each (system, role, histogram), no answer last."""
-    numbers = sorted({int(key) for _, _, histogram in histograms for key in histogram if key != "none"} | {-1, 0, 1})
-    near = [number for number in numbers if abs(number) <= 4]
-    labels = ["≤ -5", *[f"{number:+d}" if number else "0" for number in range(-4, 5)], "≥ +5", "none"]
-    far_up, far_down = any(number < -4 for number in numbers), any(number > 4 for number in numbers)
-    keep = [label for label in labels if (label != "≤ -5" or far_up) and (label != "≥ +5" or far_down)]
-    low, high = min(near), max(near)
-    keep = [
-        label for label in keep if not label.lstrip("+-").isdigit() or far_up or far_down or low <= int(label) <= high
-    ]
+    far = 4
+    numbers = [int(key) for _, _, histogram in histograms for key in histogram if key != "none"]
+    lowest, highest = min([-1, *numbers]), max([1, *numbers])
 
-    def bucket(key: str) -> str:
+    def label(key: str) -> str:
         if key == "none":
-            return "none"
+            return key
         number = int(key)
-        if abs(number) > 4:
-            return "≤ -5" if number < 0 else "≥ +5"
-        return f"{number:+d}" if number else "0"
+        if abs(number) > far:
+            return f"≤ −{far + 1}" if number < 0 else f"≥ +{far + 1}"
+        return f"{number:+d}".replace("-", "−") if number else "0"
+
+    keep = list(dict.fromkeys(label(str(number)) for number in range(lowest, highest + 1)))
+    keep += ["none"] if any("none" in histogram for _, _, histogram in histograms) else []
 
     def paint(figure: Any, axes: Any) -> None:
         width = 0.82 / len(histograms)
@@ -241,7 +243,7 @@ def offset_plot(histograms: Sequence[tuple[str, str, dict[str, int]]], name: str
             total = sum(histogram.values())
             heights = dict.fromkeys(keep, 0.0)
             for key, count in histogram.items():
-                heights[bucket(key)] += 100 * count / total
+                heights[label(key)] += 100 * count / total
             where = [number + (place - (len(histograms) - 1) / 2) * width for number in range(len(keep))]
             axes.bar(where, list(heights.values()), width=0.92 * width, color=style_of(role)[0], label=system)
         axes.set_xticks(range(len(keep)), keep)

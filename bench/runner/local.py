@@ -22,7 +22,9 @@ __all__ = ["LocalAnswerer", "checkpoint_sha256"]
 
 
 def checkpoint_sha256(folder: str | os.PathLike[str]) -> str:
-    """Hash of all files of a checkpoint folder by name; manifests and hidden files are left out.
+    """Hash of all files of a checkpoint folder by name, and of the base's where the folder is an adapter.
+
+    Manifests, pages for people (`*.md`) and hidden files are left out: no reply depends on them.
 
     Raises:
         ModelError: No such folder, or no `config.json` or `adapter_config.json` in it.
@@ -34,10 +36,16 @@ def checkpoint_sha256(folder: str | os.PathLike[str]) -> str:
             file=root,
             cure="give the folder that training wrote, or 'majority' or 'random'",
         )
-    files = sorted(path for path in root.iterdir() if path.is_file())
-    return content_hash(
-        {path.name: file_sha256(path) for path in files if path.name != MANIFEST and not path.name.startswith(".")}
-    )
+    hashes = {
+        path.name: file_sha256(path)
+        for path in sorted(root.iterdir())
+        if path.is_file() and path.name != MANIFEST and path.suffix != ".md" and not path.name.startswith(".")
+    }
+    if (root / "adapter_config.json").is_file():
+        from spinemed.vlm.load import base_of
+
+        hashes["base of the adapter"] = checkpoint_sha256(base_of(root))
+    return content_hash(hashes)
 
 
 class LocalAnswerer:

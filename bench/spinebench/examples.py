@@ -33,7 +33,7 @@ def choose_examples(
     subject: str,
     *,
     seed: int,
-    each: int = 4,
+    each: int = 6,
 ) -> list[dict[str, Any]]:
     """Up to `each` questions per verdict of the subject.
 
