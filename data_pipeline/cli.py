@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from data_pipeline.trace import Link
+    from data_pipeline.chain import Link
 
 __all__ = ["app"]
 
@@ -82,7 +82,7 @@ def trace(
     ] = False,
 ) -> None:
     """Print the chain from a released row to the bytes it rests on, checking every link again."""
-    from data_pipeline.trace import trace as follow
+    from data_pipeline.chain import trace as follow
     from spinemed.errors import ConfigError
 
     if (id_ is None) == (not all_):
@@ -101,7 +101,7 @@ def trace(
 
 
 def _trace_all(run: Path) -> None:
-    from data_pipeline.trace import Tracer
+    from data_pipeline.chain import Tracer
 
     rows = links = broken = 0
     for row_id, chain in Tracer(run).chains():

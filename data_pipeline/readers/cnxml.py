@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
-from data_pipeline.readers.xml import local_name, parse_xml, plain_text
+from data_pipeline.readers.safe_xml import local_name, parse_xml, plain_text
 from spinemed.errors import ReadError
 from spinemed.records import Document, Figure, ImageBlob, Source
 from spinemed.tables import file_sha256

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from data_pipeline.chain import trace
 from data_pipeline.corpus import read_corpus
 from data_pipeline.items import read_items
-from data_pipeline.trace import trace
 from spinemed.cli import main
 from spinemed.errors import ReadError
 from spinemed.records import NOT_DETERMINABLE, ReleaseRow, Study
