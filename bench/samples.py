@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.folders import whole_folder
 from spinemed.anatomy import Level, Spine
 from spinemed.errors import LevelError, ReadError, RecordError
 from spinemed.records import NOT_DETERMINABLE, ReleaseRow, Sample, Split
@@ -129,31 +130,33 @@ def write_samples(
     table = root / "data" / f"{split}.parquet"
     samples, left_out = [], Counter[str]()
     asked: list[_Fingerprint] = []
-    for line, row in enumerate(read_records(table, ReleaseRow), 1):
-        if row.answer_kind == "text":
-            left_out["free-text answer, which no rule can score"] += 1
-            continue
-        samples.append(_sample(row, target, table, line))
-        asked.append(_fingerprint(row))
-    if not samples:
-        raise RecordError(
-            f"holds no question that can be scored ({sum(left_out.values())} left out)",
-            file=table,
-            cure="release more sources, or another split",
+    with whole_folder(target, "samples") as partial:
+        for line, row in enumerate(read_records(table, ReleaseRow), 1):
+            if row.answer_kind == "text":
+                left_out["free-text answer, which no rule can score"] += 1
+                continue
+            samples.append(_sample(row, partial, table, line))
+            asked.append(_fingerprint(row))
+        if not samples:
+            raise RecordError(
+                f"holds no question that can be scored ({sum(left_out.values())} left out)",
+                file=table,
+                cure="release more sources, or another split",
+            )
+        overlap = _compare(asked, root / "data" / "train.parquet") if split != "train" else Contamination()
+        samples.sort(key=lambda sample: sample.id)
+        write_jsonl(partial / SAMPLES_FILE, samples)
+        write_manifest(
+            partial,
+            "samples",
+            **made_from,
+            samples=len(samples),
+            clusters=len({sample.cluster for sample in samples}),
+            left_out=dict(sorted(left_out.items())),
+            counts=_counts(samples),
+            contamination=overlap.as_dict(),
         )
-    overlap = _compare(asked, root / "data" / "train.parquet") if split != "train" else Contamination()
-    samples.sort(key=lambda sample: sample.id)
-    write_jsonl(target / SAMPLES_FILE, samples)
-    return write_manifest(
-        target,
-        "samples",
-        **made_from,
-        samples=len(samples),
-        clusters=len({sample.cluster for sample in samples}),
-        left_out=dict(sorted(left_out.items())),
-        counts=_counts(samples),
-        contamination=overlap.as_dict(),
-    )
+    return read_manifest(target, "samples")
 
 
 def _sample(row: ReleaseRow, target: Path, table: Path, line: int) -> Sample:

@@ -151,6 +151,8 @@ def _request(sample: Sample, folder: Path, condition: Condition) -> Request:
             raise ReadError(
                 f"cannot be read ({error.strerror})", file=folder / path, cure="write the samples again"
             ) from error
+        if hashlib.sha256(data).hexdigest() != Path(path).stem:
+            raise ReadError("is not the picture it is named after", file=folder / path, cure="write the samples again")
         pictures.append(grey_picture(data) if condition == "blind" else data)
     return Request(sample.id, sample.messages, tuple(pictures))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.extract import extract_answer
+from bench.folders import whole_folder
 from bench.runner.predict import PREDICTIONS_FILE, Predictions, read_predictions
 from bench.samples import read_samples
 from bench.spinebench.exact import is_exact
@@ -26,9 +27,9 @@ from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
 from bench.spinebench.summary import summarise
 from bench.spinebench.within_one import is_within_one
-from spinemed.errors import ReadError, RecordError
+from spinemed.errors import RecordError
 from spinemed.records import Prediction, Sample, Score, ScoreOutcome
-from spinemed.tables import MANIFEST, read_manifest, write_json, write_jsonl, write_manifest
+from spinemed.tables import write_json, write_jsonl, write_manifest
 
 __all__ = ["EXAMPLES_FILE", "SCORES_FILE", "SUMMARY_FILE", "judge", "score_predictions"]
 
@@ -107,24 +108,14 @@ def score_predictions(
 def _write(
     out: Path, samples: Path, scores: list[Score], summary: dict[str, Any], examples: list[dict[str, Any]]
 ) -> None:
-    if out.exists():
-        if (out / MANIFEST).is_file():
-            read_manifest(out, "scores")
-        elif any(out.iterdir()):
-            raise ReadError("holds files that are no scores", file=out, cure="give another --out")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_jsonl(partial / SCORES_FILE, scores)
-    write_json(partial / SUMMARY_FILE, summary)
-    write_json(partial / EXAMPLES_FILE, examples)
-    for path in sorted({path for example in examples for path in example["images"]}):
-        (partial / path).parent.mkdir(exist_ok=True)
-        shutil.copyfile(samples / path, partial / path)
-    write_manifest(partial, "scores", samples_sha256=summary["samples"]["sha256"])
-    if out.exists():
-        shutil.rmtree(out)
-    partial.replace(out)
+    with whole_folder(out, "scores") as partial:
+        write_jsonl(partial / SCORES_FILE, scores)
+        write_json(partial / SUMMARY_FILE, summary)
+        write_json(partial / EXAMPLES_FILE, examples)
+        for path in sorted({path for example in examples for path in example["images"]}):
+            (partial / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(samples / path, partial / path)
+        write_manifest(partial, "scores", samples_sha256=summary["samples"]["sha256"])
 
 
 def _tell_apart(systems: Sequence[Predictions]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from bench.runner import (
 )
 from bench.samples import read_samples
 from spinemed.errors import ModelError, ReadError, RecordError, RunError
+from spinemed.records import Prediction
 
 
 def test_every_sample_is_asked_once_with_its_own_pictures(samples_folder: Path, tmp_path: Path) -> None:
@@ -76,6 +78,16 @@ def test_grey_pictures_of_every_mode(mode: str) -> None:
 def test_a_broken_picture_is_an_error_not_a_blank() -> None:
     with pytest.raises(ReadError, match="no readable picture"):
         grey_picture(b"nothing")
+
+
+def test_a_picture_that_was_swapped_is_not_asked_about(samples_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(samples_folder, tmp_path / "samples")
+    first, second, *_ = sorted((tmp_path / "samples" / "images").iterdir(), key=lambda path: path.stat().st_size)
+    data = first.read_bytes()
+    second.write_bytes(data + b"\0" * (second.stat().st_size - len(data)))
+    with pytest.raises(ReadError, match="not the picture it is named after"):
+        predict_samples(tmp_path / "samples", ScriptedAnswerer({}), tmp_path / "p", name="p")
+    assert not (tmp_path / "p" / "predictions.jsonl").exists()
 
 
 def test_outcomes_are_kept_apart_and_only_answers_have_text(samples_folder: Path, tmp_path: Path) -> None:
@@ -236,3 +248,46 @@ def test_a_folder_that_is_no_checkpoint_is_one_clear_error(samples_folder: Path,
 
     with pytest.raises(ModelError, match="no checkpoint folder"):
         LocalAnswerer(tmp_path)
+
+
+def test_a_local_checkpoint_answers_every_sample_and_the_same_twice(samples_folder: Path, tmp_path: Path) -> None:
+    from bench.runner import LocalAnswerer
+    from train.merge import save_checkpoint
+    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
+
+    config = NanoConfig(
+        seed=3,
+        vision=NanoVision(
+            patch_px=8, hidden=16, depth=1, heads=1, mlp=32, deepstack=(0,), image_px=32, min_px=32, max_px=32
+        ),
+        text=NanoText(hidden=32, layers=1, heads=1, kv_heads=1, mlp=32, max_tokens=128, vocabulary=400),
+    )
+    processor = build_processor(config, ["Which vertebra is marked? Answer with the level."])
+    save_checkpoint(build_model(config, processor), processor, tmp_path / "nano", precision="float32", about="A test.")
+
+    def ask(out: str, condition: str) -> dict[str, Prediction]:
+        answerer = LocalAnswerer(tmp_path / "nano", batch_size=8, max_new_tokens=4)
+        done = predict_samples(
+            samples_folder,
+            answerer,
+            tmp_path / out,
+            name="nano",
+            condition=condition,  # type: ignore[arg-type]
+            block_size=32,
+        )
+        assert {one.model for one in done.by_sample.values()} == {f"nano@{answerer.sha256[:12]}"}
+        return done.by_sample
+
+    full, blind = ask("one", "full"), ask("blind", "blind")
+    assert ask("two", "full") == full
+    assert {one.outcome for one in full.values()} == {"answered"}
+    for sample in read_samples(samples_folder)[0]:
+        if not sample.images:
+            assert full[sample.id].text == blind[sample.id].text
+
+    before = LocalAnswerer(tmp_path / "nano").sha256
+    (tmp_path / "nano" / "README.md").write_text("another page")
+    assert LocalAnswerer(tmp_path / "nano").sha256 == before
+    weights = tmp_path / "nano" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert LocalAnswerer(tmp_path / "nano").sha256 != before
