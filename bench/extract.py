@@ -292,7 +292,7 @@ def _read_option(stretch: str, sample: Sample) -> set[str]:
     if lone:
         return {lone[1].upper()} & keys or _unknown_letter(lone[1])
     letters: set[str] = set()
-    lead = re.match(r"\(?([A-H])\s*(?:[.):、,]|\s-)\s*", body)
+    lead = _LEAD.match(body)
     if lead:
         letters.add(lead[1])
     letters |= {match[1] for match in re.finditer(r"\(([A-H])\)", body)}
@@ -304,6 +304,12 @@ def _read_option(stretch: str, sample: Sample) -> set[str]:
     if letters - keys:
         _unknown_letter(", ".join(sorted(letters - keys)))
     return found
+
+
+_LEAD = re.compile(
+    r"\(?([A-H])(?:\s*[.):、,]\s*|\s+[-–—]\s+|(?=\s+(?:because|since)\b|\s+is\s+(?:the\s+)?(?:correct|right|best)\b))"
+)
+"""A letter that opens a reply and stands for an option: "B. L4", "B - L4", "B because ...", never "A vertebra"."""
 
 
 def _unknown_letter(letter: str) -> set[str]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.extract import extract_answer
-from spinemed.records import Message, Option, Sample
+from spinemed.anatomy import Disc, Level
+from spinemed.records import NOT_DETERMINABLE, Message, Option, Sample
 
 UNPARSED, REFUSED = "unparsed", "refused"
 CATEGORIES = ("none", "wedge", "crush", "biconcave")
+PIECES = (
+    "L3, T12-L2, L4/5, wedge, not, Answer:, B, (C), or, above, none, <think>, </think>, not determinable, 腰3, 。, disc, "
+    "\\boxed{, }, 答案：, the marked vertebra is"
+).split(", ")
 OPTIONS = ("Disc herniation", "L4", "Disc", "The sacrum, which is fused")
 
 
@@ -195,6 +202,9 @@ def test_category(reply: str, expected: str) -> None:
         ("I choose option B", "B"),
         ("选B", "B"),
         ("答案是B", "B"),
+        ("The answer is A because the disc bulges", "A"),
+        ("B is correct", "B"),
+        ("B - L4", "B"),
         ("L4", "B"),
         ("The level is L4.", "B"),
         ("disc   HERNIATION", "A"),
@@ -217,6 +227,35 @@ def test_category(reply: str, expected: str) -> None:
 )
 def test_option(reply: str, expected: str) -> None:
     assert read(reply, ask("option")) == expected
+
+
+@given(
+    reply=st.one_of(
+        st.text(max_size=80),
+        st.lists(
+            st.sampled_from(PIECES),
+            max_size=8,
+        ).map(" ".join),
+    ),
+    kind=st.sampled_from(["level", "disc", "levels", "category", "option"]),
+)
+@settings(max_examples=400, deadline=None, derandomize=True)
+def test_whatever_is_said_the_answer_is_legal_or_none(reply: str, kind: str) -> None:
+    found = extract_answer(reply, ask(kind))
+    if found.answer is None:
+        assert found.outcome in ("unparsed", "refused")
+        assert found.reason
+    elif kind == "option":
+        assert found.answer in "ABCD"
+    elif kind == "category":
+        assert found.answer in CATEGORIES
+    elif found.answer != NOT_DETERMINABLE:
+        if kind == "disc":
+            assert str(Disc.from_text(found.answer)) == found.answer
+        else:
+            ends = [Level(end) for end in found.answer.split("-")]
+            assert len(ends) == (1 if kind == "level" else 2)
+            assert ends == sorted(set(ends))
 
 
 def test_the_truth_is_never_consulted() -> None:
