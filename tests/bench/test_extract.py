@@ -14,10 +14,29 @@ from spinemed.records import NOT_DETERMINABLE, Message, Option, Sample
 
 UNPARSED, REFUSED = "unparsed", "refused"
 CATEGORIES = ("none", "wedge", "crush", "biconcave")
-PIECES = (
-    "L3, T12-L2, L4/5, wedge, not, Answer:, B, (C), or, above, none, <think>, </think>, not determinable, 腰3, 。, disc, "
-    "\\boxed{, }, 答案：, the marked vertebra is"
-).split(", ")
+PIECES = [
+    "L3",
+    "T12-L2",
+    "L4/5",
+    "wedge",
+    "not",
+    "Answer:",
+    "B",
+    "(C)",
+    "or",
+    "above",
+    "none",
+    "<think>",
+    "</think>",
+    "not determinable",
+    "腰3",
+    "。",
+    "disc",
+    "\\boxed{",
+    "}",
+    "答案：",
+    "the marked vertebra is",
+]
 OPTIONS = ("Disc herniation", "L4", "Disc", "The sacrum, which is fused")
 
 
