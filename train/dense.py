@@ -57,9 +57,16 @@ def near_mark(shape: tuple[int, int], centre: tuple[float, float], edge: int) ->
 
 @dataclass(frozen=True)
 class DenseBatch:
-    """Targets of a batch: patches (tokens, merge^2), and per token level, shape and losses of the marked body."""
+    """Targets of a batch.
+
+    Attributes:
+        patches: (tokens, merge^2) class of each patch.
+        fractures: (tokens, merge^2) shape of the body on each patch, -100 on background.
+        level, shape, losses: Per token, of the marked body; -100 or NaN away from the mark.
+    """
 
     patches: torch.Tensor
+    fractures: torch.Tensor
     level: torch.Tensor
     shape: torch.Tensor
     losses: torch.Tensor
@@ -67,15 +74,17 @@ class DenseBatch:
 
 def dense_targets(examples: Sequence[Example], patch: int, merge: int) -> DenseBatch:
     """Targets of several examples, one after the other."""
-    patches, level, shape, losses = [], [], [], []
+    patches, fractures, level, shape, losses = [], [], [], [], []
     for example in examples:
         patches.append(patch_labels(example.labels, patch, merge))
+        fractures.append(np.where(patches[-1] > 0, patch_labels(example.shapes, patch, merge), _IGNORE))
         near = near_mark(example.labels.shape[:2], example.centre, patch * merge)
         level.append(np.where(near, example.label, _IGNORE))
         shape.append(np.where(near, example.shape, _IGNORE))
         losses.append(np.where(near[:, None], np.asarray(example.losses)[None, :], np.nan))
     return DenseBatch(
         torch.from_numpy(np.concatenate(patches)),
+        torch.from_numpy(np.concatenate(fractures)),
         torch.from_numpy(np.concatenate(level)),
         torch.from_numpy(np.concatenate(shape)),
         torch.from_numpy(np.concatenate(losses)).float(),
@@ -95,8 +104,9 @@ class DenseModel(nn.Module):
         super().__init__()
         self.visual = visual
         self.patches = nn.Linear(width, merge * merge * CLASSES)
+        self.fractures = nn.Linear(width, merge * merge * len(SHAPES))
         self.mark = nn.Linear(width, CLASSES + len(SHAPES) + 3)
-        for head in (self.patches, self.mark):
+        for head in (self.patches, self.fractures, self.mark):
             nn.init.normal_(head.weight, std=0.02)
             nn.init.zeros_(head.bias)
 
@@ -105,6 +115,7 @@ class DenseModel(nn.Module):
         pixel_values: torch.Tensor,
         image_grid_thw: torch.Tensor,
         patches: torch.Tensor,
+        fractures: torch.Tensor,
         level: torch.Tensor,
         shape: torch.Tensor,
         losses: torch.Tensor,
@@ -116,6 +127,15 @@ class DenseModel(nn.Module):
         )
         body = patches.reshape(-1) > 0
         on_patches = each[body].mean() + each[~body].mean()
+        shown = fractures.reshape(-1)
+        each = nn.functional.cross_entropy(
+            self.fractures(tokens).view(-1, len(SHAPES)), shown, reduction="none", ignore_index=_IGNORE
+        )
+        # Healthy bodies are many; each fracture shape counts as much as all of them. An absent one counts nothing.
+        on_fractures = sum(
+            (each[shown == kind].sum() / (shown == kind).sum().clamp(min=1) for kind in range(len(SHAPES))),
+            start=tokens.new_zeros(()),
+        ) / len(SHAPES)
         marked = self.mark(tokens[level != _IGNORE])
         names, shapes, sizes = marked.split((CLASSES, len(SHAPES), 3), dim=1)
         target = level[level != _IGNORE]
@@ -123,7 +143,7 @@ class DenseModel(nn.Module):
         on_shape = nn.functional.cross_entropy(shapes, shape[shape != _IGNORE])
         on_sizes = nn.functional.smooth_l1_loss(sizes, losses[level != _IGNORE], beta=0.1)
         return {
-            "loss": on_patches + on_level + on_shape + on_sizes,
+            "loss": on_patches + on_level + 2.0 * (on_shape + on_sizes + on_fractures),
             "level_right": (names.argmax(1) == target).float().mean(),
             "patch_right": (self.patches(tokens).view(-1, CLASSES).argmax(1) == patches.reshape(-1))[body]
             .float()

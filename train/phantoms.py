@@ -50,6 +50,7 @@ class Example:
     Attributes:
         picture: (H, W, 3) uint8.
         labels: (H, W) uint8: 0, VerSe labels, or `UNNUMBERED`.
+        shapes: (H, W) uint8: index into `SHAPES` of the body at each pixel; 0 off bodies too.
         centre: (x, y) of the mark in pixels.
         label: Class of the marked body.
         shape: Index into `SHAPES`.
@@ -59,6 +60,7 @@ class Example:
 
     picture: np.ndarray
     labels: np.ndarray
+    shapes: np.ndarray
     centre: tuple[float, float]
     label: int
     shape: int
@@ -72,6 +74,15 @@ def _scene(index: int, *, seed: int, config: PhantomConfig) -> Scene:
     # The sacrum is the anchor, not a body to ask about.
     bodies = tuple(body for body in made.vertebrae if body.fully_visible and body.level in draw.levels[:-1])
     return Scene(made.image, made.levels, bodies, draw.levels, made.numbering_determinable)
+
+
+def _shape_map(scene: Scene) -> np.ndarray:
+    shapes = np.zeros_like(scene.labels)
+    for body in scene.bodies:
+        if body.fracture:
+            x, y = (round(value) for value in body.centre_px)
+            shapes[scene.labels == scene.labels[y, x]] = SHAPES.index(body.fracture)
+    return shapes
 
 
 def make_scenes(
@@ -130,6 +141,7 @@ class Examples:
         return Example(
             picture=apply_mark(scene.image, mark),
             labels=labels,
+            shapes=_shape_map(scene),
             centre=body.centre_px,
             label=int(labels[y, x]),
             shape=SHAPES.index(body.fracture or "none"),

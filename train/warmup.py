@@ -110,6 +110,7 @@ def _dense(config: WarmupConfig, run: Run, folder: Path) -> dict[str, Any]:
             "pixel_values": pictures["pixel_values"],
             "image_grid_thw": pictures["image_grid_thw"],
             "patches": targets.patches,
+            "fractures": targets.fractures,
             "level": targets.level,
             "shape": targets.shape,
             "losses": targets.losses,

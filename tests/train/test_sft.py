@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,25 @@ def test_inputs_that_are_wrong_name_file_and_cure(micro_base: Path, micro_releas
         run_sft(_config(micro_base, micro_release, lora={"targets": "no_such_layer"}), tmp_path / "d")
     for name in "abcd":
         assert list((tmp_path / name / "outputs").glob("[!.]*")) == []
+
+
+def test_truncated_release_is_one_line_and_exit_code_2(
+    micro_base: Path, micro_release: Path, tmp_path: Path, spinemed: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    broken = tmp_path / "release"
+    shutil.copytree(micro_release, broken)
+    file = broken / "data" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:-200])
+    write_manifest(broken, "release")
+    config = tmp_path / "sft.yaml"
+    config.write_text(yaml.safe_dump({"base": str(micro_base), "release": "release", "schedule": QUICK}))
+    done = spinemed("train", "sft", config, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert str(file) in lines[0]
+    assert "Cure:" in lines[0]
+    assert list((tmp_path / "run" / "outputs").iterdir()) == []
 
 
 def test_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
