@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,13 @@ def write_board(
         examples = json.loads((root / "examples.json").read_bytes())
         view, own = _view(summary, examples, root, f"run{number}" if len(scores) > 1 else "board")
         runs.append(
-            {**view, "scores_sha256": manifest["sha256"], "title": f"Run {number}" if len(scores) > 1 else None}
+            {
+                **view,
+                "scores_sha256": manifest["sha256"],
+                "title": f"Run {number}: release {summary['samples']['release_sha256'][:12]}"
+                if len(scores) > 1
+                else None,
+            }
         )
         plots += own
         summaries.append(summary)
@@ -199,10 +206,10 @@ def _commands(summary: dict[str, Any]) -> list[str]:
             model = known.get(system["answerer"], system["model"])
             lines.append(
                 f"spinemed bench predict --samples {samples} --model {model} --condition {system['condition']} "
-                f"--name {system['name']} --out PREDICTIONS-{system['predictions_sha256'][:12]}"
+                f"--name {shlex.quote(system['name'])} --out PREDICTIONS-{system['predictions_sha256'][:12]}"
             )
     each = " ".join(f"--predictions PREDICTIONS-{system['predictions_sha256'][:12]}" for system in summary["systems"])
-    subject = f" --subject {summary['subject']}" if summary["subject"] else ""
+    subject = f" --subject {shlex.quote(summary['subject'])}" if summary["subject"] else ""
     lines.append(
         f"spinemed bench score --samples {samples} {each}{subject} --seed {summary['seed']} "
         f"--resamples {summary['resamples']} --out SCORES"
