@@ -57,7 +57,9 @@ def build(run: Run, config: BuildConfig) -> Path:
 
     def make_drafts(folder: Path) -> dict[str, Any]:
         with run.progress("drafting", len(corpus.studies)) as advance:
-            return write_drafts(folder, draft_corpus(corpus, config.draft, config.seed, advance))
+            return write_drafts(
+                folder, draft_corpus(corpus, config.draft, config.seed, workers=config.workers, advance=advance)
+            )
 
     key = {
         **base,

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +24,61 @@ from data_pipeline.items import Desk, Item, write_items
 from data_pipeline.records import Derivation
 from data_pipeline.verify import Lookup, load_criteria, verify
 from spinemed.questions import load_templates
-from spinemed.records import ImageBlob
+from spinemed.records import ImageBlob, Study
 from spinemed.tables import write_records
 
 __all__ = ["draft_corpus", "write_drafts"]
 
+_SHARD = 200
+
 
 def draft_corpus(
-    corpus: Corpus, config: DraftConfig, seed: int, advance: Callable[[int], None] = lambda number: None
+    corpus: Corpus,
+    config: DraftConfig,
+    seed: int,
+    *,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda number: None,
 ) -> Desk:
-    """Draft all questions of a corpus, documents first, then studies in their order."""
+    """Draft all questions of a corpus, documents first, then studies in their order.
+
+    Studies are drafted in shards of a fixed size, whatever the number of workers, so the outcome is the same.
+    """
     desk = Desk(corpus=corpus, templates=load_templates(), seed=seed, mark_style=config.mark_style)
     draft_documents(desk, config.text)
+    studies = list(corpus.studies.values())
+    shards = [studies[start : start + _SHARD] for start in range(0, len(studies), _SHARD)]
+    work = ((_slice(corpus, shard), config, seed) for shard in shards)
+    if workers <= 1 or len(shards) < 2:
+        for shard, part in zip(shards, map(_draft_shard, work)):
+            desk.merge(part)
+            advance(len(shard))
+        return desk
+    # Spawned, not forked: Arrow's threads in the parent do not survive a fork.
+    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
+        for shard, part in zip(shards, pool.map(_draft_shard, work)):
+            desk.merge(part)
+            advance(len(shard))
+    return desk
+
+
+def _slice(corpus: Corpus, studies: list[Study]) -> Corpus:
+    """A corpus of some studies and their pictures alone."""
+    part = Corpus(corpus.folder, corpus.sources, {}, {}, {}, {study.id: study for study in studies})
+    part.images = {study.image_sha256: corpus.images[study.image_sha256] for study in studies}
+    return part
+
+
+def _draft_shard(work: tuple[Corpus, DraftConfig, int]) -> Desk:
+    corpus, config, seed = work
+    desk = Desk(corpus=corpus, templates=load_templates(), seed=seed, mark_style=config.mark_style)
     fallback = config.images.get("default")
     for study in corpus.studies.values():
         wanted = config.images.get(study.source_id, fallback)
         if wanted is not None:
             draft_study(desk, study, wanted)
-        advance(1)
-    return desk
+    # The corpus slice need not travel back.
+    return replace(desk, corpus=Corpus(corpus.folder, {}, {}, {}, {}, {}), opened=None)
 
 
 def write_drafts(folder: Path, desk: Desk) -> dict[str, Any]:

@@ -84,9 +84,9 @@ class Desk:
     derivations: dict[str, Derivation] = field(default_factory=dict)
     tried: Counter[str] = field(default_factory=Counter)
     drops: list[Drop] = field(default_factory=list)
-    _seen: dict[str, str] = field(default_factory=dict)
-    _drawn: dict[tuple[str, float, float], str] = field(default_factory=dict)
-    _opened: tuple[str, np.ndarray] | None = None
+    seen: dict[str, str] = field(default_factory=dict)
+    drawn: dict[tuple[str, float, float], str] = field(default_factory=dict)
+    opened: tuple[str, np.ndarray] | None = None
 
     def rng(self, *names: str) -> np.random.Generator:
         """A generator of its own for one record and purpose: order and number of workers change nothing."""
@@ -102,17 +102,17 @@ class Desk:
 
     def marked(self, study: Study, x_px: float, y_px: float) -> str:
         """Hash of the study's picture with a mark at a point; the picture and its derivation are kept."""
-        if self._opened is None or self._opened[0] != study.image_sha256:
+        if self.opened is None or self.opened[0] != study.image_sha256:
             with Image.open(io.BytesIO(self.corpus.images[study.image_sha256].bytes)) as picture:
-                self._opened = (study.image_sha256, np.asarray(picture))
-        array = self._opened[1]
+                self.opened = (study.image_sha256, np.asarray(picture))
+        array = self.opened[1]
         mark = make_mark(array.shape, (x_px, y_px), style=self.mark_style)
         place = (study.image_sha256, x_px, y_px)
-        if place not in self._drawn:  # encoding a PNG is the slowest thing here, and one vertebra is asked about twice
+        if place not in self.drawn:  # encoding a PNG is the slowest thing here, and one vertebra is asked about twice
             marked = apply_mark(array, mark)
             parameters = mark.model_dump(mode="json")
-            self._drawn[place] = self._keep(study.image_sha256, study.id, "mark", parameters, marked)
-        return self._drawn[place]
+            self.drawn[place] = self._keep(study.image_sha256, study.id, "mark", parameters, marked)
+        return self.drawn[place]
 
     def fitted(self, figure: Figure, edge_px: int) -> str:
         """Hash of the figure's picture as PNG, its longer edge at most `edge_px`."""
@@ -192,10 +192,6 @@ class Desk:
         draft_id = f"{base}-draft"
         parts = Parts(instance_id=draft_id, template=question.template.name, wording=question.wording, values=values)
         messages = compose_turn(parts, question.template, question.options, question.answer, images=len(images))
-        twin = self._twin(draft_id, question, messages, images)
-        if twin is not None:
-            self.drop(source.id, "question", about, "same question and pictures as another", twin)
-            return
         request = {**ingredients, "wording": question.wording, "sha256": question.template.sha256, "seed": self.seed}
         instance = Instance(
             id=draft_id,
@@ -221,18 +217,30 @@ class Desk:
             ),
             tags=(*question.tags, *tags),
         )
-        self.tried[source.id] += 1
-        self.items.append(Item(instance, parts))
+        self._add(Item(instance, parts))
 
-    def _twin(
-        self, draft_id: str, question: QuestionDraft, messages: tuple[Message, ...], images: tuple[str, ...]
-    ) -> str | None:
-        key = content_hash([messages[0].content, list(images)])
-        for seen in (draft_id, key):
-            if seen in self._seen:
-                return self._seen[seen]
-        self._seen[draft_id] = self._seen[key] = draft_id
-        return None
+    def _add(self, item: Item) -> None:
+        """Keep an item, unless its question and pictures were there before."""
+        instance = item.instance
+        key = content_hash([instance.messages[0].content, list(instance.image_sha256)])
+        twin = self.seen.get(instance.id) or self.seen.get(key)
+        if twin is not None:
+            reason = "same question and pictures as another"
+            self.drop(instance.source_id, "question", instance.id, reason, twin)
+            return
+        self.seen[instance.id] = self.seen[key] = instance.id
+        self.tried[instance.source_id] += 1
+        self.items.append(item)
+
+    def merge(self, other: Desk) -> None:
+        """Take over what was written on another desk of the same build."""
+        for drop in other.drops:
+            self.tried[drop.source_id] += 1
+            self.drops.append(drop)
+        for item in other.items:
+            self._add(item)
+        self.blobs.update(other.blobs)
+        self.derivations.update(other.derivations)
 
 
 def fit_picture(data: bytes, edge_px: int) -> np.ndarray:

@@ -84,8 +84,8 @@ def sample_rows(run: Path, number: int) -> list[ReleaseRow]:
     used: Counter[str] = Counter()
     chosen: list[tuple[Path, str]] = []
     while waiting and len(chosen) < number:
-        # The kind whose template, then source, then axis has been shown least; names decide between equals.
-        kind = min(waiting, key=lambda names: ([used[name] for name in names], names))
+        # The kind whose template, then source, then axis has been shown least; the commonest of equals.
+        kind = min(waiting, key=lambda names: ([used[name] for name in names], -len(waiting[names]), names))
         chosen.append(waiting[kind].pop(0))
         used.update(kind)
         if not waiting[kind]:

@@ -19,7 +19,7 @@ from data_pipeline.corpus import read_corpus
 from data_pipeline.items import read_items
 from spinemed.cli import main
 from spinemed.errors import ReadError
-from spinemed.records import NOT_DETERMINABLE, ReleaseRow, Study
+from spinemed.records import NOT_DETERMINABLE, Instance, ReleaseRow, Study
 from spinemed.tables import read_manifest, read_records, write_records
 
 
@@ -231,3 +231,46 @@ def test_page_of_items_is_written_and_says_research_use(built: Path, tmp_path: P
     main_returns(["data", "show", str(built), "--out", str(tmp_path / name), "--number", "4"], 0)
     data = (tmp_path / name).read_bytes()
     assert data.startswith(b"\x89PNG") or b"Research use only" in data
+
+
+def test_trace_all_checks_every_row(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_returns(["data", "trace", "--all", "--run", str(built)], 0)
+    assert f"{len(release_rows(built))} rows" in capsys.readouterr().out
+
+
+def test_trace_all_names_what_is_broken(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    file = run / "outputs" / "revised" / "instances.parquet"
+    instances = list(read_records(file, Instance))
+    levels = [n for n, i in enumerate(instances) if i.answer_kind == "level" and i.answer == "L1" and i.image_sha256]
+    changed = instances[levels[0]]
+    messages = (*changed.messages[:-1], changed.messages[-1].model_copy(update={"content": "L2"}))
+    instances[levels[0]] = changed.model_copy(update={"answer": "L2", "messages": messages})
+    write_records(file, Instance, instances)
+    main_returns(["data", "trace", "--all", "--run", str(run)], 1)
+    told = capsys.readouterr().out
+    assert changed.id in told
+    assert "finding_supports_answer" in told
+    assert "1 rows broken" in told
+
+
+def test_trace_needs_an_id_or_all(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_returns(["data", "trace", "--run", str(built)], 2)
+    assert "--all" in capsys.readouterr().err
+
+
+def test_counts_shrink_phantom_sources_only(tmp_path: Path, write_config, entries, run_build, capsys) -> None:
+    run = run_build(write_config(tmp_path, [entries["phantom"]], counts={"phantom-train": 2}), tmp_path / "run")
+    assert len({row.group_id for row in release_rows(run)}) == 2
+    config = write_config(tmp_path, [entries["medquad"], entries["phantom"]], counts={"medquad": 2})
+    main_returns(["data", "build", str(config), "--out", str(tmp_path / "other")], 2)
+    assert "the phantom sources are phantom-train" in capsys.readouterr().err
+
+
+def test_another_seed_draws_other_phantoms(tmp_path: Path, write_config, entries, run_build) -> None:
+    groups = []
+    for seed in (0, 1):
+        config = write_config(tmp_path / str(seed), [entries["phantom"], entries["phantom-test"]], seed=seed)
+        groups.append({row.group_id for row in release_rows(run_build(config, tmp_path / str(seed) / "run"))})
+    assert not groups[0] & groups[1]
+    assert len(groups[1]) == 12
