@@ -170,10 +170,7 @@ def _headlines(summary: dict[str, Any]) -> list[dict[str, Any]]:
             comparison
             for role in ("base", "blind", "majority", "random")
             for comparison in summary["comparisons"]
-            # Without a picture the blind control asks the very same question: no difference to show.
-            if comparison["row"] == row["key"]
-            and roles[comparison["reference"]] == role
-            and not (role == "blind" and row["modality"] == "text")
+            if comparison["row"] == row["key"] and roles[comparison["reference"]] == role
         ]
         cards.append({"row": row, "own": row["systems"][subject], "against": against})
     return cards

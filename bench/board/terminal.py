@@ -69,7 +69,10 @@ def _comparisons(summary: dict[str, Any]) -> Table:
         if not row["whole_axis"]:
             cells = []
             for name in references:
-                one = found[row["key"], name]
+                one = found.get((row["key"], name))
+                if one is None:  # the blind control of a text question is the same question
+                    cells.append(Text(""))
+                    continue
                 detail = f"\n{points_interval(one)}\np {p_text(one['p_holm'])}"
                 cells.append(Text.assemble(points(one["difference"]), (detail, "dim")))
             table.add_row(row_title(row), *cells)

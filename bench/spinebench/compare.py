@@ -35,6 +35,7 @@ def compare_systems(
     subject: str,
     rows: Sequence[TableRow],
     *,
+    blind: frozenset[str],
     seed: int,
     resamples: int,
 ) -> list[dict[str, Any]]:
@@ -45,13 +46,15 @@ def compare_systems(
         scores: For each system its scores, one per sample.
         subject: The system that is compared with all others.
         rows: The table rows.
+        blind: Blind controls of the subject. Without a picture they are asked the very same question as the subject, so
+            rows of text questions are not compared with them, and no test is spent there.
         seed: Seed of the run.
         resamples: Bootstrap samples.
     """
     found = []
     for row in rows:
         for reference in scores:
-            if reference == subject:
+            if reference == subject or (row.modality == "text" and reference in blind):
                 continue
             first = [scores[subject][place] for place in row.members]
             second = [scores[reference][place] for place in row.members]

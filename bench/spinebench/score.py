@@ -94,10 +94,11 @@ def score_predictions(
     scores = {system.name: [judge(sample, system.by_sample[sample.id]) for sample in listed] for system in systems}
     chosen = _subject(systems, subject)
     compared = next((system for system in systems if system.name == chosen), None)
+    blind = frozenset(system.name for system in systems if _role(system, compared) == "blind")
     summary = {
         "samples": _describe_samples(listed, about),
         "systems": [_describe(system, compared, scores[system.name]) for system in systems],
-        **summarise(listed, scores, subject=chosen, seed=seed, resamples=resamples),
+        **summarise(listed, scores, subject=chosen, blind=blind, seed=seed, resamples=resamples),
     }
     replies = {system.name: system.by_sample for system in systems}
     examples = [] if chosen is None else choose_examples(listed, scores, replies, chosen, seed=seed)

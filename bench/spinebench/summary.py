@@ -41,6 +41,7 @@ def summarise(
     scores: dict[str, list[Score]],
     *,
     subject: str | None,
+    blind: frozenset[str] = frozenset(),
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def summarise(
         samples: All samples, by id.
         scores: For each system its scores in the order of `samples`.
         subject: The system that is compared with all others; None compares nothing.
+        blind: Systems that are the subject with its pictures withheld.
         seed: Seed of bootstrap and tests.
         resamples: Bootstrap samples.
     """
@@ -76,7 +78,7 @@ def summarise(
         },
         "comparisons": []
         if subject is None
-        else compare_systems(samples, scores, subject, rows, seed=seed, resamples=resamples),
+        else compare_systems(samples, scores, subject, rows, blind=blind, seed=seed, resamples=resamples),
     }
 
 
