@@ -92,6 +92,9 @@ class LocalAnswerer:
         from spinemed import vlm
 
         if self._loaded is None:
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()  # the runner's own bar is already on the screen
             self._loaded = vlm.VlmAnswerer(self.folder, batch_size=self.batch_size, max_new_tokens=self.max_new_tokens)
         made = self._loaded.answer([vlm.Request(request.messages, request.images) for request in requests])
         replies = []
