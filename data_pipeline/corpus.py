@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.pool import map_in_order
 from data_pipeline.readers import Reading, read_source
 from data_pipeline.sources import source_path, verify_hashes
 from spinemed.errors import ReadError, RecordError
@@ -48,7 +47,7 @@ def write_corpus(
     readings = [Reading(source.id) for source in sources]
     place = {source.id: number for number, source in enumerate(sources)}
     shards = [(shard, source_path(sources_file, source)) for source in sources for shard in _shards(source)]
-    for reading in _read_all(shards, workers):
+    for reading in map_in_order(_read_shard, shards, min(workers, len(shards))):
         readings[place[reading.source_id]].add(reading)
         advance(1)
     for reading in readings:
@@ -91,15 +90,6 @@ def _shards(source: Source) -> list[Source]:
 
 def _read_shard(work: tuple[Source, Path]) -> Reading:
     return read_source(*work)
-
-
-def _read_all(shards: list[tuple[Source, Path]], workers: int) -> Any:
-    if workers <= 1 or len(shards) == 1:
-        yield from map(_read_shard, shards)
-        return
-    # Spawned, not forked: Arrow's threads in the parent do not survive a fork.
-    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_read_shard, shards)
 
 
 def _refuse_twins(readings: list[Reading]) -> None:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from data_pipeline.corpus import Corpus
 from data_pipeline.draft_images import draft_study
 from data_pipeline.draft_text import draft_documents
 from data_pipeline.items import Desk, Item, write_items
+from data_pipeline.pool import map_in_order
 from data_pipeline.records import Derivation
 from data_pipeline.verify import Lookup, load_criteria, verify
 from spinemed.questions import load_templates
@@ -49,16 +48,9 @@ def draft_corpus(
     studies = list(corpus.studies.values())
     shards = [studies[start : start + _SHARD] for start in range(0, len(studies), _SHARD)]
     work = ((_slice(corpus, shard), config, seed) for shard in shards)
-    if workers <= 1 or len(shards) < 2:
-        for shard, part in zip(shards, map(_draft_shard, work)):
-            desk.merge(part)
-            advance(len(shard))
-        return desk
-    # Spawned, not forked: Arrow's threads in the parent do not survive a fork.
-    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
-        for shard, part in zip(shards, pool.map(_draft_shard, work)):
-            desk.merge(part)
-            advance(len(shard))
+    for shard, part in zip(shards, map_in_order(_draft_shard, work, min(workers, len(shards)))):
+        desk.merge(part)
+        advance(len(shard))
     return desk
 
 

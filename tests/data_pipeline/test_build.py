@@ -131,6 +131,23 @@ def test_two_builds_give_the_same_bytes_whatever_the_number_of_workers(
     assert digests(again) == digests(built)
 
 
+def test_workers_end_with_a_killed_build(tmp_path: Path, write_config, entries) -> None:
+    import psutil
+
+    config = write_config(tmp_path, [entries["phantom"]], workers=2, counts={"phantom-train": 5000})
+    command = [sys.executable, "-m", "spinemed", "data", "build", str(config), "--out", str(tmp_path / "run")]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    workers: list[psutil.Process] = []
+    while len(workers) < 3 and time.monotonic() < until:  # two workers and the tracker of their resources
+        workers = psutil.Process(child.pid).children(recursive=True)
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+
+
 def test_another_seed_gives_another_release(built: Path, tmp_path: Path, write_config, entries, run_build) -> None:
     sources = [entries["medquad"]]
     one = run_build(write_config(tmp_path / "a", sources), tmp_path / "a/run")
