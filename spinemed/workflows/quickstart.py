@@ -85,6 +85,7 @@ def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
         config: The job.
         out: The run folder; every path below it is explicit in the commands.
     """
+    out = out.resolve()  # a child reads its own config relative to itself, never to our folder
     data, tuned, bench = out / "data", out / "train", out / "bench"
     release, samples = data / "outputs" / "release", bench / "samples"
     seed = f"seed={config.seed}"
