@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,10 +35,15 @@ __all__ = ["draft_study", "spine_of"]
 
 def spine_of(study: Study) -> Spine:
     """The column of the studied spine: known for a phantom, the nearest that explains the marks otherwise."""
-    provenance = json.loads(study.provenance)
-    if provenance["reader"] == "phantom":
-        return Spine.of(Level(name) for name in provenance["draw"]["levels"])
-    return Spine.of(mark.level for mark in study.marks if mark.level is not None)
+    known = _phantom_spine(study.provenance)
+    return known or Spine.of(mark.level for mark in study.marks if mark.level is not None)
+
+
+@lru_cache(maxsize=256)
+def _phantom_spine(provenance: str) -> Spine | None:
+    """The column that a phantom's draw lists; None for other readers. A draw is asked for once per question."""
+    facts = json.loads(provenance)
+    return Spine.of(Level(name) for name in facts["draw"]["levels"]) if facts["reader"] == "phantom" else None
 
 
 def draft_study(desk: Desk, study: Study, wanted: ImageItems) -> None:
