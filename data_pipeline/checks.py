@@ -19,7 +19,7 @@ from data_pipeline.draft_text import first_sentence
 from data_pipeline.items import Item, text_sha256
 from data_pipeline.records import Derivation
 from spinemed.anatomy import REGULAR, Disc, Spine
-from spinemed.questions import NOT_ASSESSABLE, Template, construct, overlapping, span_text
+from spinemed.questions import NOT_ASSESSABLE, Template, construct, overlapping, significant_words, span_text
 from spinemed.records import NOT_DETERMINABLE, Span, Study
 
 __all__ = ["CHECKS", "MASKS", "Lookup", "answer_text", "giveaway_names", "letters_balanced", "passage_of", "words"]
@@ -310,7 +310,12 @@ def giveaway_names(item: Item, lookup: Lookup) -> list[str]:
         names |= {
             span.text for other in group for span in lookup.corpus.spans_of.get(other, []) if span.section == "synonym"
         }
-        names |= {word for name in tuple(names) for word in re.findall(r"[^\W\d_]+", name) if len(word) >= _LONG_WORD}
+        names |= {
+            word
+            for name in tuple(names)
+            for word in re.findall(r"[^\W\d_]+", name)
+            if len(word) >= _LONG_WORD and significant_words(word)  # "syndrome" gives nothing away
+        }
     return sorted({name for name in names if len(name) > 1}, key=lambda name: (-len(name), name))
 
 

@@ -5,7 +5,13 @@ are pure: templates and a random generator come in, a `QuestionDraft` goes out, 
 """
 
 from spinemed.questions.columns import construct, disc_text, neighbour
-from spinemed.questions.distractors import neighbouring_constructs, neighbouring_levels, other_texts, overlapping
+from spinemed.questions.distractors import (
+    neighbouring_constructs,
+    neighbouring_levels,
+    other_texts,
+    overlapping,
+    significant_words,
+)
 from spinemed.questions.draft import QuestionDraft, as_options, question_messages
 from spinemed.questions.level import disc_question, edge_question, neighbour_question, vertebra_question
 from spinemed.questions.pathology import (
@@ -42,6 +48,7 @@ __all__ = [
     "overlapping",
     "pfirrmann_question",
     "question_messages",
+    "significant_words",
     "span_text",
     "stated_construct_question",
     "vertebra_question",
