@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint acceptance base clean help
+.PHONY: quickstart test lint acceptance base peer clean help
 
 help:
 	@echo "make quickstart   install and run: real sources -> release -> training -> scored board (runs/quickstart)"
 	@echo "make test         install and run every check at a small size"
 	@echo "make acceptance   the full figures of benchmarks/RESULTS.md; any length, resumable"
 	@echo "make base         make the shipped base model again (samples/nano_base)"
+	@echo "make peer NAME=x  an environment for a peer that benchmarks compare with"
 	@echo "make lint         ruff and mypy alone"
 	@echo "make clean        remove .venv and caches; runs/ is kept"
 
@@ -43,6 +44,22 @@ test: lint
 
 acceptance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m acceptance
+
+base: $(VENV)/.installed
+	$(BIN)/spinemed train warmup configs/nano_base.yaml --out runs/nano_base
+	@echo "made: runs/nano_base/outputs/model; compare with samples/nano_base"
+
+# A peer lives in an environment of its own: benchmarks/peers/NAME.txt pins it.
+PEER := benchmarks/peers/.env-$(NAME)
+peer:
+	@test -f "benchmarks/peers/$(NAME).txt" || { echo "no benchmarks/peers/$(NAME).txt; known: $$(cd benchmarks/peers && ls *.txt)"; exit 2; }
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --disable-pip-version-check --quiet -r benchmarks/peers/$(NAME).txt
+	@if [ -f "benchmarks/peers/$(NAME)-declare-ops.py" ]; then \
+	  $(PEER)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec; \
+	  site=$$($(PEER)/bin/python -c "import site; print(site.getsitepackages()[0])"); \
+	  cp "benchmarks/peers/$(NAME)-declare-ops.py" "$$site/declare_ops.py"; \
+	  echo "import declare_ops" > "$$site/declare_ops.pth"; fi
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
