@@ -109,6 +109,55 @@ def test_every_command_stands_in_a_readme(root: Path) -> None:
         assert f"spinemed {application}" in pages, f"`spinemed {application}` stands in no README"
 
 
+def pages(root: Path) -> list[Path]:
+    """Every README of the house."""
+    found = [
+        root / "README.md",
+        *(p for place in (*PACKAGES, "samples") for p in sorted((root / place).rglob("README.md"))),
+    ]
+    assert len(found) >= 12
+    return found
+
+
+def test_python_in_readmes_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    blocks = [
+        (page, block)
+        for page in pages(root)
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+    assert len(blocks) >= 4
+    for page, block in blocks:
+        exec(compile(block, str(page), "exec"), {"tmp_path": tmp_path})
+
+
+def test_commands_and_options_in_readmes_and_configs_exist(root: Path) -> None:
+    """Every `spinemed A B --option` that is written down is known to the program."""
+    import typer
+
+    from spinemed.cli import app
+
+    group = typer.main.get_command(app)
+    written = set()
+    for page in [*pages(root), *sorted((root / "configs").glob("*.yaml"))]:
+        written |= set(re.findall(r"spinemed ([a-z]+(?: [a-z]+)?[^`\n#|\\]*)", page.read_text()))
+    checked = 0
+    for line in sorted(written):
+        words = line.split()
+        command = group.get_command(None, words[0])  # type: ignore[attr-defined]
+        if command is None:
+            continue  # prose, such as "spinemed and"
+        if hasattr(command, "commands") and len(words) > 1 and re.fullmatch(r"[a-z]+", words[1]):
+            assert words[1] in command.commands, f"`spinemed {line}`: no command {words[1]}"
+            command = command.commands[words[1]]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for word in words:
+            if word.startswith("--"):
+                assert word.rstrip(".,;:)") in known, f"`spinemed {line}`: no option {word}"
+                checked += 1
+    assert checked >= 15, "the walk found too few options to prove anything"
+
+
 def test_wheel_runs_outside_the_checkout(root: Path, tmp_path: Path) -> None:
     """The wheel in an environment that cannot see the checkout: smoke quickstart, from bundled configs and samples."""
     built = subprocess.run(
