@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spinemed.errors import ReadError
-from spinemed.tables import MANIFEST, read_manifest
+from spinemed.run import make_folder
+from spinemed.tables import MANIFEST, read_manifest, replace_folder
 
 __all__ = ["whole_folder"]
 
@@ -31,7 +32,7 @@ def whole_folder(target: str | os.PathLike[str], kind: str) -> Iterator[Path]:
     Raises:
         ReadError: The target holds something else.
     """
-    root = Path(target)
+    root = Path(os.path.abspath(target))  # "." has no name to put a hidden folder beside
     if root.is_file():
         raise ReadError("is a file, expected a folder", file=root, cure="give another --out")
     if (root / MANIFEST).is_file():
@@ -40,12 +41,10 @@ def whole_folder(target: str | os.PathLike[str], kind: str) -> Iterator[Path]:
         raise ReadError(f"holds files that are no {kind}", file=root, cure="give another --out")
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(partial)
     try:
         yield partial
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if root.exists():
-        shutil.rmtree(root)
-    partial.replace(root)
+    replace_folder(partial, root)

@@ -37,11 +37,25 @@ from spinemed import __version__
 from spinemed.config import dump_config
 from spinemed.errors import RunError, SpineMedError
 from spinemed.records import content_hash
-from spinemed.tables import MANIFEST, read_manifest, write_json, write_manifest, write_text
+from spinemed.tables import MANIFEST, read_manifest, replace_folder, write_json, write_manifest, write_text
 
-__all__ = ["Run", "open_run", "versions"]
+__all__ = ["Run", "make_folder", "open_run", "versions"]
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pyarrow", "pillow")
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder a user named with `--out`, made when absent.
+
+    Raises:
+        RunError: A file stands there, or it may not be made.
+    """
+    root = Path(folder)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot be made a folder ({error.strerror})", file=root, cure="give another --out") from error
+    return root
 
 
 def versions() -> dict[str, str]:
@@ -111,9 +125,7 @@ class Run:
         start = time.monotonic()
         facts = work(partial) or {}
         write_manifest(partial, kind, key=digest, **facts)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.replace(folder)
+        replace_folder(partial, folder)
         self.journal("step finished", step=name, seconds=round(time.monotonic() - start, 3), facts=facts)
         return folder
 
@@ -145,8 +157,7 @@ def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel)
     Raises:
         RunError: Another process holds the folder; it belongs to another command or config; it is no run folder.
     """
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
+    root = make_folder(folder)
     lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

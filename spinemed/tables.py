@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import types
 import typing
@@ -37,6 +38,7 @@ __all__ = [
     "read_jsonl",
     "read_manifest",
     "read_records",
+    "replace_folder",
     "write_bytes",
     "write_json",
     "write_jsonl",
@@ -301,6 +303,20 @@ def read_jsonl(path: str | os.PathLike[str], model: type[R], *, torn_tail: bool 
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
+def replace_folder(made: Path, target: Path) -> None:
+    """Give a finished folder its name; what stood there is moved out of the way first and removed last.
+
+    Removing it first would take time file by file, and a kill in between would leave a folder with a manifest and
+    without its files, which nothing can resume from. So a kill leaves the old folder, the new one, or none.
+    """
+    aside = target.with_name(f".{target.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)  # left by a kill
+    if target.exists():
+        target.rename(aside)
+    made.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def write_manifest(folder: str | os.PathLike[str], kind: str, **facts: Any) -> dict[str, Any]:
     """Write `manifest.json` last: every other file of the folder with its hash and size, and the given facts.
 
@@ -333,12 +349,16 @@ def read_manifest(folder: str | os.PathLike[str], kind: str, *, verify: bool = F
     path = root / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ReadError(
             f"holds no {MANIFEST}, so it is no finished {kind}", file=root, cure=f"run the stage that writes the {kind}"
         ) from error
+    except OSError as error:
+        raise ReadError(f"cannot be read ({error.strerror})", file=path, cure="check its permissions") from error
     except ValueError as error:
         raise ReadError(f"is not JSON ({error})", file=path, cure="run the stage that writes it again") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ReadError("is no manifest: it lists no files", file=path, cure=f"give the folder of a finished {kind}")
     if manifest.get("kind") != kind:
         raise ReadError(f"is a {manifest.get('kind')!r}, expected a {kind!r}", file=path, cure="give another folder")
     for name, facts in manifest["files"].items():

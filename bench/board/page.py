@@ -25,6 +25,7 @@ from bench.board import wording
 from bench.board.plots import Plot, accuracy_plot, confusion_plot, offset_plot, per_level_plot, role_class
 from spinemed.errors import ReadError
 from spinemed.records import IMAGE_PLACEHOLDER
+from spinemed.run import make_folder
 from spinemed.statistics.intervals import FEWEST_CLUSTERS
 from spinemed.tables import read_manifest, write_bytes, write_text
 
@@ -74,6 +75,7 @@ def write_board(
         plots += own
         summaries.append(summary)
     html = _environment().get_template("board.html.j2").render(title=title, runs=runs)
+    make_folder(target / PLOTS_FOLDER)
     for plot in plots:
         write_bytes(target / PLOTS_FOLDER / f"{plot.name}.png", plot.png)
     write_text(target / BOARD_FILE, html)

@@ -29,7 +29,7 @@ from bench.runner.withhold import grey_picture
 from bench.samples import read_samples
 from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.records import Condition, Prediction, Record, Sample, Sha256, content_hash
-from spinemed.run import versions
+from spinemed.run import make_folder, versions
 from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_jsonl, write_manifest
 
 __all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions"]
@@ -95,7 +95,7 @@ def predict_samples(
         "block_size": block_size,
     }
     plan = content_hash(who)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _alone(folder):
         if (folder / MANIFEST).is_file():
             finished = read_predictions(folder)

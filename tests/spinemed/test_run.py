@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,40 @@ def test_a_failed_step_leaves_nothing_half_written(tmp_path: Path) -> None:
         run.step("drafts", key={}, work=work)
     assert not (tmp_path / "run" / "outputs" / "drafts").exists()
     assert events(tmp_path / "run")[-1] == "failed"
+
+
+def test_a_kill_while_an_outdated_step_is_replaced_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(folder: Path) -> None:
+        for name in "abc":
+            (folder / name).write_text(name)
+
+    def job(key: str) -> Path:
+        with open_run(tmp_path / "run", command="c", config=Job()) as run:
+            return run.step("drafts", key={"in": key}, work=work)
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if (Path(path) / "manifest.json").is_file():
+            (Path(path) / "b").unlink()
+            raise KeyboardInterrupt
+        remove(path, ignore_errors=ignore_errors)
+
+    job("old")
+    remove = shutil.rmtree
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            job("new")
+    folder = job("new")
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "c", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_file_where_the_run_folder_should_be_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="give another --out"), open_run(tmp_path / name, command="c", config=Job()):
+        pass
 
 
 def test_another_config_or_command_is_refused(tmp_path: Path) -> None:

@@ -182,6 +182,19 @@ def test_manifest_is_the_sign_of_a_complete_folder(tmp_path: Path) -> None:
         read_manifest(tmp_path, "corpus")
 
 
+@pytest.mark.parametrize("text", ["[]", '{"kind": "release"}', '{"kind": "release", "files": []}', "{"])
+def test_a_manifest_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ReadError, match=r"manifest\.json: is no"):
+        read_manifest(tmp_path, "release")
+
+
+def test_a_file_given_as_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ReadError, match="so it is no finished release"):
+        read_manifest(tmp_path / "test.parquet", "release")
+
+
 def test_atomic_write_keeps_nothing_of_an_interrupted_write(tmp_path: Path) -> None:
     def interrupted() -> None:
         with atomic_write(tmp_path / "x") as stream:
