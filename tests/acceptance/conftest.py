@@ -81,6 +81,8 @@ def quickstart(work: Path) -> Callable[[int, str], Path]:
 
     def run(seed: int, name: str) -> Path:
         out = work / name
+        if (out / "board.html").is_file():
+            return out  # finished before an interruption, or by the run from a bare clone
         done = subprocess.run(
             [sys.executable, "-m", "spinemed", "quickstart", "--out", str(out), "--set", f"seed={seed}"],
             cwd=ROOT,

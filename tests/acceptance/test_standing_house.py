@@ -49,6 +49,8 @@ def test_quickstart_from_a_bare_clone(
     events = [json.loads(line) for line in (clone / "runs/quickstart/journal.jsonl").read_text().splitlines()]
     job = sum(event["seconds"] for event in events if event["event"] == "stage ended")
     load = os.getloadavg()[2]
+    shutil.rmtree(work / "seed0", ignore_errors=True)
+    shutil.copytree(clone / "runs" / "quickstart", work / "seed0")
     for order, name, asked, value, bound, unit in (
         (1, "`make quickstart` on a bare clone, installation included", "≤ 20 min", whole["seconds"] / 60, 20, "min"),
         (2, "the job itself", "≤ 10 min", job / 60, 10, "min"),
