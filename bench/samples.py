@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.folders import whole_folder
-from spinemed.anatomy import Level, Spine
+from spinemed.anatomy import REGULAR, Disc, Level, Spine
 from spinemed.errors import LevelError, ReadError, RecordError
 from spinemed.records import NOT_DETERMINABLE, ReleaseRow, Sample, Split
 from spinemed.tables import (
@@ -55,7 +55,8 @@ def spine_of(sample: Sample) -> Spine:
     """The patient's column, as far as the sample tells.
 
     A tag `spine:13T5L` (13 thoracic, 5 lumbar vertebrae) states it. Without one it is the regular column, with T13 or
-    L6 where the sample's own levels name them.
+    L6 where the sample's own levels or answer name them. That T12 or L5 is missing is never inferred: a question may
+    name T11 and L1 and leave out what lies between.
 
     Raises:
         RecordError: A `spine:` tag that states no possible column.
@@ -74,7 +75,11 @@ def spine_of(sample: Sample) -> Spine:
     named = set(sample.levels)
     if sample.answer_kind == "level" and sample.answer != NOT_DETERMINABLE:
         named.add(Level(sample.answer))
-    return Spine.of(named)
+    if sample.answer_kind == "disc" and sample.answer != NOT_DETERMINABLE:
+        disc = Disc.from_text(sample.answer)
+        if disc not in REGULAR:
+            return Spine.of({disc.upper, disc.lower})  # T11/L1 and L4/S1 do say what is missing
+    return Spine(13 if Level.T13 in named else 12, 6 if Level.L6 in named else 5)
 
 
 @dataclass

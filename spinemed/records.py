@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from spinemed.anatomy import Level
+from spinemed.anatomy import Disc, Level, LevelRange
+from spinemed.errors import LevelError
 
 __all__ = [
     "IMAGE_PLACEHOLDER",
@@ -318,11 +319,10 @@ class Instance(Record):
     @model_validator(mode="after")
     def _coherent(self) -> Instance:
         _check_placeholders(self.messages, len(self.image_sha256))
-        if self.messages[-1].role != "assistant":
-            raise ValueError("the last message must be the assistant's answer")
         if self.stage == "revised" and self.parent_id is None:
             raise ValueError("a revised instance needs parent_id")
         _check_answer(self.answer_kind, self.answer, self.options, self.categories)
+        _check_last_turn(self.messages, self.answer)
         return self
 
 
@@ -365,6 +365,8 @@ class ReleaseRow(Record):
     @model_validator(mode="after")
     def _coherent(self) -> ReleaseRow:
         _check_placeholders(self.messages, len(self.images))
+        _check_answer(self.answer_kind, self.answer, self.options, self.categories)
+        _check_last_turn(self.messages, self.answer)
         return self
 
 
@@ -440,6 +442,30 @@ def _check_placeholders(messages: tuple[Message, ...], images: int) -> None:
         raise ValueError(f"{found} {IMAGE_PLACEHOLDER} placeholders for {images} images")
 
 
+def _check_last_turn(messages: tuple[Message, ...], answer: str) -> None:
+    # Training reads the turn and scoring reads the field: where they differ, a model is taught one and asked the other.
+    if messages[-1].role != "assistant":
+        raise ValueError("the last message must be the assistant's answer")
+    if messages[-1].content != answer:
+        raise ValueError(f"the last message says {messages[-1].content!r} and the answer is {answer!r}")
+
+
+_LEVEL_EXAMPLES = {"level": "a vertebra like L3", "disc": "a disc like L4/5", "levels": "a range like T12-L2"}
+
+
+def _is_level_text(kind: str, text: str) -> bool:
+    """Whether a text is the canonical one of a vertebra, disc or range; scoring compares texts and measures levels."""
+    try:
+        if kind == "level":
+            return Level(text).value == text
+        if kind == "disc":
+            return str(Disc.from_text(text)) == text
+        first, _, last = text.partition("-")
+        return str(LevelRange(Level(first), Level(last))) == text
+    except (LevelError, ValueError):
+        return False
+
+
 def _check_answer(kind: AnswerKind, answer: str, options: tuple[Option, ...], categories: tuple[str, ...]) -> None:
     if not answer:
         raise ValueError("answer is empty")
@@ -452,5 +478,7 @@ def _check_answer(kind: AnswerKind, answer: str, options: tuple[Option, ...], ca
         texts = [option.text for option in options]
         if len(set(texts)) != len(texts):
             raise ValueError("two options have the same text")
+    if kind in _LEVEL_EXAMPLES and answer != NOT_DETERMINABLE and not _is_level_text(kind, answer):
+        raise ValueError(f"answer '{answer}' is neither {_LEVEL_EXAMPLES[kind]} nor '{NOT_DETERMINABLE}'")
     if kind == "category" and answer not in categories:
         raise ValueError(f"answer '{answer}' is not among the categories {list(categories)}")

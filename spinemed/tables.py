@@ -242,12 +242,14 @@ def _validate(model: type[R], values: Any, path: str | os.PathLike[str], line: i
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or model.__name__
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         raise RecordError(
-            f"{first['msg']} (got {_shorten(first.get('input'))})",
+            # A fault of several fields together says what it found; the record as a whole would only bury it.
+            f"{message} (got {_shorten(first.get('input'))})" if field else message,
             file=path,
             line=line,
-            field=field,
+            field=field or model.__name__,
             cure=f"mend this row to match the {model.__name__} contract, or write the file again",
         ) from error
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.samples import read_samples, spine_of, write_samples
+from spinemed.anatomy import Level
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Message
 
@@ -51,9 +52,27 @@ def test_earlier_turns_stay_and_only_the_answer_goes(tmp_path: Path, make_row: M
 def test_a_row_that_ends_with_a_question_is_refused(tmp_path: Path, make_row: Make, write_release: Make) -> None:
     one = make_row("a", "?", "L3", "level")
     one = one.model_copy(update={"messages": (*one.messages, Message(role="user", content="Sure?"))})
-    with pytest.raises(RecordError, match="must end with a user turn") as caught:
+    with pytest.raises(RecordError, match="the last message must be the assistant's answer") as caught:
         write_samples(write_release(tmp_path / "release", test=[one]), tmp_path / "samples")
     assert "test.parquet:1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": "L33"}, "answer 'L33' is neither a vertebra like L3"),
+        ({"answer": "Th7"}, "answer 'Th7' is neither a vertebra like L3"),
+        ({"answer": "L4"}, "the last message says 'L3' and the answer is 'L4'"),
+        ({"answer": "A", "answer_kind": "option"}, "not among the option keys"),
+    ],
+)
+def test_a_row_whose_answer_cannot_be_scored_is_named(
+    tmp_path: Path, make_row: Make, write_release: Make, change: dict[str, str], message: str
+) -> None:
+    rows = [make_row("a", "?", "L2", "level"), make_row("b", "?", "L3", "level").model_copy(update=change)]
+    with pytest.raises(RecordError, match=rf"test\.parquet:2: field 'ReleaseRow': .*{message}"):
+        write_samples(write_release(tmp_path / "release", test=rows), tmp_path / "samples")
+    assert not (tmp_path / "samples").exists()
 
 
 def test_free_text_answers_are_left_out_and_counted(tmp_path: Path, make_row: Make, write_release: Make) -> None:
@@ -151,6 +170,12 @@ def test_the_patients_own_spine_is_known_from_tag_or_levels(samples_folder: Path
     assert spine_of(sample).is_regular
     assert spine_of(sample.model_copy(update={"tags": ("spine:13T5L",)})).thoracic == 13
     assert spine_of(sample.model_copy(update={"answer": "L6"})).lumbar == 6
+    # A question about L5 may name its neighbours alone; L5 is there all the same.
+    assert spine_of(sample.model_copy(update={"levels": (Level.L4, Level.S1)})).is_regular
+    disc = sample.model_copy(update={"answer_kind": "disc", "levels": ()})
+    assert spine_of(disc.model_copy(update={"answer": "L6/S1"})).lumbar == 6
+    assert spine_of(disc.model_copy(update={"answer": "L4/S1"})).lumbar == 4
+    assert spine_of(disc.model_copy(update={"answer": "C7/T1"})).is_regular
     with pytest.raises(RecordError, match="unknown tag"):
         spine_of(sample.model_copy(update={"tags": ("spine:odd",)}))
     with pytest.raises(RecordError, match="thoracic"):

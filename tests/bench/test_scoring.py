@@ -91,6 +91,9 @@ def test_discs_are_measured_against_discs() -> None:
     score = said("L5/S1", ask("L4/5", "disc"))
     assert (score.correct, score.within_one, score.region_correct, score.offset_levels) == (False, True, True, 1)
     assert said("L4", ask("L4/5", "disc")).outcome == "unparsed"
+    for own in ("L6/S1", "T13/L1", "L4/S1", "T11/L1"):  # a right answer is always within one
+        score = said(own, ask(own, "disc"))
+        assert (score.correct, score.within_one, score.offset_levels) == (True, True, 0)
 
 
 @pytest.mark.parametrize("outcome", ["refused", "timed_out", "failed"])

@@ -40,6 +40,10 @@ from spinemed.tables import (
 HASH = hashlib.sha256(b"x").hexdigest()
 
 
+def asked(answer: str) -> list[Message]:
+    return [Message(role="user", content="<image> Which?"), Message(role="assistant", content=answer)]
+
+
 def instance(**changes: object) -> Instance:
     values: dict[str, object] = {
         "id": "i1",
@@ -49,7 +53,7 @@ def instance(**changes: object) -> Instance:
         "origin": "phantom",
         "axis": "level_identification",
         "task": "level",
-        "messages": [Message(role="user", content="<image> Which?"), Message(role="assistant", content="T13")],
+        "messages": asked("T13"),
         "image_sha256": [HASH],
         "answer": "T13",
         "answer_kind": "level",
@@ -81,11 +85,16 @@ def study() -> Study:
 
 RECORDS = [
     instance(),
-    instance(answer_kind="option", answer="B", options=[Option(key="A", text="x"), Option(key="B", text="y")]),
+    instance(
+        answer_kind="option",
+        answer="B",
+        options=[Option(key="A", text="x"), Option(key="B", text="y")],
+        messages=asked("B"),
+    ),
     study(),
     ImageBlob(sha256=HASH, bytes=b"\x00\xff", format="png", width_px=1, height_px=1),
     ReleaseRow(
-        id="r", split="test", messages=(Message(role="user", content="<image>"),),
+        id="r", split="test", messages=tuple(asked("wedge")),
         images=(PackedImage(bytes=b"\x89PNG", path=f"{HASH}.png"),), axis="pathology", task="category",
         language="en", answer="wedge", answer_kind="category", options=(), categories=("none", "wedge"),
         levels=(Level.L2,), origin="phantom", source_id="s", group_id="g", licence="Apache-2.0", attribution="",
@@ -219,6 +228,11 @@ TWINS = [Option(key="A", text="x"), Option(key="B", text="x")]
         ({"answer_kind": "option", "answer": "C", "options": TWINS[:1]}, "not among the option keys"),
         ({"answer_kind": "option", "answer": "A", "options": TWINS}, "same text"),
         ({"answer_kind": "category", "answer": "crush", "categories": ["wedge"]}, "not among the categories"),
+        ({"answer": "L33"}, "neither a vertebra like L3 nor 'not determinable'"),
+        ({"answer": "Th7"}, "neither a vertebra like L3"),
+        ({"answer_kind": "disc", "answer": "L4-L5"}, "neither a disc like L4/5"),
+        ({"answer_kind": "levels", "answer": "L2-T12"}, "neither a range like T12-L2"),
+        ({"answer": "L2"}, "the last message says 'T13' and the answer is 'L2'"),
         ({"stage": "revised"}, "needs parent_id"),
         ({"unheard_of": 1}, "Extra inputs are not permitted"),
     ],
