@@ -1,10 +1,11 @@
 """The two baselines that no model needs: the strongest constant answer, and a uniformly random one.
 
-Convention: both know the scored samples. A group is (axis, task, answer kind, picture or not, number of options or
-categories). `majority` gives every question of a group the answer that is right most often in that very group: no
-constant answer can score higher, so the baseline is favoured over anything that had to learn its prior from training
-data. `random` draws uniformly from the legal answers: the options, the categories, or for levels the answers that
-occur in the group, which again favours it over a guess among all levels of a spine.
+Convention: both know the scored samples. A group is (axis, picture or not, origin, task, answer kind, number of options
+or categories), so that it never reaches beyond one row of the table. `majority` gives every question of a group the
+answer that is right most often in that very group: no constant answer can score higher, so the baseline is favoured
+over anything that had to learn its prior from training data. `random` draws uniformly from the legal answers: the
+options, the categories, or for levels the answers that occur in the group, which again favours it over a guess among
+all levels of a spine.
 
 Trap: because the prior is taken from the scored samples, these are upper bounds of what guessing earns, not systems
 that could be deployed.
@@ -22,12 +23,12 @@ from spinemed.statistics import generator_for
 
 __all__ = ["MajorityAnswerer", "RandomAnswerer"]
 
-Group = tuple[str, str, str, bool, int]
+Group = tuple[str, bool, str, str, str, int]
 
 
 def _group(sample: Sample) -> Group:
     choices = len(sample.options) or len(sample.categories)
-    return sample.axis, sample.task, sample.answer_kind, bool(sample.images), choices
+    return sample.axis, bool(sample.images), sample.origin, sample.task, sample.answer_kind, choices
 
 
 class MajorityAnswerer:

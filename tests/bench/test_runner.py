@@ -26,7 +26,7 @@ from bench.runner import (
 )
 from bench.samples import read_samples
 from spinemed.errors import ModelError, ReadError, RecordError, RunError
-from spinemed.records import Prediction
+from spinemed.records import Message, Prediction, Sample
 
 
 def test_every_sample_is_asked_once_with_its_own_pictures(samples_folder: Path, tmp_path: Path) -> None:
@@ -112,6 +112,28 @@ def test_the_majority_baseline_is_the_best_constant_answer(samples_folder: Path,
         assert len(said) == 1
         right = sum(sample.answer == next(iter(said)) for sample in group)
         assert right == max(sum(sample.answer == answer for sample in group) for answer in {s.answer for s in group})
+
+
+def test_the_majority_baseline_is_no_worse_in_the_row_of_phantoms_because_patients_are_asked_too() -> None:
+    def sample(name: str, answer: str, origin: str) -> Sample:
+        return Sample(
+            id=name,
+            axis="level_identification",
+            task="level",
+            messages=(Message(role="user", content="Which vertebra?"),),
+            images=(),
+            answer=answer,
+            answer_kind="level",
+            cluster=name,
+            origin=origin,  # type: ignore[arg-type]
+            source_id="s",
+        )
+
+    phantoms = [sample(f"p{n}", level, "phantom") for n, level in enumerate(["T10", "T10", "L1"])]
+    patients = [sample(f"r{n}", "L1", "real") for n in range(4)]
+    asked = [Request(one.id, one.messages) for one in phantoms]
+    replies = MajorityAnswerer([*phantoms, *patients]).answer(asked)
+    assert [reply.text for reply in replies] == ["T10"] * 3
 
 
 def test_the_random_baseline_is_legal_seeded_and_about_uniform(samples_folder: Path) -> None:
