@@ -20,7 +20,7 @@ from spinemed.config import Config, ConfigPath
 from spinemed.errors import ConfigError, RecordError
 from spinemed.records import content_hash
 from spinemed.run import Run, open_run
-from spinemed.tables import file_sha256, write_json, write_text
+from spinemed.tables import MANIFEST, file_sha256, write_json, write_text
 from train.merge import Precision, save_checkpoint
 from train.trainer import Schedule
 
@@ -78,11 +78,10 @@ class SftConfig(Config):
 
 
 def checkpoint_hash(folder: Path) -> str:
-    """Hash over the files that make up a checkpoint: configs, tokenizer, template, weights."""
+    """Hash over the files that make up a checkpoint: configs, tokenizer, template, weights. Not its manifest."""
     kept = (".json", ".jinja", ".safetensors", ".txt", ".model")
-    return content_hash(
-        {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.suffix in kept and path.is_file()}
-    )
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in kept and path.name != MANIFEST]
+    return content_hash({path.name: file_sha256(path) for path in files if path.is_file()})
 
 
 def run_sft(config: SftConfig, out: str | os.PathLike[str]) -> Path:

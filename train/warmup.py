@@ -24,7 +24,7 @@ from train.nano import NanoConfig, build_model, build_processor, read_texts
 from train.phantoms import Example, Examples, make_scenes
 from train.trainer import Schedule
 
-__all__ = ["WarmupConfig", "WarmupPhantoms", "run_warmup"]
+__all__ = ["WarmupConfig", "WarmupPhantoms", "run_warmup", "warmup_key"]
 
 
 class WarmupPhantoms(Config):
@@ -73,9 +73,17 @@ def run_warmup(config: WarmupConfig, out: str | os.PathLike[str]) -> Path:
         ReadError, RunError: An input is missing, or the run folder belongs to something else.
     """
     with open_run(out, command="train warmup", config=config) as run:
-        key = {"config": content_hash(config), "texts": content_hash(read_texts(config.nano.tokenizer_texts))}
+        key = warmup_key(config)
         dense = run.step("dense", key=key, work=lambda folder: _dense(config, run, folder))
         return run.step("model", key=key, work=lambda folder: _captions(config, run, dense, folder), kind="checkpoint")
+
+
+def warmup_key(config: WarmupConfig) -> dict[str, str]:
+    """What a base follows from: the config and the content, not the place, of the tokenizer's texts."""
+    return {
+        "config": content_hash(config.model_dump(mode="json", exclude={"nano": {"tokenizer_texts"}})),
+        "texts": content_hash(read_texts(config.nano.tokenizer_texts)),
+    }
 
 
 def _scenes(config: WarmupConfig, run: Run, *, held_out: bool) -> Examples:
@@ -190,7 +198,7 @@ def _measure(folder: Path, held_out: Examples, count: int) -> dict[str, float]:
 
     examples = [held_out[number] for number in range(count)]
     requests = [Request(item.messages[:1], (Image.fromarray(item.picture),)) for item in examples]
-    replies = VlmAnswerer(folder, batch_size=16, max_new_tokens=40).answer(requests)
+    replies = VlmAnswerer(folder, batch_size=16, max_new_tokens=96).answer(requests)
     kinds: dict[str, list[bool]] = {}
     for item, reply in zip(examples, replies):
         prompt = item.messages[0].content
