@@ -161,9 +161,11 @@ _DENIED = re.compile(
 )
 _RELATIVE_BEFORE = re.compile(
     r"\b(?:above|below|beneath|under|over|between|near|beside|past|adjacent\s+to|next\s+to|superior\s+to|inferior\s+to|"
-    r"cranial\s+to|caudal\s+to|(?:higher|lower)\s+than)\s+(?:the\s+)?(?:vertebra\s+|level\s+)?$",
+    r"cranial\s+to|caudal\s+to|(?:higher|lower)\s+than)\s+(?:the\s+)?(?:vertebra\s+|level\s+|dis[ck]\s+)?$",
     re.IGNORECASE,
 )
+_TWO_VERTEBRAE = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+_BETWEEN = re.compile(r"\bbetween\s+(?:the\s+)?$", re.IGNORECASE)
 _RELATIVE_AFTER = re.compile(r"^\s*(?:椎体)?\s*(?:的|之)?\s*(?:上方|下方|以上|以下|上面|下面|上一|下一|附近|之间)")
 
 
@@ -204,7 +206,7 @@ def _read_level(stretch: str, sample: Sample) -> set[str]:
 
 
 def _read_range(stretch: str, sample: Sample) -> set[str]:
-    found, single = set(), []
+    found, single, landmarks = set(), [], []
     for mention in find_levels(stretch):
         span = resolve(mention.reading, LevelRange)
         level = resolve(mention.reading, Level)
@@ -212,8 +214,11 @@ def _read_range(stretch: str, sample: Sample) -> set[str]:
             continue
         if span is not None:
             found.add(str(span))
-        elif level is not None and not _is_relative(stretch, mention):
-            single.append(level)
+        elif level is not None:
+            if _is_relative(stretch, mention):
+                landmarks.append(mention.text)
+            else:
+                single.append(level)
         else:
             raise _Doubt(f"'{mention.text}' is no range of vertebrae")
     if found:
@@ -221,6 +226,8 @@ def _read_range(stretch: str, sample: Sample) -> set[str]:
         if single and _listed(single, sample) not in found and not _inside(single, found, sample):
             raise _Doubt("a range and other levels")
         return found
+    if landmarks:  # "T12-L2, one above and one below L1" explains itself; without the range it says nothing
+        raise _Doubt(f"'{landmarks[0]}' is only a landmark")
     if _UNDECIDED.search(stretch):
         found.add(NOT_DETERMINABLE)
     if single:
@@ -380,5 +387,7 @@ def _is_denied(stretch: str, mention: Mention) -> bool:
 
 
 def _is_relative(stretch: str, mention: Mention) -> bool:
-    after = stretch[mention.end : mention.end + 20]
-    return bool(_RELATIVE_BEFORE.search(_before(stretch, mention.start)) or _RELATIVE_AFTER.search(after))
+    before, after = _before(stretch, mention.start), stretch[mention.end : mention.end + 20]
+    if _TWO_VERTEBRAE.search(mention.text):
+        before = _BETWEEN.sub("", before)  # "the disc between L4 and L5" names the disc itself
+    return bool(_RELATIVE_BEFORE.search(before) or _RELATIVE_AFTER.search(after))
