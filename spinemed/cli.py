@@ -34,17 +34,28 @@ def _registered() -> dict[str, EntryPoint]:
 
 
 def _source_file(entry: EntryPoint) -> Path | None:
-    """The file of an entry point's module, found without running it (only its light parent packages load)."""
-    spec = importlib.util.find_spec(entry.module)
-    return Path(spec.origin) if spec and spec.origin else None
+    """The file of an entry point's module, found without running it or a package above it."""
+    top, *rest = entry.module.split(".")
+    spec = importlib.util.find_spec(top)  # a whole dotted name would import what stands before its last dot
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        place = Path(folder, *rest)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 def _sentence(entry: EntryPoint) -> str:
     try:
+        _require_ours(entry)
         file = _source_file(entry)
-        text = ast.get_docstring(ast.parse(file.read_bytes())) if file else None
-    except (ImportError, OSError, SyntaxError, ValueError):
-        return "(cannot be found: install SpineMed again)"
+        if file is None:
+            return "(cannot be found: install SpineMed again)"
+        text = ast.get_docstring(ast.parse(file.read_bytes()))
+    except ReadError as error:
+        return f"(hidden by {error.file}: rename or move that file)"
+    except (OSError, SyntaxError, ValueError):
+        return "(cannot be read: install SpineMed again)"
     return (text or "").split("\n", 1)[0]
 
 
@@ -92,7 +103,8 @@ class Applications(typer.core.TyperGroup):
         """The list of applications with one sentence each, read without importing them."""
         formatter.write_usage(ctx.command_path, "APPLICATION VERB [OPTIONS]")
         formatter.write_paragraph()
-        formatter.write_text("Spine vision-language models: data, training, level-aware evaluation. Research use only.")
+        formatter.write_text("Spine vision-language models: data, training, level-aware evaluation.")
+        formatter.write_text("Research use only.")
         rows = [(name, _sentence(entry)) for name, entry in _registered().items()]
         own = [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
         with formatter.section("Applications"):
@@ -125,11 +137,16 @@ def _top(
 def level(
     texts: Annotated[list[str], typer.Argument(help="What people and models write: 'L4/5', 'Th7', '第五腰椎'.")],
 ) -> None:
-    """Read vertebral levels in texts and print them in canonical form."""
-    from spinemed.anatomy import find_levels
+    """Read vertebral levels in texts and print what each mention means, one a line."""
+    from spinemed.anatomy import Ambiguous, describe, find_levels
 
     for text in texts:
-        typer.echo(f"{text}\t" + ", ".join(str(mention) for mention in find_levels(text)))
+        mentions = find_levels(text)
+        if not mentions:
+            typer.echo(f"{text}\tno level")
+        for mention in mentions:
+            doubt = f" (in doubt: {mention.reading.why})" if isinstance(mention.reading, Ambiguous) else ""
+            typer.echo(f"{mention.text}\t{describe(mention.reading)}{doubt}")
 
 
 @app.command()

@@ -51,14 +51,31 @@ def test_a_file_that_shadows_an_application_is_named_and_not_run(tmp_path: Path,
     assert "the wrong train" not in done.stdout
 
 
+def test_help_runs_no_file_that_shadows_an_application(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('the wrong train')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "spinemed", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "the wrong train" not in done.stdout
+    assert "hidden by" in done.stdout
+
+
 def test_unknown_command_exits_2(spinemed: Spinemed) -> None:
     assert spinemed("trian").returncode == 2
 
 
 def test_level_reads_what_people_write(spinemed: Spinemed) -> None:
-    done = spinemed("level", "第五腰椎")
+    done = spinemed("level", "第五腰椎", "Th7 und L4/5 und S1 root", "T2", "a good day")
     assert done.returncode == 0, done.stderr
-    assert "L5" in done.stdout
+    assert done.stdout.splitlines() == [
+        "第五腰椎\tvertebra L5",
+        "Th7\tvertebra T7",
+        "L4/5\tdisc L4/5",
+        "S1\tnerve root S1",
+        "T2\tvertebra T2 (in doubt: T1 and T2 without a word beside them may be MR weightings)",
+        "a good day\tno level",
+    ]
 
 
 @pytest.mark.parametrize(
