@@ -108,11 +108,22 @@ def load_yaml(path: str | os.PathLike[str]) -> tuple[Any, dict[Path_, int]]:
         raise ConfigError(f"is not YAML ({error})", file=path, cure="mend the file") from error
 
 
-def _index(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: str | os.PathLike[str]) -> None:
+def _index(
+    node: yaml.Node, at: Path_, lines: dict[Path_, int], path: str | os.PathLike[str], above: tuple[yaml.Node, ...] = ()
+) -> None:
+    if node in above:
+        raise ConfigError(
+            "holds itself", file=path, line=node.start_mark.line + 1, cure="remove the alias (*name) inside its anchor"
+        )
+    above = (*above, node)
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(
+                    "a list or mapping stands where a field name belongs", file=path, line=line, cure="write a name"
+                )
             if key.value in seen:
                 raise ConfigError(
                     f"stands twice, first on line {seen[key.value]}",
@@ -123,11 +134,11 @@ def _index(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: str | os.P
                 )
             seen[key.value] = line
             lines[(*at, key.value)] = line
-            _index(value, (*at, key.value), lines, path)
+            _index(value, (*at, key.value), lines, path, above)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             lines[(*at, number)] = value.start_mark.line + 1
-            _index(value, (*at, number), lines, path)
+            _index(value, (*at, number), lines, path, above)
 
 
 def load_config(path: str | os.PathLike[str], model: type[C], overrides: Iterable[str] = ()) -> C:
@@ -147,16 +158,16 @@ def load_config(path: str | os.PathLike[str], model: type[C], overrides: Iterabl
         values = {}
     if not isinstance(values, dict):
         raise ConfigError("holds no mapping of fields", file=path, cure="write `field: value` lines")
-    for override in overrides:
-        _override(values, override)
+    given = [_override(values, override) for override in overrides]
     try:
         return model.model_validate(values, context={"folder": Path(path).resolve().parent})
     except ValidationError as error:
-        faults = [_fault(model, fault, path, lines) for fault in error.errors()]
+        faults = [_fault(model, fault, path, lines, given) for fault in error.errors()]
         raise (faults[0] if len(faults) == 1 else ConfigFaults(faults)) from error
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(values: dict[str, Any], override: str) -> Path_:
+    """Set one value; returns the place of its field."""
     name, sign, text = override.partition("=")
     if not sign or not name:
         raise ConfigError(f"'{override}' is no assignment", field="--set", cure="write it as field.subfield=value")
@@ -171,13 +182,24 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         target[parts[-1]] = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"'{text}' is no YAML value", field=name, cure="quote it") from error
+        raise ConfigError(f"'{text}' is no YAML value", field=f"--set {name}", cure="quote it") from error
+    return tuple(parts)
 
 
-def _fault(model: type[BaseModel], fault: Any, path: str | os.PathLike[str], lines: dict[Path_, int]) -> ConfigError:
+def _fault(
+    model: type[BaseModel],
+    fault: Any,
+    file: str | os.PathLike[str],
+    lines: dict[Path_, int],
+    given: Sequence[Path_],
+) -> ConfigError:
     place: Path_ = tuple(fault["loc"])
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
     field = ".".join(map(str, place)) or None
+    path: str | os.PathLike[str] | None = file
+    if any(place[: len(own)] == own for own in given):
+        # The value came from the command line: the line in the file holds another one, or none.
+        path, line, field = None, None, f"--set {field}"
     if fault["type"] == "extra_forbidden":
         names = _known_names(model, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), names, n=1)

@@ -87,6 +87,24 @@ def test_overrides_win_and_are_checked(tmp_path: Path) -> None:
         load_config(path, Job, ["steps"])
 
 
+def test_a_fault_of_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "steps: 3\noptimizer:\n  learning_rate: 1.0\n")
+    for override in ("steps=many", "optimizer.learning_rate=fast", "optimizer.learning_rat=1.0"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, Job, [override])
+        assert str(caught.value).startswith(f"field '--set {override.partition('=')[0]}': ")
+        assert "job.yaml" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("steps: 3\n? [a]\n: 1\n", "job.yaml:2: a list or mapping"), ("parts: &x\n  - *x\n", "job.yaml:.*holds itself")],
+)
+def test_yaml_that_no_config_can_be_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text), Job)
+
+
 def test_a_dumped_config_loads_as_the_same(tmp_path: Path) -> None:
     job = load_config(write(tmp_path, "steps: 3\nparts: [{learning_rate: 1e-5}]\n"), Job)
     assert load_config(write(tmp_path, dump_config(job)), Job) == job
