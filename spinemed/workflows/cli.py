@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +34,7 @@ def quickstart(
     stages = plan_quickstart(job, out)
     if dry_run:
         for stage in stages:
-            typer.echo("spinemed " + " ".join(stage.arguments))
+            typer.echo(shlex.join(["spinemed", *stage.arguments]))
         return
     say = _console()
     with open_run(out, command="quickstart", config=job) as run:

@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator
 
 from spinemed.config import Config, ConfigPath
 from spinemed.errors import RunError
@@ -27,11 +30,11 @@ __all__ = ["QuickstartConfig", "Size", "Stage", "System", "plan_quickstart", "ru
 class System(Config):
     """One row of the final table."""
 
-    name: str
-    """Name in the table."""
-    model: str
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")]
+    """Name in the table, and of the folder of its predictions."""
+    model: Literal["base", "tuned", "majority", "random"]
     """`base`, `tuned`, `majority` or `random`."""
-    condition: str = "full"
+    condition: Literal["full", "blind"] = "full"
     """`full`, or `blind` for the picture withheld."""
 
 
@@ -47,7 +50,7 @@ class Size(Config):
 class QuickstartConfig(Config):
     """The whole job."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of phantoms, splits, training order and resampling."""
     data_config: ConfigPath
     """Config of `spinemed data build`."""
@@ -57,10 +60,23 @@ class QuickstartConfig(Config):
     """The base model that is fine-tuned."""
     size: Size
     """Overrides for this size."""
-    systems: list[System]
+    systems: Annotated[list[System], Field(min_length=1)]
     """Rows of the final table, in order."""
-    resamples: int = 10_000
+    resamples: Annotated[int, Field(ge=100)] = 10_000
     """Bootstrap resamples of every interval and test."""
+
+    @field_validator("systems")
+    @classmethod
+    def _told_apart(cls, systems: list[System]) -> list[System]:
+        # Scoring would refuse them too, but only after everything else is done.
+        for what, keys in (
+            ("name", [system.name for system in systems]),
+            ("model and condition", [f"{system.model}, {system.condition}" for system in systems]),
+        ):
+            repeated = [key for key in keys if keys.count(key) > 1]
+            if repeated:
+                raise ValueError(f"two systems have the same {what} ({repeated[0]})")
+        return systems
 
 
 @dataclass(frozen=True)
@@ -141,12 +157,15 @@ def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
             )
         )
     scores = bench / "scores"
+    tuned_full = [one.name for one in config.systems if (one.model, one.condition) == ("tuned", "full")]
+    subject = ("--subject", tuned_full[0]) if tuned_full else ()
     every = [part for folder in predictions for part in ("--predictions", str(folder))]
     stages.append(
         Stage(
             "Bench: score",
             (
                 *("bench", "score", "--samples", str(samples), *every),
+                *subject,
                 *("--resamples", str(config.resamples), "--seed", str(config.seed), "--out", str(scores)),
             ),
             scores,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spinemed.config import load_config
-from spinemed.errors import RunError
+from spinemed.errors import ConfigError, RunError
 from spinemed.resources import configs_dir
 from spinemed.run import open_run
 from spinemed.workflows.quickstart import QuickstartConfig, Stage, plan_quickstart, run_stages
@@ -47,6 +48,35 @@ def test_the_seed_reaches_data_training_and_scoring(tmp_path: Path) -> None:
 def test_smoke_and_full_take_the_same_steps(tmp_path: Path) -> None:
     full, smoke = (plan_quickstart(job(name), tmp_path) for name in ("quickstart.yaml", "quickstart_smoke.yaml"))
     assert [stage.title for stage in full] == [stage.title for stage in smoke]
+
+
+def test_the_tuned_model_is_compared_even_when_nothing_answers_blind(tmp_path: Path) -> None:
+    whole = job()
+    some = whole.model_copy(update={"systems": [one for one in whole.systems if one.condition == "full"]})
+    arguments = next(s.arguments for s in plan_quickstart(some, tmp_path) if s.arguments[:2] == ("bench", "score"))
+    assert arguments[arguments.index("--subject") + 1] == "after"
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        ("[{name: a, model: tunned}]", "'base', 'tuned', 'majority' or 'random'"),
+        ("[{name: a, model: tuned, condition: blnd}]", "'full' or 'blind'"),
+        ("[{name: ../a, model: tuned}]", "should match pattern"),
+        ("[{name: a, model: tuned}, {name: a, model: base}]", r"same name \(a\)"),
+        ("[{name: a, model: tuned}, {name: b, model: tuned}]", r"same model and condition \(tuned, full\)"),
+        ("[]", "at least 1 item"),
+    ],
+)
+def test_systems_that_scoring_would_refuse_stop_before_anything_starts(systems: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(configs_dir() / "quickstart.yaml", QuickstartConfig, [f"systems={systems}"])
+
+
+def test_a_printed_command_can_be_pasted(spinemed: Spinemed, tmp_path: Path) -> None:
+    done = spinemed("quickstart", "--dry-run", "--out", tmp_path / "my runs" / "q")
+    words = shlex.split(done.stdout.splitlines()[0])
+    assert words[words.index("--out") + 1] == str(tmp_path / "my runs" / "q" / "data")
 
 
 def test_dry_run_prints_commands_and_runs_none(spinemed: Spinemed, tmp_path: Path) -> None:
