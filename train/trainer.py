@@ -28,7 +28,15 @@ from spinemed.run import Run
 from spinemed.tables import write_json
 from spinemed.vlm.layout import IGNORE
 
-__all__ = ["Schedule", "SpineTrainer", "answer_loss", "fit", "newest_checkpoint", "set_determinism"]
+__all__ = [
+    "Schedule",
+    "SpineTrainer",
+    "answer_loss",
+    "fit",
+    "multiplies_bfloat16",
+    "newest_checkpoint",
+    "set_determinism",
+]
 
 COMPLETE = "complete.json"
 
@@ -54,8 +62,9 @@ class Schedule(Config):
     """AdamW second-moment decay; short runs need a shorter memory than the usual 0.999."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm."""
-    autocast: Literal["none", "bfloat16"] = "none"
-    """Compute in bfloat16 while weights, gradients and updates stay in float32."""
+    autocast: Literal["none", "bfloat16", "auto"] = "none"
+    """Compute in bfloat16 while weights, gradients and updates stay in float32. `auto`: where the hardware multiplies
+    bfloat16 itself; elsewhere it would be many times slower than float32. Results repeat on the same machine only."""
     save_every: int = Field(default=200, ge=1)
     """Steps between checkpoints."""
     log_every: int = Field(default=20, ge=1)
@@ -74,6 +83,17 @@ def set_determinism(seed: int, threads: int) -> None:
     # Filling fresh memory would only serve to show reads of unset values, at the cost of a pass over every buffer.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the GPU, or else the processor, has instructions for bfloat16 products. False where it cannot be told."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        flags = cpuinfo.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def answer_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> Any:
@@ -186,7 +206,7 @@ def fit(
         weight_decay=schedule.weight_decay,
         adam_beta2=schedule.beta2,
         max_grad_norm=schedule.max_grad_norm,
-        bf16=schedule.autocast == "bfloat16",
+        bf16=schedule.autocast == "bfloat16" or (schedule.autocast == "auto" and multiplies_bfloat16()),
         save_strategy="steps",
         save_steps=schedule.save_every,
         save_total_limit=2,

@@ -25,7 +25,7 @@ from train.merge import merge_adapter
 from train.plan import plan_order
 from train.rows import Planned, TrainingRows, read_release
 from train.sft import SftConfig, run_sft
-from train.trainer import Schedule, answer_loss, newest_checkpoint
+from train.trainer import Schedule, answer_loss, multiplies_bfloat16, newest_checkpoint
 
 QUICK = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "save_every": 2, "log_every": 1}
 
@@ -165,6 +165,17 @@ def test_truncated_release_is_one_line_and_exit_code_2(
     assert str(file) in lines[0]
     assert "Cure:" in lines[0]
     assert list((tmp_path / "run" / "outputs").iterdir()) == []
+
+
+def test_bfloat16_is_used_only_where_the_processor_has_it(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("the GPU decides")
+    file = tmp_path / "cpuinfo"
+    file.write_text("flags : fpu avx2 avx512f avx512_bf16\n")
+    assert multiplies_bfloat16(file)
+    file.write_text("flags : fpu avx2 avx512f\n")
+    assert not multiplies_bfloat16(file)
+    assert not multiplies_bfloat16(tmp_path / "absent")
 
 
 def test_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
