@@ -50,7 +50,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Predictions folder to write; the same command resumes it.")],
     condition: Annotated[str, typer.Option(help="full, or blind: pictures replaced by uniform grey.")] = "full",
     name: Annotated[str | None, typer.Option(help="Name in tables; the folder's name unless given.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random baseline.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random baseline.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions generated together.")] = 16,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 32,
 ) -> None:
@@ -74,7 +74,7 @@ def predict(
     else:
         answerer = LocalAnswerer(model, batch_size=batch_size, max_new_tokens=max_new_tokens)
     title = name or out.name
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(f"{title} answers", total=len(listed))
         predict_samples(
@@ -100,7 +100,7 @@ def score(
         str | None,
         typer.Option(help="System compared with all others; unless given, the one whose model also answered blind."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of bootstrap, tests and examples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap, tests and examples.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 10_000,
 ) -> None:
     """Score predictions, with intervals and paired tests clustered by spine. Needs no model."""

@@ -202,9 +202,15 @@ def _commands(summary: dict[str, Any]) -> list[str]:
     for system in summary["systems"]:
         known = {"majority": "majority", "random": f"random --seed {system['identity'].get('seed', 0)}"}
         if system["answerer"] in ("local", *known):
-            model = known.get(system["answerer"], system["model"])
+            model = known.get(system["answerer"], shlex.quote(system["model"]))
+            # Batches decide the padding, and the token limit where a reply ends: both belong to the numbers.
+            sizes = "".join(
+                f" --{name.replace('_', '-')} {system['identity'][name]}"
+                for name in ("batch_size", "max_new_tokens")
+                if name in system["identity"]
+            )
             lines.append(
-                f"spinemed bench predict --samples {samples} --model {model} --condition {system['condition']} "
+                f"spinemed bench predict --samples {samples} --model {model}{sizes} --condition {system['condition']} "
                 f"--name {shlex.quote(system['name'])} --out PREDICTIONS-{system['predictions_sha256'][:12]}"
             )
     each = " ".join(f"--predictions PREDICTIONS-{system['predictions_sha256'][:12]}" for system in summary["systems"])

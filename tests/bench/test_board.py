@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from bench.runner import MajorityAnswerer, RandomAnswerer, Reply, ScriptedAnswer
 from bench.samples import read_samples, write_samples
 from bench.spinebench import score_predictions
 from spinemed.errors import ReadError
+from spinemed.tables import write_manifest
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'>&{{ 7*7 }}</td></style>'
 
@@ -179,9 +182,25 @@ def test_two_runs_stand_on_one_page(scores: Path, tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_changed_scores_are_refused_and_the_old_page_stays(scores: Path, tmp_path: Path) -> None:
-    import shutil
+def test_the_printed_commands_can_be_pasted_and_ask_the_same_way(scores: Path, tmp_path: Path) -> None:
+    summary = summary_of(scores)
+    summary["systems"][1] |= {
+        "answerer": "local",
+        "model": "my model; rm -r .@0123",
+        "identity": {"batch_size": 3, "max_new_tokens": 7},
+    }
+    shutil.copytree(scores, tmp_path / "scores")
+    (tmp_path / "scores" / "summary.json").write_text(json.dumps(summary))
+    write_manifest(tmp_path / "scores", "scores")
+    write_board([tmp_path / "scores"], tmp_path / "page")
+    lines = parsed(tmp_path / "page").xpath("string(//pre)").splitlines()
+    words = next(shlex.split(line) for line in lines if "rm -r" in line)
+    assert words[words.index("--model") + 1] == "my model; rm -r .@0123"
+    assert words[words.index("--batch-size") + 1] == "3"
+    assert words[words.index("--max-new-tokens") + 1] == "7"
 
+
+def test_changed_scores_are_refused_and_the_old_page_stays(scores: Path, tmp_path: Path) -> None:
     shutil.copytree(scores, tmp_path / "scores")
     write_board([tmp_path / "scores"], tmp_path / "page")
     before = (tmp_path / "page" / "board.html").read_bytes()

@@ -26,12 +26,15 @@ def test_from_a_release_to_a_page(release: Path, tmp_path: Path, spinemed: Spine
     assert done.returncode == 0, done.stderr
     assert "36 samples of 12 spines" in done.stdout
     for model in ("majority", "random"):
-        done = spinemed("bench", "predict", "--samples", samples, "--model", model, "--out", tmp_path / model)
+        name = f"[/{model}]"  # no markup of ours
+        done = spinemed(
+            *("bench", "predict", "--samples", samples, "--model", model, "--name", name, "--out", tmp_path / model)
+        )
         assert done.returncode == 0, done.stderr
     scores = tmp_path / "scores"
     done = spinemed(
         *("bench", "score", "--samples", samples, "--predictions", tmp_path / "majority"),
-        *("--predictions", tmp_path / "random", "--subject", "majority", "--resamples", "200", "--out", scores),
+        *("--predictions", tmp_path / "random", "--subject", "[/majority]", "--resamples", "200", "--out", scores),
     )
     assert done.returncode == 0, done.stderr
     assert "Level identification" in done.stdout
