@@ -123,6 +123,9 @@ def read_dicom_series(folder: str | os.PathLike[str], *, series_uid: str | None 
     planes = [_values(s, unit) for s in slices]
     if any(str(s.header.get("LossyImageCompression", "00")) == "01" for s in slices):
         flags.append("the images were compressed with loss")
+    # Hounsfield units have a sense of their own; elsewhere the scanner's wish decides what is bright.
+    if unit != "HU" and any(str(s.header.get("PhotometricInterpretation", "")) == "MONOCHROME1" for s in slices):
+        flags.append("MONOCHROME1: small values are meant to be shown white; a picture of these values is inverted")
     kind = np.result_type(*{plane.dtype for plane in planes})
     data = np.stack([plane.T for plane in planes], axis=2).astype(kind, copy=False)
     meta = {

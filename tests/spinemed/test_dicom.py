@@ -153,6 +153,20 @@ def test_a_tilted_gantry_is_exact_and_flagged(tmp_path: Path) -> None:
     assert any("gantry tilt" in flag for flag in again.flags)
 
 
+def test_values_meant_to_be_shown_inverted_are_flagged(tmp_path: Path) -> None:
+    def inverted(modality: str) -> Callable[[int, Dataset], Dataset]:
+        def change(k: int, image: Dataset) -> Dataset:
+            image.Modality, image.PhotometricInterpretation = modality, "MONOCHROME1"
+            return image
+
+        return change
+
+    write_series(tmp_path / "ct", crop(), change=inverted("CT"))
+    write_series(tmp_path / "mr", crop(), change=inverted("MR"))
+    assert read_dicom_series(tmp_path / "ct").flags == ()  # Hounsfield units are shown by their value
+    assert "MONOCHROME1" in read_dicom_series(tmp_path / "mr").flags[0]
+
+
 def test_rle_compressed_slices_are_decoded(tmp_path: Path) -> None:
     def squeeze(_: int, image: Dataset) -> Dataset:
         image.compress(RLELossless)
