@@ -76,7 +76,8 @@ class SpineMedError(Exception):
         text = " ".join(text.split())
         if self.cure:
             text = f"{text.rstrip('.')}. Cure: {' '.join(self.cure.split())}"
-        return text
+        # A file name or a value may be hostile: what would steer the terminal is shown as an escape instead.
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors travel back from worker processes: keep the keyword fields across pickling.

@@ -19,6 +19,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from spinemed.errors import VolumeError
+from spinemed.tables import write_bytes
 
 __all__ = ["COLOURS", "Mark", "apply_mark", "make_mark", "mark_point", "png_bytes", "write_png"]
 
@@ -214,17 +215,10 @@ def png_bytes(array: np.ndarray) -> bytes:
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> Path:
-    """Write `png_bytes(array)` to `path`: under a temporary name, flushed, then renamed. The folder must exist.
+    """Write `png_bytes(array)` to `path` whole or not at all; its folder is made when absent.
 
     Raises:
         VolumeError: The array is no 8-bit image.
     """
-    path = Path(path)
-    data = png_bytes(array)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, path)
-    return path
+    write_bytes(path, png_bytes(array))
+    return Path(path)

@@ -92,8 +92,11 @@ class Run:
         line = json.dumps({"time": now, "event": event, **facts}, ensure_ascii=False, allow_nan=False)
         with open(self.folder / "journal.jsonl", "a+b") as stream:
             # A kill can leave a torn last line: close it, so that this event stands on a line of its own.
-            if stream.tell() and stream.seek(-1, os.SEEK_END) and stream.read(1) != b"\n":
-                stream.write(b"\n")
+            end = stream.seek(0, os.SEEK_END)
+            if end:
+                stream.seek(end - 1)
+                if stream.read(1) != b"\n":
+                    stream.write(b"\n")
             stream.write(line.encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -197,6 +200,8 @@ def _claim(root: Path, command: str, config: BaseModel) -> None:
             known = json.loads(about.read_bytes())
         except ValueError as error:
             raise RunError("is damaged", file=about, cure="give another --out") from error
+        if not isinstance(known, dict):
+            raise RunError("is damaged: it holds no fields", file=about, cure="give another --out")
         if known.get("command") != command:
             raise RunError(
                 f"belongs to `spinemed {known.get('command')}`, not `spinemed {command}`",

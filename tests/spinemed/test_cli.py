@@ -87,6 +87,7 @@ def test_level_reads_what_people_write(spinemed: Spinemed) -> None:
             "a.yaml:3: field 'x': is absent. Cure: add it",
         ),
         (SpineMedError("two\nlines", field="x"), "field 'x': two lines"),
+        (SpineMedError("腰4\x1b[2J", file="a\u202eb", cure="\x07do"), "a\\u202eb: 腰4\\x1b[2J. Cure: \\x07do"),
         (
             MissingPartError("the review app", "fastapi", "review"),
             "the review app needs the package 'fastapi', which is not installed. "

@@ -96,5 +96,6 @@ def test_png_bytes_are_deterministic_lossless_and_without_metadata(tmp_path: Pat
         assert not picture.info
         assert write_png(tmp_path / "x.png", array).read_bytes() == data
     assert [x.name for x in tmp_path.iterdir()] == ["x.png"]
+    assert write_png(tmp_path / "new" / "x.png", _grey()).read_bytes() == png_bytes(_grey())
     with pytest.raises(VolumeError):
         png_bytes(np.zeros((4, 4), np.int16))

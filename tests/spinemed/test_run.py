@@ -82,6 +82,25 @@ def test_a_kill_while_an_outdated_step_is_replaced_can_be_resumed(
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "c", "manifest.json"]
 
 
+@pytest.mark.parametrize("torn", ["{", '{"time": "20'])
+def test_a_line_torn_by_a_kill_spoils_no_other(tmp_path: Path, torn: str) -> None:
+    with open_run(tmp_path, command="c", config=Job()):
+        pass
+    (tmp_path / "journal.jsonl").write_text(torn)
+    with open_run(tmp_path, command="c", config=Job()):
+        pass
+    first, *rest = (tmp_path / "journal.jsonl").read_text().splitlines()
+    assert first == torn
+    assert [json.loads(line)["event"] for line in rest] == ["opened", "finished"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_damaged_run_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json: is damaged"), open_run(tmp_path, command="c", config=Job()):
+        pass
+
+
 @pytest.mark.parametrize("name", ["file", "file/run"])
 def test_a_file_where_the_run_folder_should_be_is_one_clear_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("x")
