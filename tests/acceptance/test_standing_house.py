@@ -163,7 +163,7 @@ def test_fine_tuning_beats_the_controls_on_levels(
     record(
         ISSUE, 10 + seed, f"level of the marked vertebra, seed {seed}",
         asked="≥ 60 % exact on ≥ 400 held-out spines; above majority and blind, 95 % intervals above 0",
-        measured=text, met=met, command=f"spinemed quickstart --set seed={seed}", 
+        measured=text, met=met, command=f"spinemed quickstart --set seed={seed}",
         note=f"over {levels['distinct_levels']} levels; without the spines whose numbering cannot be decided "
         f"{100 * levels['exact']['value']:.1f} %",
     )  # fmt: skip
