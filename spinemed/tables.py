@@ -328,7 +328,7 @@ def write_manifest(folder: str | os.PathLike[str], kind: str, **facts: Any) -> d
     files = {
         path.relative_to(root).as_posix(): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+        if path.is_file() and path != root / MANIFEST and not path.name.startswith(".")
     }
     together = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     manifest = {"kind": kind, "files": files, "sha256": together, **facts}

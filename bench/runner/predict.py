@@ -79,7 +79,7 @@ def predict_samples(
         advance: Called with the number of samples that are now answered, resumed ones first.
 
     Raises:
-        RunError: The folder belongs to another job, or another process is working in it.
+        RunError: The folder belongs to another job or holds other files, or another process is working in it.
         ReadError, RecordError: The samples folder is damaged.
     """
     listed, about = read_samples(samples)
@@ -95,6 +95,7 @@ def predict_samples(
         "block_size": block_size,
     }
     plan = content_hash(who)
+    _refuse_strangers(folder)
     make_folder(folder)
     with _alone(folder):
         if (folder / MANIFEST).is_file():
@@ -194,6 +195,17 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Files of somebody else would enter the manifest as if they had been answered here."""
+    if not folder.is_dir() or (folder / MANIFEST).is_file() or (folder / _JOURNAL).is_file():
+        return
+    strangers = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
+    if strangers:
+        raise RunError(
+            f"holds files that are no predictions ({', '.join(strangers[:3])})", file=folder, cure="give another --out"
+        )
 
 
 def _another_job(folder: Path) -> RunError:

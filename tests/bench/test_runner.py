@@ -225,6 +225,13 @@ def test_another_job_in_the_same_folder_is_refused(
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == before
 
 
+def test_a_folder_with_other_files_is_not_taken_over(samples_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match=r"no predictions \(thesis.txt\)"):
+        predict_samples(samples_folder, ScriptedAnswerer({}), tmp_path, name="p")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_two_processes_never_answer_into_one_folder(samples_folder: Path, tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", SLOW, samples_folder, tmp_path / "p", "0.05"])
     try:

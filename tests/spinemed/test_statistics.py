@@ -151,9 +151,9 @@ def test_the_fast_bootstrap_agrees_with_drawing_clusters_one_by_one() -> None:
 def test_ten_thousand_resamples_of_five_hundred_spines_take_less_than_half_a_second() -> None:
     clusters = grouped(500, 4)
     values = rng().random(2_000)  # every cluster of its own kind: the slow road
-    started = time.perf_counter()
+    started = time.process_time()  # the work itself, whatever else runs on the machine
     bootstrap_means(values, clusters, rng())
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def _coverage(trials: int, clusters: int, size: int, mean: float, spread: float, resamples: int) -> float:

@@ -191,6 +191,15 @@ def test_manifest_is_the_sign_of_a_complete_folder(tmp_path: Path) -> None:
         read_manifest(tmp_path, "corpus")
 
 
+def test_a_manifest_inside_is_a_file_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "manifest.json").write_text("{}")
+    write_manifest(tmp_path, "release")
+    (tmp_path / "part" / "manifest.json").write_text("[]")
+    with pytest.raises(ReadError, match="differs from its manifest"):
+        read_manifest(tmp_path, "release", verify=True)
+
+
 @pytest.mark.parametrize("text", ["[]", '{"kind": "release"}', '{"kind": "release", "files": []}', "{"])
 def test_a_manifest_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
