@@ -39,7 +39,9 @@ from spinemed.errors import RunError, SpineMedError
 from spinemed.records import content_hash
 from spinemed.tables import MANIFEST, read_manifest, replace_folder, write_json, write_manifest, write_text
 
-__all__ = ["Run", "make_folder", "open_run", "versions"]
+__all__ = ["LOCK", "Run", "alone_in", "make_folder", "open_run", "versions"]
+
+LOCK = ".lock"
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pyarrow", "pillow")
 
@@ -150,6 +152,26 @@ class Run:
 
 
 @contextmanager
+def alone_in(folder: Path, doing: str) -> Iterator[None]:
+    """Hold `FOLDER/.lock` during the block; the system lets go of it when the process dies, however it dies.
+
+    Raises:
+        RunError: Another process holds it; `doing` says what it does there.
+    """
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(
+                f"another process is {doing}", file=folder, cure="wait for it to end, or give another --out"
+            ) from error
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
 def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel) -> Iterator[Run]:
     """Open or resume a run folder, alone.
 
@@ -162,16 +184,7 @@ def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel)
         RunError: Another process holds the folder; it belongs to another command or config; it is no run folder.
     """
     root = make_folder(folder)
-    lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                "another process is working in this run folder",
-                file=root,
-                cure="wait for it to end, or give another --out",
-            ) from error
+    with alone_in(root, "working in this run folder"):
         run = Run(root)
         _claim(root, command, config)
         run.outputs.mkdir(exist_ok=True)
@@ -188,8 +201,6 @@ def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel)
             run.journal("failed", traceback=traceback.format_exc())
             raise
         run.journal("finished")
-    finally:
-        os.close(lock)
 
 
 def _claim(root: Path, command: str, config: BaseModel) -> None:
@@ -215,7 +226,7 @@ def _claim(root: Path, command: str, config: BaseModel) -> None:
                 cure="give another --out, or delete this run folder to start again",
             )
         return
-    strangers = [path.name for path in root.iterdir() if path.name != ".lock" and not path.name.endswith(".tmp")]
+    strangers = [path.name for path in root.iterdir() if path.name != LOCK and not path.name.endswith(".tmp")]
     if set(strangers) - {"config.yaml"}:
         raise RunError(
             f"holds files but no run ({', '.join(sorted(strangers)[:3])})", file=root, cure="give an empty --out"

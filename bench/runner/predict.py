@@ -14,12 +14,10 @@ Trap: an answerer's reply may depend on what it was batched with; that is why bl
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,14 +27,13 @@ from bench.runner.withhold import grey_picture
 from bench.samples import read_samples
 from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.records import Condition, Prediction, Record, Sample, Sha256, content_hash
-from spinemed.run import make_folder, versions
+from spinemed.run import LOCK, alone_in, make_folder, versions
 from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_jsonl, write_manifest
 
 __all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions"]
 
 PREDICTIONS_FILE = "predictions.jsonl"
 _JOURNAL = ".journal.jsonl"
-_LOCK = ".lock"
 
 
 class _Block(Record):
@@ -97,7 +94,7 @@ def predict_samples(
     plan = content_hash(who)
     _refuse_strangers(folder)
     make_folder(folder)
-    with _alone(folder):
+    with alone_in(folder, "answering into this folder"):
         if (folder / MANIFEST).is_file():
             finished = read_predictions(folder)
             if finished.manifest.get("plan_sha256") != plan:
@@ -180,28 +177,11 @@ def _prediction(
 # --- the journal -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                "another process is answering into this folder",
-                file=folder,
-                cure="wait for it to end, or give another --out",
-            ) from error
-        yield
-    finally:
-        os.close(handle)
-
-
 def _refuse_strangers(folder: Path) -> None:
     """Files of somebody else would enter the manifest as if they had been answered here."""
     if not folder.is_dir() or (folder / MANIFEST).is_file() or (folder / _JOURNAL).is_file():
         return
-    strangers = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
+    strangers = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
     if strangers:
         raise RunError(
             f"holds files that are no predictions ({', '.join(strangers[:3])})", file=folder, cure="give another --out"
