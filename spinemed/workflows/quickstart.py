@@ -9,6 +9,7 @@ Trap: nothing here may import an application; what a stage made is known only fr
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -200,21 +201,34 @@ def run_stages(run: Run, stages: list[Stage], say: Callable[[str], None]) -> dic
         say(f"[{number}/{len(stages)}] {stage.title}")
         run.journal("stage started", stage=stage.title, arguments=list(stage.arguments))
         start = time.monotonic()
-        # -P: a train.py or bench/ in the user's folder must not be found instead of ours.
-        done = subprocess.run([sys.executable, "-P", "-m", "spinemed", *stage.arguments], check=False)
+        code = _run(stage.arguments)
         seconds[stage.title] = time.monotonic() - start
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
         run.journal(
             "stage ended",
             stage=stage.title,
-            exit_code=done.returncode,
+            exit_code=code,
             seconds=round(seconds[stage.title], 2),
             peak_memory_gib_so_far=round(peak, 3),
         )
-        if done.returncode != 0:
+        if code != 0:
             raise RunError(
-                f"the stage '{stage.title}' ended with exit code {done.returncode}",
+                f"the stage '{stage.title}' ended with exit code {code}",
                 file=run.folder,
                 cure="mend what its message above names and start the same command again; finished stages are kept",
             )
     return seconds
+
+
+def _run(arguments: tuple[str, ...]) -> int:
+    """Run one command as a child that ends with us (see :mod:`spinemed.workflows.child`); returns its exit code."""
+    # -P: a train.py or bench/ in the user's folder must not be found instead of ours.
+    command = [sys.executable, "-P", "-m", "spinemed.workflows.child", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C reached the child as well: leave it a moment to note that in its journal.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=5)
+            raise

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from spinemed.config import load_config
@@ -101,6 +104,30 @@ def test_a_failing_stage_stops_the_job_and_is_named(tmp_path: Path) -> None:
     assert said == ["[1/3] Says its version", "[2/3] Fails"]
     events = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert [event["exit_code"] for event in events if event["event"] == "stage ended"] == [0, 2]
+
+
+def test_no_stage_outlives_a_killed_quickstart(tmp_path: Path) -> None:
+    def at_work() -> list[int]:
+        lines = {process.pid: process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])}
+        return [pid for pid, line in lines.items() if any(str(tmp_path) in word for word in line)]
+
+    def until(holds: Callable[[], object]) -> None:
+        end = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    out = tmp_path / "q"
+    with subprocess.Popen(
+        [sys.executable, "-m", "spinemed", "quickstart", "--smoke", "--out", str(out)], stderr=subprocess.DEVNULL
+    ) as started:
+        until((out / "data" / "journal.jsonl").is_file)
+        assert len(at_work()) >= 2  # the quickstart and its first stage
+        started.kill()
+    until(lambda: not at_work())
+    journal = (out / "data" / "journal.jsonl").read_text()
+    assert '"event": "opened"' in journal
+    assert '"event": "finished"' not in journal  # it was stopped, and did not just come to its end
 
 
 def test_a_misspelt_field_stops_before_anything_starts(spinemed: Spinemed, tmp_path: Path) -> None:
