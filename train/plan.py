@@ -23,8 +23,8 @@ def plan_order(lengths: Sequence[int], *, batch_size: int, batches: int, seed: i
 
     Args:
         lengths: Tokens of each row.
-        batch_size: Rows in one batch of one device.
-        batches: Batches in the whole run, over all devices and accumulation steps.
+        batch_size: Rows in one batch.
+        batches: Batches in the whole run, accumulation steps counted.
         seed: Of the order.
         window: Batches among which rows are sorted by length.
 

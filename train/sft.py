@@ -49,8 +49,8 @@ class SftConfig(Config):
     """Checkpoint folder to start from."""
     release: ConfigPath
     """Release folder."""
-    split: Literal["train", "validation", "test"] = "train"
-    """Which rows to train on."""
+    split: Literal["train"] = "train"
+    """Which rows to train on. The other splits are held out, and may hold what may only be evaluated on."""
     method: Literal["lora", "full"] = "lora"
     """Adapters on the language model, or all weights."""
     lora: LoraSettings = LoraSettings()
@@ -91,8 +91,15 @@ def run_sft(config: SftConfig, out: str | os.PathLike[str]) -> Path:
         The folder of the whole model: `out/outputs/model`. With LoRA, `out/outputs/adapter` lies beside it.
 
     Raises:
-        ModelError, ReadError, RecordError, RunError: An input is wrong; nothing half-written is left in `outputs/`.
+        ConfigError, ModelError, ReadError, RecordError, RunError: An input is wrong; nothing half-written is left in
+            `outputs/`.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "several processes were started, and this version trains in one",
+            field="WORLD_SIZE",
+            cure="start it without torchrun or accelerate; schedule.accumulation gives larger batches",
+        )
     with open_run(out, command="train sft", config=config) as run:
         return _run_sft(config, run)
 
@@ -128,7 +135,7 @@ def _run_sft(config: SftConfig, run: Run) -> Path:
         order = plan_order(
             data.lengths,
             batch_size=schedule.batch_size,
-            batches=schedule.steps * schedule.accumulation * int(os.environ.get("WORLD_SIZE", "1")),
+            batches=schedule.steps * schedule.accumulation,
             seed=config.seed,
         )
         trained = _prepare(model, config)
@@ -140,6 +147,7 @@ def _run_sft(config: SftConfig, run: Run) -> Path:
             collate=lambda items: layout.collate(items, training=True),
             schedule=schedule,
             seed=config.seed,
+            key=content_hash(key),
         )
         about = {
             "rows": {"read": len(rows), "kept": len(data), "dropped": dict(sorted(data.dropped.items()))},

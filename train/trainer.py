@@ -1,7 +1,7 @@
 """One trainer for every stage: a thin `transformers.Trainer` with an exact loss and an exact resume.
 
 Convention: the loss is the sum over answer tokens divided by the number of answer tokens in the whole optimiser step,
-over accumulation steps and devices, so that 4 x 1 and 1 x 4 give the same gradient. Checkpoints lie in the run's
+over its accumulation steps, so that 4 x 1 and 1 x 4 give the same gradient. Checkpoints lie in the run's
 scratch folder and count only with their completion mark, which is written last; a run that was killed goes on from the
 newest complete one and ends with the same bytes.
 
@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from spinemed.config import Config
 from spinemed.run import Run
-from spinemed.tables import write_json
+from spinemed.tables import write_json, write_text
 from spinemed.vlm.layout import IGNORE
 
 __all__ = [
@@ -177,6 +177,7 @@ def fit(
     collate: Callable[[list[Any]], dict[str, torch.Tensor]],
     schedule: Schedule,
     seed: int,
+    key: str,
     loss: Callable[..., Any] | None = answer_loss,
 ) -> dict[str, float]:
     """Train `model` in place, from the start or from the newest checkpoint.
@@ -189,12 +190,18 @@ def fit(
         collate: Rows to a batch; with labels named `labels`.
         schedule: Steps and rates.
         seed: Of dropout.
+        key: Hash of everything that goes in. Checkpoints made under another key, of another release say, are removed:
+            going on from them would pass old weights off as trained on the new one.
         loss: How outputs and labels become a loss; None when the model returns its own.
 
     Returns:
         `first_loss` and `last_loss`: means over the first and the last logged stretch.
     """
     folder = run.scratch / stage
+    claim = folder / "key"
+    if not claim.is_file() or claim.read_text(encoding="ascii") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(claim, key)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=schedule.steps,

@@ -133,6 +133,7 @@ def _dense(config: WarmupConfig, run: Run, folder: Path) -> dict[str, Any]:
         collate=collate,
         schedule=config.dense,
         seed=config.seed,
+        key=content_hash(warmup_key(config)),
         loss=None,
     )
     dense.eval()
@@ -182,6 +183,7 @@ def _captions(config: WarmupConfig, run: Run, dense: Path, folder: Path) -> dict
         collate=collate,
         schedule=config.captions,
         seed=config.seed,
+        key=content_hash(warmup_key(config)),
     )
     save_checkpoint(model, processor, folder, precision=config.precision, about=_about(config))
     measured = _measure(folder, held_out, config.phantoms.held_out)

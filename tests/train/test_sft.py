@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from spinemed.errors import ConfigError, ReadError, RecordError
-from spinemed.tables import write_manifest
+from spinemed.records import ReleaseRow
+from spinemed.tables import read_records, write_manifest, write_records
 from spinemed.vlm.layout import Layout
 from spinemed.vlm.load import load_model, load_pair
 from train.merge import merge_adapter
@@ -230,3 +232,29 @@ def test_killed_run_ends_with_the_same_bytes(micro_base: Path, micro_release: Pa
     for name in ("adapter/adapter_model.safetensors", "adapter/manifest.json", "model/model.safetensors"):
         one, two = (tmp_path / run / "outputs" / name for run in ("whole", "killed"))
         assert one.read_bytes() == two.read_bytes(), name
+
+
+def test_another_release_at_the_same_place_is_trained_from_the_start(
+    micro_base: Path, micro_release: Path, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(micro_release, release)
+    config = _config(micro_base, release)
+    run_sft(config, tmp_path / "run")
+    rows = list(read_records(release / "data" / "train.parquet", ReleaseRow))
+    write_records(release / "data" / "train.parquet", ReleaseRow, rows[: len(rows) // 2])
+    write_manifest(release, "release")
+    again, fresh = run_sft(config, tmp_path / "run"), run_sft(config, tmp_path / "fresh")
+    for name in ("model.safetensors", "manifest.json"):
+        assert (again / name).read_bytes() == (fresh / name).read_bytes(), name
+
+
+def test_held_out_splits_and_several_processes_are_refused(
+    micro_base: Path, micro_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationError, match="split"):
+        _config(micro_base, micro_release, split="test")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="WORLD_SIZE"):
+        run_sft(_config(micro_base, micro_release), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
