@@ -222,9 +222,9 @@ def finding_supports_answer(item: Item, lookup: Lookup) -> str | None:
     if instance.answer == NOT_DETERMINABLE or item.parts.template.startswith("construct"):
         return None  # held by numbering_needs_anchor and construct_follows_rule
     if item.parts.template == "edge_vertebra":
-        seen = [mark.level.value for mark in study.marks if mark.fully_visible and mark.level is not None]
-        edge = seen[0 if item.parts.filled["edge"] == "highest" else -1] if seen else ""
-        return "" if instance.answer == edge else f"the record says {edge}"
+        seen = [mark.level for mark in study.marks if mark.fully_visible]
+        edge = seen[0 if item.parts.filled["edge"] == "highest" else -1] if seen else None
+        return "" if edge is not None and instance.answer == edge.value else f"the record says {edge}"
     if item.parts.template == "marked_disc":
         return "" if str(Disc(*instance.levels)) == instance.answer else "the disc does not lie between these levels"
     body = _marked_body(item, lookup, study)

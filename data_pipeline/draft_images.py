@@ -17,7 +17,7 @@ import numpy as np
 from data_pipeline.config import ImageItems
 from data_pipeline.items import Desk
 from data_pipeline.readers.phantom import phantom_focus
-from spinemed.anatomy import Level, Spine
+from spinemed.anatomy import REGULAR, Level, Spine
 from spinemed.questions import (
     QuestionDraft,
     disc_question,
@@ -80,6 +80,10 @@ class _Sheet:
         self.desk, self.study = desk, study
         self.source = desk.corpus.sources[study.source_id]
         self.evidence = (desk.study_evidence(study),)
+        spine = _phantom_spine(study.provenance)
+        # Whoever counts how many levels an answer is off needs the column; it is tagged only where it is unusual.
+        unusual = spine is not None and (spine.thoracic, spine.lumbar) != (REGULAR.thoracic, REGULAR.lumbar)
+        self.column = (f"spine:{spine.thoracic}T{spine.lumbar}L",) if spine is not None and unusual else ()
         self.fractures_at = {
             finding.level: finding for finding in study.findings if finding.kind == "fracture" and finding.level
         }
@@ -99,7 +103,7 @@ class _Sheet:
             self.evidence,
             about=f"{self.study.id}: {kind}",
             images=(image,),
-            tags=(self.study.modality, self.study.plane, f"truth:{self.study.truth}"),
+            tags=(self.study.modality, self.study.plane, f"truth:{self.study.truth}", *self.column),
         )
 
     def vertebrae(self, visible: list[int], focus: int | None, number: float) -> None:
@@ -131,6 +135,10 @@ class _Sheet:
     def edges(self, number: float) -> None:
         rng = self.rng("edge")
         names = ("lowest", "highest")
+        if number and self.study.numbering_determinable and json.loads(self.study.provenance).get("disc_points"):
+            # Bodies placed between discs have a centre but no outline, and the atlas has no disc at all.
+            self.skip("edge", "disc points do not say which bodies are wholly in the picture")
+            return
         for place in rng.permutation(2).tolist()[: _times(number, rng)]:
             question = edge_question(self.study, names[place], self.desk.templates, rng)  # type: ignore[arg-type]
             self.write(question, "edge", self.study.image_sha256)

@@ -53,6 +53,9 @@ class NiftiStudy(BaseModel):
     """Patient or template: nothing of one group crosses splits."""
     truth: Literal["expert_mask", "model_mask", "template", "none"]
     """Where the marks come from."""
+    no_anchor_in_view: bool = False
+    """For a volume without marks: stated by a person who looked that C2, the last rib and the sacrum are out of view.
+    Without that statement nobody knows whether the picture decides the numbering, and the study is left out."""
     mask: str | None = None
     """Vertebra labels on the same grid."""
     label_map: str | None = None
@@ -86,6 +89,8 @@ class NiftiStudy(BaseModel):
             raise ValueError(f"label_map '{self.label_map}' is unknown; use one of {', '.join(LABEL_MAPS)}")
         if self.truth == "none" and (self.mask or self.disc_points):
             raise ValueError("truth is 'none' but marks are given")
+        if self.truth != "none" and self.no_anchor_in_view:
+            raise ValueError("no_anchor_in_view is stated although marks are given, which decide it")
         if self.truth != "none" and not (self.mask or self.disc_points):
             raise ValueError(f"truth is '{self.truth}' but neither `mask` nor `disc_points` is given")
         return self
@@ -128,6 +133,9 @@ def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading)
         require_same_grid(image, points)
     labels = _vertebra_labels(entry, mask)
     for layer in _layers(entry, image, mask, points, labels):
+        if entry.truth == "none" and not entry.no_anchor_in_view:
+            reading.drop("study", f"{entry.image}@{layer}", "no mask, and nobody stated that no anchor is in view")
+            continue
         whole = slice_image(image, "sagittal", index=layer)
         for field in entry.fields_mm or (None,):
             provenance = {

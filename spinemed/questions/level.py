@@ -67,13 +67,17 @@ def disc_question(
 def edge_question(
     study: Study, edge: Literal["highest", "lowest"], templates: dict[str, Template], rng: np.random.Generator
 ) -> QuestionDraft | None:
-    """Which is the highest or lowest vertebra in view? None when the numbering is known but no vertebra is."""
-    marks = [mark for mark in study.marks if mark.fully_visible and mark.level is not None]
-    if study.numbering_determinable and not marks:
-        return None
+    """Which is the highest or lowest vertebra in view?
+
+    None when the picture decides some names, but not that of the vertebra at this edge: the next one that has a name is
+    not the highest or lowest.
+    """
+    marks = [mark for mark in study.marks if mark.fully_visible]
     level = None
     if study.numbering_determinable:
-        level = marks[0 if edge == "highest" else -1].level
+        level = marks[0 if edge == "highest" else -1].level if marks else None
+        if level is None:
+            return None
     return compose(
         templates["edge_vertebra"],
         rng,

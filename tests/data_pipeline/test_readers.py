@@ -164,11 +164,26 @@ def test_template_with_c2_is_numbered_and_its_lower_part_is_not(entries, samples
 
 
 def test_image_without_mask_has_no_marks(entries, samples: Path) -> None:
-    options = {"image": "t2_lumbar.nii.gz", "modality": "MR", "group": "one", "truth": "none"}
+    options = {
+        "image": "t2_lumbar.nii.gz",
+        "modality": "MR",
+        "group": "one",
+        "truth": "none",
+        "no_anchor_in_view": True,
+    }
     (study,) = volume(entries, options, samples / "mr" / "sct_t2_lumbar").studies
     assert study.marks == ()
     assert not study.numbering_determinable
     assert {finding.kind: finding.value for finding in study.findings} == {"modality": "MR", "plane": "sagittal"}
+
+
+def test_image_that_nobody_looked_at_is_left_out_and_counted(entries, samples: Path) -> None:
+    options = {"image": "t2_lumbar.nii.gz", "modality": "MR", "group": "one", "truth": "none"}
+    reading = volume(entries, options, samples / "mr" / "sct_t2_lumbar")
+    assert reading.studies == []
+    assert [drop.reason for drop in reading.drops] == ["no mask, and nobody stated that no anchor is in view"]
+    with pytest.raises(SourceError, match="no_anchor_in_view"):
+        volume(entries, {**TOTAL, "no_anchor_in_view": True}, samples / "ct" / "totalsegmentator_lumbar")
 
 
 def test_picture_is_cut_again_from_the_file_to_the_same_bytes(entries, samples: Path) -> None:
