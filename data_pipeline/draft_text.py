@@ -150,15 +150,14 @@ def _exercises(desk: Desk, document: Document, source: Source) -> None:
         if axis is None:
             desk.drop(source.id, "exercise", question_span.id, "not about the spine")
             continue
-        ordered = [answer, *[text for text in options if text != answer]]
         question = choice_question(
             desk.templates["exercise"],
             axis=axis,
             answer=answer,
-            distractors=ordered[1:],
+            distractors=[text for text in options if text != answer],
             rng=desk.rng(question_span.id, "exercise"),
             passage=question_span.text,
-            ordered=True,
+            order=options,
         )
         evidence: tuple[Evidence, ...] = (
             *desk.span_evidence(question_span),

@@ -336,7 +336,8 @@ _REMEDIES: dict[str, _Remedy] = {
 
 def _pool_of(item: Item) -> str:
     kind = kind_of(item)
-    return item.parts.template if kind == "figure" else f"{kind}:{item.instance.source_id}"
+    # Never across sources: a wrong option is content, too, and falls under the licence that its row names.
+    return f"{item.parts.template if kind == 'figure' else kind}:{item.instance.source_id}"
 
 
 def _pools(drafts: list[Item], lookup: Lookup) -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
 """Multiple-choice questions on quoted text and figures.
 
 Convention: the passage is quoted verbatim; hiding what gives the answer away is the reviser's job, who keeps both
-versions. The right option stands where its text sorts, so the draft has no hand-picked order.
+versions. The right option stands where its text sorts, so the draft has no hand-picked order;
+options that stand in print keep the order they have there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def choice_question(
     distractors: Sequence[str],
     rng: np.random.Generator,
     passage: str = "",
-    ordered: bool = False,
+    order: Sequence[str] = (),
 ) -> QuestionDraft | None:
     """A question with the answer among distractors; None when fewer than two distractors differ from it.
 
@@ -36,13 +37,15 @@ def choice_question(
         distractors: Texts of the wrong ones.
         rng: Draws the wording.
         passage: Quoted text the question is about; empty for figures.
-        ordered: Keep the given order (answer first, then distractors) instead of sorting by text.
+        order: All texts in the order in which they stand in print; empty to sort by text.
     """
     wrong = [text for text in dict.fromkeys(distractors) if text.casefold() != answer.casefold()]
     if len(wrong) < 2:
         return None
     texts = [answer, *wrong]
-    if not ordered:
+    if order:
+        texts.sort(key=list(order).index)
+    else:
         texts.sort(key=str.casefold)
     return compose(
         template,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from data_pipeline.checks import CHECKS
+from data_pipeline.checks import CHECKS, finding_supports_answer
 from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import read_corpus
 from data_pipeline.draft_text import axis_of, first_sentence
 from data_pipeline.items import Item, compose_turn
-from data_pipeline.revise import read_lookup, revise_drafts
+from data_pipeline.revise import _pool_of, _pools, read_lookup, revise_drafts
 from data_pipeline.verify import Lookup, load_criteria, verify
 from spinemed.errors import ConfigError
 from spinemed.records import Evidence, Option
@@ -110,6 +111,46 @@ def test_a_wrong_level_is_found(drafted) -> None:
     assert not failing(item, lookup)
     assert "finding_supports_answer" in failing(with_answer(item, "T9"), lookup)
     assert "numbering_needs_anchor" in failing(with_answer(item, "not determinable"), lookup)
+
+
+def test_the_next_vertebra_with_a_name_is_not_accepted_as_the_edge(drafted) -> None:
+    items, lookup = drafted
+    item = next(i for i in items if i.parts.template == "marked_vertebra" and i.instance.levels)
+    study = lookup.study(item)
+    assert study is not None
+    seen = [n for n, mark in enumerate(study.marks) if mark.fully_visible]
+    parts = item.parts.model_copy(update={"template": "edge_vertebra", "values": '{"edge": "lowest"}'})
+    lowest = study.marks[seen[-1]].level
+    assert lowest is not None
+    assert finding_supports_answer(Item(with_answer(item, lowest.value).instance, parts), lookup) == ""
+    marks = list(study.marks)
+    marks[seen[-1]] = marks[seen[-1]].model_copy(update={"level": None})
+    unnamed = study.model_copy(update={"marks": tuple(marks)})
+    corpus = replace(lookup.corpus, studies={**lookup.corpus.studies, study.id: unnamed})
+    next_one = study.marks[seen[-2]].level
+    assert next_one is not None
+    claimed = Item(with_answer(item, next_one.value).instance, parts)
+    assert finding_supports_answer(claimed, replace(lookup, corpus=corpus)) == "the record says None"
+
+
+def test_captions_of_one_source_never_become_options_of_another(drafted) -> None:
+    items, lookup = drafted
+    figures = [item for item in items if item.parts.template == "figure_caption"]
+    other = [
+        Item(
+            item.instance.model_copy(
+                update={
+                    "source_id": "other",
+                    "options": tuple(o.model_copy(update={"text": f"Foreign {o.text}"}) for o in item.instance.options),
+                }
+            ),
+            item.parts,
+        )
+        for item in figures
+    ]
+    pool = _pools([*figures, *other], lookup)[_pool_of(figures[0])]
+    assert pool
+    assert not [text for text in pool if text.startswith("Foreign")]
 
 
 def test_a_level_without_an_anchor_is_found(drafted) -> None:

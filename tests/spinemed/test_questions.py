@@ -94,6 +94,13 @@ def test_edge_of_a_picture_without_anchor_is_not_determinable() -> None:
     assert right(edge_question(study([Level.L3, Level.L4]), "highest", TEMPLATES, rng())) == "L3"
 
 
+def test_the_next_vertebra_with_a_name_is_not_the_edge() -> None:
+    seen = study([None, Level.L3, Level.L4])
+    assert edge_question(seen, "highest", TEMPLATES, rng()) is None
+    assert right(edge_question(seen, "lowest", TEMPLATES, rng())) == "L4"
+    assert edge_question(study([]), "lowest", TEMPLATES, rng()) is None
+
+
 @pytest.mark.parametrize(
     ("spine", "level", "below"),
     [
@@ -177,6 +184,22 @@ def test_choice_question_needs_two_wrong_options() -> None:
     assert choice_question(template, distractors=["lordosis"], **common) is None
     assert choice_question(template, distractors=["Kyphosis", "lordosis"], **common) is None
     assert right(choice_question(template, distractors=["lordosis", "scoliosis"], **common)) == "kyphosis"
+
+
+def test_printed_options_keep_their_printed_order() -> None:
+    printed = ["seven", "twelve", "five", "nine"]
+    question = choice_question(
+        TEMPLATES["exercise"],
+        axis="pathology",
+        answer="five",
+        distractors=["seven", "twelve", "nine"],
+        rng=rng(),
+        passage="How many lumbar vertebrae are there?",
+        order=printed,
+    )
+    assert question is not None
+    assert [option.text for option in question.options] == printed
+    assert question.answer == "C"
 
 
 def test_overlapping_names_are_told_from_different_conditions() -> None:
