@@ -46,6 +46,10 @@ def no_legal_basis(entries, folder, samples):
     return [{**entries["ct"], "legal_basis": None}]
 
 
+def phantom_from_files(entries, folder, samples):
+    return [{**entries["ct"], "legal_basis": None, "origin": "phantom"}]
+
+
 def wrong_hash(entries, folder, samples):
     return [{**entries["medquad"], "sha256": {"4_MPlus_Health_Topics_QA_0000078.xml": "0" * 64}}]
 
@@ -131,6 +135,7 @@ CASES: list[tuple[Change, str, str, str]] = [
     (no_use, "sources.yaml:6", "sources.0.allowed_use", "add a list"),
     (no_credit, "sources.yaml", "sources.0.attribution", "add the credit line"),
     (no_legal_basis, "sources.yaml", "sources.0.legal_basis", "public release"),
+    (phantom_from_files, "sources.yaml", "sources.0.origin", "write `origin: real`"),
     (wrong_hash, "sources.yaml", "sha256", "fetch the file again"),
     (missing_path, "sources.yaml:4", "sources.0.path", "check the path"),
     (twice, "sources.yaml", "sources.1.id", "rename one"),
