@@ -13,7 +13,7 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,28 @@ from data_pipeline.sources import source_path
 from data_pipeline.verify import Lookup, load_criteria, verify
 from spinemed.errors import ReadError, RecordError, SpineMedError
 from spinemed.questions import load_templates
-from spinemed.records import Document, Evidence, Instance, ReleaseRow, Study, content_hash
+from spinemed.records import Document, Evidence, Figure, Instance, ReleaseRow, Span, Study, content_hash
 from spinemed.tables import file_sha256, read_jsonl, read_manifest, read_records
 
 __all__ = ["Link", "Tracer", "trace"]
+
+_COPIED = (
+    "axis",
+    "task",
+    "language",
+    "answer",
+    "answer_kind",
+    "options",
+    "categories",
+    "levels",
+    "origin",
+    "source_id",
+    "group_id",
+    "tags",
+)
+"""What a release row takes over from its instance as it stands."""
+_EVIDENCE = {"study": "study", "span": "evidence span", "figure": "figure", "document": "document file"}
+"""Name of the link of each kind of evidence."""
 
 
 @dataclass
@@ -143,12 +161,36 @@ class Tracer:
     def chain(self, row: ReleaseRow, file: Path, revised: Item, draft: Item) -> list[Link]:
         """All links of one row, in the order from release to bytes."""
         links = [self._release_link(row, file), _revised_link(row, revised), _draft_link(revised, draft)]
-        links += [self._criteria_link(revised), self._template_link(revised)]
-        links += self._picture_links(revised)
+        gone = {part.id: missing for part in revised.instance.evidence if (missing := self._missing(part))}
+        # The criteria look the evidence up; without it they cannot be applied.
+        links += [self._criteria_link(revised)] if not gone else []
+        links += [self._template_link(revised), *self._picture_links(revised)]
         seen: set[str] = set()
         for part in revised.instance.evidence:
-            links += self._evidence_links(part, seen)
+            if part.id in gone:
+                links.append(Link(_EVIDENCE[part.kind], False, [("id", part.id), ("BROKEN", gone[part.id])]))
+            else:
+                links += self._evidence_links(part, seen)
         return links
+
+    def _missing(self, part: Evidence) -> str:
+        """What the corpus lacks of a piece of evidence, or an empty text."""
+        corpus = self.corpus
+        tables: dict[str, Mapping[str, Study | Span | Figure | Document]] = {
+            "study": corpus.studies,
+            "span": corpus.spans,
+            "figure": corpus.figures,
+            "document": corpus.documents,
+        }
+        record = tables[part.kind].get(part.id)
+        if record is None:
+            return f"the corpus holds no {part.kind} '{part.id}'"
+        if isinstance(record, (Span, Figure)):
+            document = corpus.documents.get(record.document_id)
+            if document is None:
+                return f"the corpus holds no document '{record.document_id}'"
+            record = document
+        return "" if record.source_id in corpus.sources else f"the corpus holds no source '{record.source_id}'"
 
     # --- what is done again ------------------------------------------------------------------------------------------
 
@@ -182,6 +224,10 @@ class Tracer:
         link.facts += [("axis / task", f"{row.axis} / {row.task}"), ("question", row.messages[0].content)]
         link.facts += [("answer", row.answer), ("licence", row.licence)]
         link.facts.append(("credit", row.attribution or "(none required)"))
+        source = self.corpus.sources.get(row.source_id)
+        stated = None if source is None else (source.licence, source.attribution)
+        link.hold(stated is not None, f"the corpus holds no source '{row.source_id}'")
+        link.hold(stated in (None, (row.licence, row.attribution)), f"licence and credit of the source are {stated}")
         listed = self.release["files"][file.relative_to(self.outputs / "release").as_posix()]["sha256"]
         link.hold(self.file_hash(file) == listed, f"the file differs from its manifest ({listed})")
         for image in row.images:
@@ -311,6 +357,10 @@ def _revised_link(row: ReleaseRow, revised: Item) -> Link:
     link.facts += [("change", change) for change in instance.changes] or [("change", "none needed")]
     link.hold(digest == row.instance_sha256, f"the release was made from another version ({row.instance_sha256})")
     link.hold(instance.messages == row.messages, "the messages differ from the release row")
+    for name in _COPIED:
+        link.hold(getattr(instance, name) == getattr(row, name), f"{name} differs from the release row")
+    evidence = tuple(part.id for part in instance.evidence)
+    link.hold(evidence == row.evidence_ids, "evidence_ids differs from the release row")
     pictures = tuple(image.path.removesuffix(".png") for image in row.images)
     link.hold(instance.image_sha256 == pictures, "the pictures differ from the release row")
     return link
@@ -322,6 +372,14 @@ def _draft_link(revised: Item, draft: Item) -> Link:
     failed = [("failed criterion", f"{r.criterion}: {r.note}") for r in instance.criteria if not r.passed]
     link.facts += failed or [("failed criterion", "none")]
     link.hold(revised.instance.parent_id == instance.id, "the revision names another draft")
+    # What the reviser was given: it wrote the hash of it down.
+    request = {
+        "draft": content_hash(instance),
+        "changes": list(revised.instance.changes),
+        "template": revised.instance.writer.prompt_sha256,
+    }
+    held = content_hash(request) == revised.instance.writer.request_sha256
+    link.hold(held, "the revision was made from another version of the draft, or with other changes")
     return link
 
 

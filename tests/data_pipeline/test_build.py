@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.chain import trace
+from data_pipeline.chain import Tracer, trace
 from data_pipeline.corpus import read_corpus
 from data_pipeline.items import read_items
 from spinemed.cli import main
 from spinemed.errors import ReadError
-from spinemed.records import NOT_DETERMINABLE, Instance, ReleaseRow, Study
+from spinemed.records import NOT_DETERMINABLE, Figure, Instance, ReleaseRow, Span, Study
 from spinemed.tables import read_manifest, read_records, write_records
 
 
@@ -228,6 +228,119 @@ def test_trace_finds_a_released_picture_that_was_exchanged(built: Path, tmp_path
     manifest.write_text(json.dumps(facts))
     broken = [link for link in trace(rows[one].id, run) if not link.ok]
     assert [link.name for link in broken] == ["release row"]
+
+
+def test_trace_finds_a_changed_draft(built: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    file = run / "outputs" / "drafts" / "instances.parquet"
+    row = next(row for row in release_rows(run) if row.source_id == "medquad")
+    drafts = list(read_records(file, Instance))
+    place = next(n for n, draft in enumerate(drafts) if draft.id == f"{row.id}-draft")
+    drafts[place] = drafts[place].model_copy(update={"tags": ("other",)})
+    write_records(file, Instance, drafts)
+    assert [link.name for link in trace(row.id, run) if not link.ok] == ["draft"]
+
+
+def tampered(run: Path, **changes: object) -> ReleaseRow:
+    """Change fields of one released text row, and the manifest with it, as a careful forger would."""
+    release = run / "outputs" / "release"
+    for file in sorted((release / "data").glob("*.parquet")):
+        rows = list(read_records(file, ReleaseRow))
+        place = next((n for n, row in enumerate(rows) if row.source_id == "medquad"), None)
+        if place is None:
+            continue
+        rows[place] = rows[place].model_copy(update=changes)
+        write_records(file, ReleaseRow, rows)
+        facts = json.loads((release / "manifest.json").read_text())
+        name = file.relative_to(release).as_posix()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        facts["files"][name] = {**facts["files"][name], "bytes": file.stat().st_size, "sha256": digest}
+        (release / "manifest.json").write_text(json.dumps(facts))
+        return rows[place]
+    raise AssertionError("no row of MedQuAD")
+
+
+@pytest.mark.parametrize(
+    ("changes", "link"),
+    [
+        ({"licence": "CC0-1.0"}, "release row"),
+        ({"attribution": "somebody else"}, "release row"),
+        ({"tags": ("truth:expert_mask",)}, "revised instance"),
+        ({"origin": "phantom"}, "revised instance"),
+        ({"group_id": "other"}, "revised instance"),
+    ],
+)
+def test_trace_finds_a_changed_field_of_a_released_row(
+    built: Path, tmp_path: Path, changes: dict[str, object], link: str
+) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    row = tampered(run, **changes)
+    assert [found.name for found in trace(row.id, run) if not found.ok] == [link]
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "record", "link"),
+    [
+        ("medquad", "spans", Span, "evidence span"),
+        ("openstax", "figures", Figure, "figure"),
+        ("phantom-test", "studies", Study, "study"),
+    ],
+)
+def test_trace_names_evidence_that_is_gone(
+    built: Path, tmp_path: Path, source: str, table: str, record: type, link: str
+) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    kind = {"spans": "span", "figures": "figure", "studies": "study"}[table]
+    items = read_items(run / "outputs" / "revised")
+    gone, row_id = next(
+        (part.id, item.instance.id)
+        for item in items
+        if item.instance.source_id == source
+        for part in item.instance.evidence
+        if part.kind == kind
+    )
+    tracer = Tracer(run)
+    kept = {name: found for name, found in getattr(tracer.corpus, table).items() if name != gone}
+    setattr(tracer.corpus, table, kept)
+    links = next(links for name, links in tracer.chains() if name == row_id)
+    broken = [found for found in links if not found.ok]
+    assert [found.name for found in broken] == [link]
+    assert gone in dict(broken[0].facts)["BROKEN"]
+
+
+def test_phantoms_with_an_unusual_column_say_so(tmp_path: Path, write_config, entries, run_build) -> None:
+    told = {}
+    for variant in ("normal", "L6", "four_lumbar", "T13", "no_T12"):
+        phantom = {"size_px": [64, 64], "variant_shares": {} if variant == "normal" else {variant: 1.0}}
+        entry = {**entries["phantom"], "options": {"count": 2, "seed": 1, "phantom": phantom}}
+        run = run_build(write_config(tmp_path / variant, [entry]), tmp_path / variant / "run")
+        told[variant] = {tuple(t for t in row.tags if t.startswith("spine:")) for row in release_rows(run)}
+    assert told == {
+        "normal": {()},
+        "L6": {("spine:12T6L",)},
+        "four_lumbar": {("spine:12T4L",)},
+        "T13": {("spine:13T5L",)},
+        "no_T12": {("spine:11T5L",)},
+    }
+
+
+def test_disc_points_say_nothing_about_the_edge_of_a_picture(tmp_path: Path, write_config, entries, run_build) -> None:
+    options = {
+        "image": "PAM50_small_t2.nii.gz",
+        "disc_points": "PAM50_small_label_disc.nii.gz",
+        "body_offset_mm": 18,
+        "modality": "MR",
+        "group": "template",
+        "truth": "template",
+        "fields_mm": [[40, 256]],
+    }
+    entry = {**entries["ct"], "path": "mr/pam50_small", "options": {"studies": [options]}}
+    run = run_build(write_config(tmp_path, [entry]), tmp_path / "run")
+    templates = {item.parts.template for item in read_items(run / "outputs" / "drafts")}
+    assert "marked_vertebra" in templates
+    assert "edge_vertebra" not in templates
+    dropped = (run / "outputs" / "drafts" / "dropped.jsonl").read_text()
+    assert "disc points do not say which bodies are wholly in the picture" in dropped
 
 
 def test_trace_of_an_unknown_id_names_the_nearest(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
