@@ -180,6 +180,7 @@ def _datasheet(facts: dict[str, Any]) -> str:
         "a patient, a phantom, a document group or a picture crosses splits.",
         "Rows of origin `phantom` are computed pictures, not patients. Rows tagged `truth:model_mask` rest on the "
         "output of a segmentation model, not on an expert's reading.",
+        "Wrong options are texts of other documents of the same source, whatever their split.",
         "",
         "| split / axis / origin | rows |",
         "|---|---|",
