@@ -64,6 +64,11 @@ def test_pinned_sources_stay_in_their_split_and_each_test_spine_gives_one_level_
     assert len(spines) == len(set(spines)) == 6
 
 
+def test_datasheet_says_that_wrong_options_cross_splits(built: Path) -> None:
+    text = (built / "outputs" / "release" / "README.md").read_text()
+    assert "Wrong options are texts of other documents of the same source, whatever their split." in text
+
+
 def test_every_quote_stands_in_its_document(built: Path) -> None:
     corpus = read_corpus(built / "outputs" / "corpus")
     quotes = 0
