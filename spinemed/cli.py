@@ -137,16 +137,25 @@ def _top(
 def level(
     texts: Annotated[list[str], typer.Argument(help="What people and models write: 'L4/5', 'Th7', '第五腰椎'.")],
 ) -> None:
-    """Read vertebral levels in texts and print what each mention means, one a line."""
+    """Read vertebral levels in texts and print what each mention means, one a line. A text without any exits with 2."""
     from spinemed.anatomy import Ambiguous, describe, find_levels
+    from spinemed.errors import LevelError
 
+    silent = []
     for text in texts:
         mentions = find_levels(text)
         if not mentions:
+            silent.append(text)
             typer.echo(f"{text}\tno level")
         for mention in mentions:
             doubt = f" (in doubt: {mention.reading.why})" if isinstance(mention.reading, Ambiguous) else ""
             typer.echo(f"{mention.text}\t{describe(mention.reading)}{doubt}")
+    if silent:
+        raise LevelError(
+            f"no level of the spine in {', '.join(map(repr, silent))}",
+            field="TEXTS",
+            cure="write a vertebra, disc, range or root, such as L4, L4/5, T10-L2 or S1 root",
+        )
 
 
 @app.command()

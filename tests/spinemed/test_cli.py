@@ -66,7 +66,7 @@ def test_unknown_command_exits_2(spinemed: Spinemed) -> None:
 
 
 def test_level_reads_what_people_write(spinemed: Spinemed) -> None:
-    done = spinemed("level", "第五腰椎", "Th7 und L4/5 und S1 root", "T2", "a good day")
+    done = spinemed("level", "第五腰椎", "Th7 und L4/5 und S1 root", "T2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "第五腰椎\tvertebra L5",
@@ -74,8 +74,15 @@ def test_level_reads_what_people_write(spinemed: Spinemed) -> None:
         "L4/5\tdisc L4/5",
         "S1\tnerve root S1",
         "T2\tvertebra T2 (in doubt: T1 and T2 without a word beside them may be MR weightings)",
-        "a good day\tno level",
     ]
+
+
+def test_a_text_without_a_level_is_said_in_one_line_and_loses_nothing(spinemed: Spinemed) -> None:
+    done = spinemed("level", "L9", "L3")
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == ["L9\tno level", "L3\tvertebra L3"]
+    assert done.stderr.startswith("spinemed: field 'TEXTS': no level of the spine in 'L9'. Cure: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
