@@ -9,14 +9,13 @@ Trap: the hidden folder of a killed process stays behind; the next run removes i
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spinemed.errors import ReadError
 from spinemed.run import make_folder
-from spinemed.tables import MANIFEST, read_manifest, replace_folder
+from spinemed.tables import MANIFEST, atomic_folder, read_manifest
 
 __all__ = ["whole_folder"]
 
@@ -39,12 +38,6 @@ def whole_folder(target: str | os.PathLike[str], kind: str) -> Iterator[Path]:
         read_manifest(root, kind)
     elif root.exists() and any(root.iterdir()):
         raise ReadError(f"holds files that are no {kind}", file=root, cure="give another --out")
-    partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
-    try:
+    make_folder(root.parent)
+    with atomic_folder(root) as partial:
         yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    replace_folder(partial, root)

@@ -21,7 +21,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ from spinemed import __version__
 from spinemed.config import dump_config
 from spinemed.errors import RunError, SpineMedError
 from spinemed.records import content_hash
-from spinemed.tables import MANIFEST, read_manifest, replace_folder, write_json, write_manifest, write_text
+from spinemed.tables import MANIFEST, atomic_folder, read_manifest, write_json, write_manifest, write_text
 
 __all__ = ["LOCK", "Run", "alone_in", "make_folder", "open_run", "versions"]
 
@@ -123,14 +122,11 @@ class Run:
                 self.journal("step kept", step=name)
                 return folder
             self.journal("step outdated", step=name)
-        partial = self.outputs / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         self.journal("step started", step=name)
         start = time.monotonic()
-        facts = work(partial) or {}
-        write_manifest(partial, kind, key=digest, **facts)
-        replace_folder(partial, folder)
+        with atomic_folder(folder) as partial:
+            facts = work(partial) or {}
+            write_manifest(partial, kind, key=digest, **facts)
         self.journal("step finished", step=name, seconds=round(time.monotonic() - start, 3), facts=facts)
         return folder
 

@@ -33,6 +33,7 @@ if typing.TYPE_CHECKING:
 __all__ = [
     "MANIFEST",
     "arrow_schema",
+    "atomic_folder",
     "atomic_write",
     "file_sha256",
     "read_jsonl",
@@ -303,6 +304,25 @@ def read_jsonl(path: str | os.PathLike[str], model: type[R], *, torn_tail: bool 
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty hidden folder that becomes `target` when the block ends without an error; parents are made.
+
+    On an error it is removed, and what stood at `target` stays. What a killed process left behind is removed by the
+    next one, so two processes must not make the same folder at once.
+    """
+    final = Path(os.path.abspath(target))  # "." has no name to put a hidden folder beside
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    replace_folder(partial, final)
 
 
 def replace_folder(made: Path, target: Path) -> None:

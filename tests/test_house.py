@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import sys
 import tomllib
 import venv
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -159,12 +159,7 @@ def test_commands_and_options_in_readmes_and_configs_exist(root: Path) -> None:
     assert checked >= 15, "the walk found too few options to prove anything"
 
 
-def test_results_page_is_what_the_recorded_figures_say(root: Path) -> None:
-    spec = importlib.util.spec_from_file_location("results", root / "benchmarks" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
+def test_results_page_is_what_the_recorded_figures_say(results: ModuleType) -> None:
     assert len(list(results.FIGURES.glob("*.json"))) >= 10
     assert results.PAGE.read_text(encoding="utf-8") == results.render()
 

@@ -7,13 +7,12 @@ Trap: half precision rounds. Scores of a merged float16 folder are its own, not 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from spinemed.errors import ModelError
 from spinemed.run import versions
-from spinemed.tables import write_text
+from spinemed.tables import atomic_folder, write_text
 from spinemed.vlm.load import base_of, is_adapter, load_model
 from spinemed.vlm.processor import load_processor, save_processor
 
@@ -62,14 +61,7 @@ def merge_adapter(adapter: str | os.PathLike[str], out: str | os.PathLike[str], 
         raise ModelError("already exists", file=target, cure="give a folder that does not exist")
     model = load_model(source)
     own = source if (source / "processor_config.json").is_file() else base_of(source)
-    partial = target.parent / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    save_checkpoint(
-        model,
-        load_processor(own),
-        partial,
-        precision=precision,
-        about=f"A LoRA adapter merged into its base `{base_of(source).name}`.",
-    )
-    partial.replace(target)
+    about = f"A LoRA adapter merged into its base `{base_of(source).name}`."
+    with atomic_folder(target) as partial:
+        save_checkpoint(model, load_processor(own), partial, precision=precision, about=about)
     return target

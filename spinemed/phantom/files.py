@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +20,7 @@ from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.marks import write_png
 from spinemed.phantom.records import PhantomDraw, PhantomImage
 from spinemed.phantom.render import render_phantom
+from spinemed.tables import atomic_folder
 
 __all__ = ["read_draws", "truth_record", "write_phantoms"]
 
@@ -62,12 +61,10 @@ def write_phantoms(
         raise RunError("exists already", file=out, cure="name a new folder, or remove this one first")
     if not out.absolute().parent.is_dir():
         raise ReadError("is no folder", file=out.absolute().parent, cure="make it first")
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.absolute().parent))
-    try:
-        part.chmod(0o755)
+    count = 0
+    with atomic_folder(out) as part:
         for name in ("images", "masks"):
             (part / name).mkdir()
-        count = 0
         with (
             (part / "draws.jsonl").open("w", encoding="utf-8") as records,
             (part / "truths.jsonl").open("w", encoding="utf-8") as truths,
@@ -84,9 +81,6 @@ def write_phantoms(
             for stream in (records, truths):
                 stream.flush()
                 os.fsync(stream.fileno())
-        os.rename(part, out)
-    finally:  # after an error or Ctrl-C nothing half-written stays
-        shutil.rmtree(part, ignore_errors=True)
     return count
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -17,15 +17,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "acceptance"
-
-
-def _results() -> Any:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +27,8 @@ def work() -> Path:
 
 
 @pytest.fixture(scope="session")
-def record() -> Iterator[Callable[..., None]]:
+def record(results: ModuleType) -> Iterator[Callable[..., None]]:
     """Record one figure; the page is rendered at the end, whatever failed."""
-    results = _results()
     yield results.record
     results.PAGE.write_text(results.render(), encoding="utf-8")
 

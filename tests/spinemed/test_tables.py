@@ -27,6 +27,7 @@ from spinemed.records import (
 )
 from spinemed.tables import (
     arrow_schema,
+    atomic_folder,
     atomic_write,
     file_sha256,
     read_jsonl,
@@ -260,3 +261,19 @@ def test_placeholder_in_untrusted_text_loses_its_meaning() -> None:
 def test_content_hash_ignores_key_order_but_no_value() -> None:
     assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1})
     assert content_hash({"a": 1}) != content_hash({"a": 1.5})
+
+
+def test_a_folder_appears_whole_or_what_stood_there_stays(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    with atomic_folder(target) as made:
+        (made / "a").write_text("old")
+
+    def interrupted() -> None:
+        with atomic_folder(target) as made:
+            (made / "a").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+    assert (target / "a").read_text() == "old"
