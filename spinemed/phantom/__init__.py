@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spinemed.phantom.draw import draw_phantom, healthy_twin
-    from spinemed.phantom.files import read_draws, write_phantoms
-    from spinemed.phantom.records import (
+    from spinemed.phantom.sagittal.draw import draw_phantom, healthy_twin
+    from spinemed.phantom.sagittal.files import read_draws, write_phantoms
+    from spinemed.phantom.sagittal.records import (
         FractureDraw,
         PhantomConfig,
         PhantomDraw,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         VertebraTruth,
         genant_grade,
     )
-    from spinemed.phantom.render import render_phantom
+    from spinemed.phantom.sagittal.render import render_phantom
 
 __all__ = [
     "FractureDraw",
@@ -38,15 +38,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "draw_phantom": "draw",
-    "healthy_twin": "draw",
-    "read_draws": "files",
-    "render_phantom": "render",
-    "write_phantoms": "files",
+    "draw_phantom": "sagittal.draw",
+    "healthy_twin": "sagittal.draw",
+    "read_draws": "sagittal.files",
+    "render_phantom": "sagittal.render",
+    "write_phantoms": "sagittal.files",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'records')}"), name)
+    home = _HOME.get(name, "sagittal.records")
+    return getattr(import_module(f"{__name__}.{home}"), name)

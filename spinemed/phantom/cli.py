@@ -26,9 +26,9 @@ def draw(
     config: Annotated[Path | None, typer.Option(help="YAML with fields of PhantomConfig.")] = None,
 ) -> None:
     """Draw phantoms and write images, label masks, draws and truths. Phantoms are never patients."""
-    from spinemed.phantom.draw import draw_phantom
-    from spinemed.phantom.files import write_phantoms
-    from spinemed.phantom.records import PhantomConfig
+    from spinemed.phantom.sagittal.draw import draw_phantom
+    from spinemed.phantom.sagittal.files import write_phantoms
+    from spinemed.phantom.sagittal.records import PhantomConfig
 
     job = load_config(config, PhantomConfig) if config is not None else PhantomConfig()
     written = write_phantoms((draw_phantom(seed, start + k, job) for k in range(count)), out)
@@ -46,8 +46,8 @@ def show(
 ) -> None:
     """Render drawn phantoms on one contact sheet with their levels named."""
     from spinemed.marks import write_png
-    from spinemed.phantom.files import read_draws
-    from spinemed.phantom.sheet import contact_sheet
+    from spinemed.phantom.sagittal.files import read_draws
+    from spinemed.phantom.sagittal.sheet import contact_sheet
 
     chosen = list(islice(read_draws(draws), first, first + count))
     if not chosen:

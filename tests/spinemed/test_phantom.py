@@ -19,8 +19,8 @@ from spinemed.phantom import (
     healthy_twin,
     render_phantom,
 )
-from spinemed.phantom.raster import fill_polygon, fill_polygons, polygon_area
-from spinemed.phantom.scene import Scene
+from spinemed.phantom.sagittal.raster import fill_polygon, fill_polygons, polygon_area
+from spinemed.phantom.sagittal.scene import Scene
 
 FINE = PhantomConfig(size_px=(512, 512), sacrum_cropped_share=0.0, fracture_share=0.0)
 BROKEN = PhantomConfig(fracture_share=1.0, height_loss=(0.3, 0.6))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spinemed.phantom.records import LookDraw, PhantomConfig, View
+from spinemed.phantom.sagittal.records import LookDraw, PhantomConfig, View
 
 __all__ = ["TONES", "draw_look"]
 

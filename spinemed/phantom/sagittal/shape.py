@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from spinemed.phantom.records import FractureDraw, SacrumDraw, VertebraDraw
+from spinemed.phantom.sagittal.records import FractureDraw, SacrumDraw, VertebraDraw
 
 __all__ = ["Column", "body_outlines", "build_column", "place_sacrum", "sacrum_outline"]
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from spinemed.anatomy import Level
 from spinemed.config import Config
-from spinemed.phantom.sizes import SIZES
+from spinemed.phantom.sagittal.sizes import SIZES
 
 __all__ = [
     "Family",

@@ -11,8 +11,8 @@ import numpy as np
 
 from spinemed.anatomy import Level
 from spinemed.errors import ConfigError
-from spinemed.phantom.looks import draw_look
-from spinemed.phantom.records import (
+from spinemed.phantom.sagittal.looks import draw_look
+from spinemed.phantom.sagittal.records import (
     FractureDraw,
     FractureKind,
     PhantomConfig,
@@ -23,8 +23,8 @@ from spinemed.phantom.records import (
     VertebraDraw,
     View,
 )
-from spinemed.phantom.shape import body_outlines, build_column, place_sacrum, sacrum_outline
-from spinemed.phantom.sizes import SACRUM_DEPTHS_MM, SACRUM_LENGTHS_MM, SEGMENT_LORDOSIS_DEG, SIZES, size_of
+from spinemed.phantom.sagittal.shape import body_outlines, build_column, place_sacrum, sacrum_outline
+from spinemed.phantom.sagittal.sizes import SACRUM_DEPTHS_MM, SACRUM_LENGTHS_MM, SEGMENT_LORDOSIS_DEG, SIZES, size_of
 
 __all__ = ["draw_phantom", "healthy_twin"]
 

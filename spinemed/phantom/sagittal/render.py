@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from spinemed.anatomy import Level
-from spinemed.phantom.raster import fill_polygons
-from spinemed.phantom.records import PhantomDraw, PhantomImage, VertebraTruth
-from spinemed.phantom.scene import Scene
+from spinemed.phantom.sagittal.raster import fill_polygons
+from spinemed.phantom.sagittal.records import PhantomDraw, PhantomImage, VertebraTruth
+from spinemed.phantom.sagittal.scene import Scene
 
 __all__ = ["render_phantom"]
 

@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from spinemed.phantom.records import PhantomDraw
-from spinemed.phantom.shape import (
+from spinemed.phantom.sagittal.records import PhantomDraw
+from spinemed.phantom.sagittal.shape import (
     Column,
     body_outlines,
     build_column,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from spinemed.phantom.records import PhantomDraw
-from spinemed.phantom.render import render_phantom
+from spinemed.phantom.sagittal.records import PhantomDraw
+from spinemed.phantom.sagittal.render import render_phantom
 
 __all__ = ["contact_sheet"]
 

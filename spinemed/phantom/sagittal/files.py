@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.marks import write_png
-from spinemed.phantom.records import PhantomDraw, PhantomImage
-from spinemed.phantom.render import render_phantom
+from spinemed.phantom.sagittal.records import PhantomDraw, PhantomImage
+from spinemed.phantom.sagittal.render import render_phantom
 from spinemed.tables import atomic_folder
 
 __all__ = ["read_draws", "truth_record", "write_phantoms"]
