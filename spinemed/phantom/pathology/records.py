@@ -1,0 +1,199 @@
+"""What can be wrong with a phantom spine, as typed parameters: drawn first, applied by pure functions second.
+
+Convention: losses are shares of the healthy height in percent, lengths millimetres; sides are the patient's.
+The trap: a record says what was *applied*. What can be read from an image is another matter: a grade that a modality
+cannot show is "not assessable" there (`spinemed.phantom.pathology.grades`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spinemed.anatomy import Disc, Level
+from spinemed.records import Record
+
+__all__ = [
+    "Cage",
+    "CanalStenosis",
+    "DiscDegeneration",
+    "ForaminalStenosis",
+    "Fracture",
+    "Herniation",
+    "Lesion",
+    "Mimic",
+    "ModicChange",
+    "Osteophyte",
+    "Pathology",
+    "SchmorlNode",
+    "Screws",
+    "Side",
+    "Slip",
+]
+
+Side = Literal["left", "right"]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Fracture(Record):
+    """A compression fracture: loss of mean height over the anterior, middle and posterior third of the body."""
+
+    kind: Literal["fracture"] = "fracture"
+    level: Level
+    shape: Literal["wedge", "biconcave", "crush"]
+    anterior_loss_percent: Annotated[float, Field(ge=0, le=70)]
+    middle_loss_percent: Annotated[float, Field(ge=0, le=70)]
+    posterior_loss_percent: Annotated[float, Field(ge=0, le=70)]
+    upper_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the loss borne by the upper endplate."""
+    retropulsion_mm: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Slip(Record):
+    """Spondylolisthesis of `level` on the vertebra below, as a share of the caudal superior endplate's length."""
+
+    kind: Literal["slip"] = "slip"
+    level: Level
+    percent: Annotated[float, Field(ge=0, le=130)]
+    direction: Literal["anterior", "posterior"] = "anterior"
+    type: Literal["degenerative", "isthmic"] = "degenerative"
+
+
+class DiscDegeneration(Record):
+    """Pfirrmann grade with the height the disc has lost."""
+
+    kind: Literal["disc_degeneration"] = "disc_degeneration"
+    disc: Disc
+    pfirrmann: Literal[1, 2, 3, 4, 5]
+    height_loss_percent: Percent = 0.0
+
+
+class Herniation(Record):
+    """Disc displacement by the 2014 nomenclature."""
+
+    kind: Literal["herniation"] = "herniation"
+    disc: Disc
+    type: Literal["bulge", "protrusion", "extrusion", "sequestration"]
+    zone: Literal["central", "subarticular", "foraminal", "extraforaminal"]
+    side: Side | None = None
+    """None for a central one or a bulge."""
+    depth_mm: Annotated[float, Field(gt=0)]
+    base_mm: Annotated[float, Field(gt=0)]
+    migration_mm: float = 0.0
+    """Caudal negative, cranial positive; zero unless extruded or sequestrated."""
+
+
+class CanalStenosis(Record):
+    """Central stenosis: the share of the sac's area that is lost, and its Schizas grade."""
+
+    kind: Literal["canal_stenosis"] = "canal_stenosis"
+    disc: Disc
+    schizas: Literal["A", "B", "C", "D"]
+    area_loss_percent: Percent
+
+
+class ForaminalStenosis(Record):
+    """Foraminal stenosis by Lee's grades 0-3."""
+
+    kind: Literal["foraminal_stenosis"] = "foraminal_stenosis"
+    disc: Disc
+    side: Side
+    lee: Literal[0, 1, 2, 3]
+    area_loss_percent: Percent
+
+
+class ModicChange(Record):
+    """Endplate marrow change beside a disc."""
+
+    kind: Literal["modic"] = "modic"
+    disc: Disc
+    type: Literal[1, 2, 3]
+    height_mm: Annotated[float, Field(gt=0)]
+
+
+class SchmorlNode(Record):
+    """A pit in an endplate."""
+
+    kind: Literal["schmorl"] = "schmorl"
+    level: Level
+    endplate: Literal["upper", "lower"]
+    depth_mm: Annotated[float, Field(gt=0)]
+    radius_mm: Annotated[float, Field(gt=0)]
+    x_share: Annotated[float, Field(ge=-0.8, le=0.8)] = 0.0
+    y_share: Annotated[float, Field(ge=-0.8, le=0.8)] = 0.0
+
+
+class Osteophyte(Record):
+    """A spur at a body's rim."""
+
+    kind: Literal["osteophyte"] = "osteophyte"
+    level: Level
+    endplate: Literal["upper", "lower"]
+    where: Literal["anterior", "left", "right"]
+    length_mm: Annotated[float, Field(gt=0)]
+
+
+class Lesion(Record):
+    """A metastasis-like lesion in the body."""
+
+    kind: Literal["lesion"] = "lesion"
+    level: Level
+    type: Literal["lytic", "blastic"]
+    radius_mm: Annotated[float, Field(gt=0)]
+    x_share: Annotated[float, Field(ge=-0.8, le=0.8)] = 0.0
+    y_share: Annotated[float, Field(ge=-0.8, le=0.8)] = 0.0
+    z_share: Annotated[float, Field(ge=-0.8, le=0.8)] = 0.0
+
+
+class Screws(Record):
+    """Pedicle screws on both sides with rods, over neighbouring levels."""
+
+    kind: Literal["screws"] = "screws"
+    levels: tuple[Level, ...] = Field(min_length=1)
+    diameter_mm: Annotated[float, Field(gt=0)] = 6.0
+    length_mm: Annotated[float, Field(gt=0)] = 45.0
+
+
+class Cage(Record):
+    """An interbody cage in a disc space."""
+
+    kind: Literal["cage"] = "cage"
+    disc: Disc
+    material: Literal["titanium", "peek"] = "titanium"
+
+
+class Mimic(Record):
+    """What looks like a fracture and is none."""
+
+    kind: Literal["mimic"] = "mimic"
+    level: Level
+    type: Literal[
+        "physiological_wedging",
+        "scheuermann",
+        "cupids_bow",
+        "limbus",
+        "short_height",
+        "degenerative_remodelling",
+        "block_vertebra",
+    ]
+    amount: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Strength on the type's own scale, which `spinemed.phantom.pathology` documents."""
+
+
+Pathology = Annotated[
+    Fracture
+    | Slip
+    | DiscDegeneration
+    | Herniation
+    | CanalStenosis
+    | ForaminalStenosis
+    | ModicChange
+    | SchmorlNode
+    | Osteophyte
+    | Lesion
+    | Screws
+    | Cage
+    | Mimic,
+    Field(discriminator="kind"),
+]
