@@ -92,8 +92,8 @@ class AssignmentModel:
     """
 
     columns: Mapping[tuple[int, int], float] = field(default_factory=_default_columns)
-    missed: float = 0.001
-    false: float = 0.001
+    missed: float = 1e-4
+    false: float = 1e-4
     determinable_at: float = 0.8
 
     def __post_init__(self) -> None:
