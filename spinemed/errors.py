@@ -10,6 +10,7 @@
      ├─ VolumeError               an image or mask is unusable: other grid, no affine, no orientation
      ├─ LevelError                a text names no vertebral level, or names several
      ├─ RunError                  a run folder is locked, belongs to another config, or is damaged
+     ├─ MetricError               two inputs cannot be compared: other shapes, labels that are none, bad spacing
      ├─ ModelError                a checkpoint cannot be loaded or does not fit its processor
      └─ MissingPartError          an optional package is not installed
 
@@ -26,6 +27,7 @@ import os
 __all__ = [
     "ConfigError",
     "LevelError",
+    "MetricError",
     "MissingPartError",
     "ModelError",
     "ReadError",
@@ -121,6 +123,10 @@ class LevelError(SpineMedError):
 
 class RunError(SpineMedError):
     """A run folder is locked, damaged or belongs to another config. Met when a run is started or resumed."""
+
+
+class MetricError(SpineMedError):
+    """Two inputs of a metric cannot be compared: shapes, labels, spacing. Met in evaluation and in training."""
 
 
 class ModelError(SpineMedError):
