@@ -1,0 +1,317 @@
+"""From a CT to named, segmented vertebrae: locate → name → segment, coarse to fine.
+
+Convention: detections are world points (RAS+ mm) from head to foot; the mask comes back on the CT's own grid with
+VerSe's numbers. Names come from :mod:`spinemed.labelling.assignment`: when no naming reaches its bound, the answer is
+"not determinable", the mask numbers the vertebrae 1 … n from the top instead of naming them, and the likeliest namings
+stand beside it with their probabilities.
+
+The trap: the locator's confidence is learned from its training data; on other data it is no probability of being right.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from spinemed.anatomy import Level
+from spinemed.errors import VolumeError
+from spinemed.geometry import WorldPoints, resample_to_grid, resample_to_spacing, voxel_to_world, world_to_voxel
+from spinemed.labelling.assignment import AssignmentModel, Assignments, Kind, assign_levels, likelihood_of_kinds
+from spinemed.labelling.networks import KINDS, LabellerConfig, load_networks, normalise
+from spinemed.volume import Volume, reorient_volume
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["AIR_HU", "Detection", "LabelResult", "Labeller", "canonical", "gap_weights", "hint_map"]
+
+AIR_HU = -1000.0
+_PEAK = 0.25  # of a bump of height 1
+_NEAR_MM = 9.0  # two detections closer than this are one; neighbouring cervical centres lie some 15 mm apart
+_KIND_RADIUS_MM = 8.0
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One vertebra found.
+
+    Attributes:
+        centre_mm: (3,) body centre in world millimetres.
+        score: Height of the heat map there, 0 … about 1.
+        kinds: Probability of each kind.
+    """
+
+    centre_mm: np.ndarray
+    score: float
+    kinds: dict[Kind, float]
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """What the labeller says about one CT.
+
+    Attributes:
+        detections: Head to foot; the sacrum, when found, is the last.
+        assignments: Posterior over namings; None when nothing was found.
+        levels: One per detection: its level when determinable, else None (also for a false detection).
+        mask: On the CT's grid, uint8: VerSe numbers when determinable; else 1 … n from the top; the sacrum is left out.
+        determinable: Whether the numbering was decided.
+        about: What the model was trained on.
+    """
+
+    detections: tuple[Detection, ...]
+    assignments: Assignments | None
+    levels: tuple[Level | None, ...]
+    mask: Volume
+    determinable: bool
+    about: dict[str, Any]
+
+
+def canonical(volume: Volume, spacing_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """CT → (array, affine) in RAS+ at an isotropic spacing, smoothed first where voxels grow by more than half.
+
+    Returns:
+        float32 HU and the 4x4 affine. An oblique grid keeps its directions: RAS+ to the nearest axes.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    turned = reorient_volume(volume, "RAS")
+    data = np.asarray(turned.data, dtype=np.float32)
+    # A Gaussian of half the ratio less one half voxel keeps what the new grid can carry.
+    sigma = [max(0.0, 0.5 * spacing_mm / old - 0.5) for old in turned.spacing_mm]
+    if max(sigma) > 0.25:
+        data = gaussian_filter(data, sigma, mode="nearest")
+    out, affine = resample_to_spacing(data, turned.affine, spacing_mm, order=1, fill=AIR_HU)
+    return out, affine
+
+
+def hint_map(shape: Sequence[int], centre_vox: np.ndarray, sigma_vox: float) -> np.ndarray:
+    """A bump of height 1 at a voxel position. float32 of the given shape."""
+    axes = [
+        np.exp(-0.5 * ((np.arange(n, dtype=np.float32) - c) / sigma_vox) ** 2)
+        for n, c in zip(shape, centre_vox, strict=True)
+    ]
+    return (axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]).astype(np.float32)
+
+
+def gap_weights(centres_mm: np.ndarray, spread: float = 0.18, floor: float = 1e-5) -> np.ndarray:
+    """Log-weights for 0, 1, 2 or 3 vertebrae missed between neighbouring detections, from their distance.
+
+    A gap with k missed vertebrae is expected to be (k + 1) times the median of the gaps around it (five on each side),
+    with a relative spread as given; weights are normalised over k.
+
+    Args:
+        centres_mm: (n, 3), head to foot.
+        spread: Standard deviation of a gap relative to its expectation.
+        floor: Smallest weight.
+
+    Returns:
+        (n - 1, 4).
+    """
+    gaps = np.linalg.norm(np.diff(centres_mm, axis=0), axis=1)
+    out = np.empty((len(gaps), 4))
+    for at, gap in enumerate(gaps):
+        around = np.delete(gaps[max(0, at - 5) : at + 6], min(at, 5))
+        usual = np.median(around) if len(around) else gap
+        steps = np.arange(1, 5)
+        weights = np.exp(-0.5 * ((gap - steps * usual) / (spread * steps * usual)) ** 2) / steps
+        weights = np.maximum(weights / max(weights.sum(), 1e-30), floor)
+        out[at] = np.log(weights / weights.sum())
+    return out
+
+
+class Labeller:
+    """The trained pipeline.
+
+    Args:
+        folder: A model folder.
+        model: Priors of the naming.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ModelError: as :func:`load_networks`.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        model: AssignmentModel | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
+        self.config, self._locator, self._segmenter, self.about = load_networks(folder, device)
+        self.model = model or AssignmentModel()
+        self.device = device
+
+    def label(self, image: Volume) -> LabelResult:
+        """Locate, name and segment the vertebrae of one CT.
+
+        Raises:
+            VolumeError: the image is not in Hounsfield units.
+        """
+        if image.unit != "HU":
+            raise VolumeError(
+                f"the image is in '{image.unit}', not in Hounsfield units",
+                file=image.source or None,
+                field="unit",
+                cure="read CT with unit='HU'; this labeller knows no other modality",
+            )
+        detections = locate(image, self._locator, self.config, self.device)
+        if not detections:
+            empty = Volume(np.zeros(image.shape, dtype=np.uint8), image.affine, "label")
+            return LabelResult((), None, (), empty, False, self.about)
+        centres = np.stack([found.centre_mm for found in detections])
+        scores = likelihood_of_kinds([found.kinds for found in detections], floor=1e-3)
+        assignments = assign_levels(scores, self.model, skip=gap_weights(centres))
+        determinable = assignments.determinable
+        best = assignments.best.levels
+        levels = tuple(best) if determinable else (None,) * len(detections)
+        numbers = _numbers(detections, best, determinable)
+        mask = segment(image, detections, numbers, self._segmenter, self.config, self.device)
+        return LabelResult(detections, assignments, levels, mask, determinable, self.about)
+
+
+def _numbers(detections: Sequence[Detection], best: Sequence[Level | None], determinable: bool) -> list[int]:
+    """The mask's number of each detection; 0 leaves it out."""
+    from spinemed.anatomy import LABEL_MAPS
+
+    numbers, running = [], 0
+    for level in best:
+        if level is None or level is Level.S1:
+            numbers.append(0)
+        elif determinable:
+            numbers.append(LABEL_MAPS["verse"].to_label(level))
+        else:
+            running += 1
+            numbers.append(running)
+    return numbers
+
+
+def locate(image: Volume, locator: nn.Module, config: LabellerConfig, device: str = "cpu") -> tuple[Detection, ...]:
+    """Body centres by the coarse network, head to foot, with the probability of each kind."""
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    told = config.locator
+    data, affine = canonical(image, told.spacing_mm)
+    grid = torch.from_numpy(normalise(data))[None, None].to(device)
+    with torch.no_grad():
+        out = sliding_window_inference(
+            grid, told.window_vox, 1, locator, overlap=0.25, mode="gaussian", padding_mode="constant", cval=-1.0
+        )[0]
+        heat = out[0].cpu().numpy()
+        kinds = torch.softmax(out[1:], dim=0).cpu().numpy()
+    return _order(_peaks(heat, kinds, affine, told.spacing_mm))
+
+
+def _peaks(heat: np.ndarray, kinds: np.ndarray, affine: np.ndarray, spacing_mm: float) -> list[Detection]:
+    from scipy.ndimage import maximum_filter
+
+    from spinemed.geometry import VoxelPoints
+
+    top = maximum_filter(heat, size=3, mode="constant", cval=-np.inf)
+    places = np.argwhere((heat == top) & (heat > _PEAK))
+    places = places[np.argsort(-heat[tuple(places.T)], kind="stable")]
+    kept: list[np.ndarray] = []
+    found: list[Detection] = []
+    reach = int(np.ceil(_KIND_RADIUS_MM / spacing_mm))
+    for place in places:
+        if any(np.linalg.norm((place - other) * spacing_mm) < _NEAR_MM for other in kept):
+            continue
+        kept.append(place)
+        low, high = np.maximum(place - 2, 0), np.minimum(place + 3, heat.shape)
+        near = np.clip(heat[low[0] : high[0], low[1] : high[1], low[2] : high[2]], 0, None)
+        index = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
+        fine = (index * near[..., None]).reshape(-1, 3).sum(0) / near.sum()
+        low, high = np.maximum(place - reach, 0), np.minimum(place + reach + 1, heat.shape)
+        box = kinds[1:, low[0] : high[0], low[1] : high[1], low[2] : high[2]].reshape(len(KINDS), -1)
+        bone = box.sum(axis=0)
+        # Voxels the network takes for background say nothing about the kind.
+        share = (box * (bone > 0.5)).sum(axis=1) + 1e-6
+        share /= share.sum()
+        world = voxel_to_world(VoxelPoints(fine[None]), affine).values[0]
+        found.append(Detection(world, float(heat[tuple(place)]), dict(zip(KINDS, map(float, share), strict=True))))
+    return found
+
+
+def _order(found: Sequence[Detection]) -> tuple[Detection, ...]:
+    """Head to foot: along +z, which no spine in a scanner runs against for more than a disc."""
+    return tuple(sorted(found, key=lambda detection: -detection.centre_mm[2]))
+
+
+def segment(
+    image: Volume,
+    detections: Sequence[Detection],
+    numbers: Sequence[int],
+    segmenter: nn.Module,
+    config: LabellerConfig,
+    device: str = "cpu",
+) -> Volume:
+    """One mask on the image's grid: each voxel goes to the vertebra that claims it most, if any claims it above 1/2.
+
+    Only the piece of each claim that is connected to its largest part is kept.
+    """
+    import torch
+    from scipy.ndimage import label as components
+
+    told = config.segmenter
+    data, affine = canonical(image, told.spacing_mm)
+    grid = normalise(data)
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    strongest = np.full(image.shape, 0.5, dtype=np.float32)
+    for detection, number in zip(detections, numbers, strict=True):
+        if number == 0:
+            continue
+        centre = world_to_voxel(WorldPoints(detection.centre_mm[None]), affine).values[0]
+        crop, start = crop_around(grid, centre, told.window_vox, told.centre_back_mm / told.spacing_mm)
+        hint = hint_map(told.window_vox, centre - start, told.hint_sigma_mm / told.spacing_mm)
+        with torch.no_grad():
+            pair = torch.from_numpy(np.stack([crop, hint]))[None].to(device)
+            claim = torch.sigmoid(segmenter(pair))[0, 0].cpu().numpy()
+        place = affine.copy()
+        place[:3, 3] += affine[:3, :3] @ start
+        box = _box_on(image, place, told.window_vox)
+        if box is None:
+            continue
+        own = image.affine.copy()
+        own[:3, 3] += image.affine[:3, :3] @ np.array([side.start for side in box])
+        fine = resample_to_grid(claim, place, [side.stop - side.start for side in box], own, order=1, fill=0.0)
+        pieces, count = components(fine > 0.5)
+        if count == 0:
+            continue
+        largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+        wins = (pieces == largest) & (fine > strongest[box])
+        strongest[box][wins] = fine[wins]
+        mask[box][wins] = number
+    return Volume(mask, image.affine, "label", image.source)
+
+
+def crop_around(
+    grid: np.ndarray, centre_vox: np.ndarray, window: Sequence[int], back_vox: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window whose middle lies `back_vox` behind a centre, padded with air; and its first voxel's index."""
+    middle = np.asarray(centre_vox, dtype=np.float64) - [0.0, back_vox, 0.0]
+    start = np.round(middle - (np.asarray(window) - 1) / 2).astype(int)
+    out = np.full(tuple(window), normalise(np.array(AIR_HU)), dtype=np.float32)
+    low, high = np.maximum(start, 0), np.minimum(start + window, grid.shape)
+    if (high > low).all():
+        inner = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        out[inner] = grid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return out, start
+
+
+def _box_on(image: Volume, affine: np.ndarray, window: Sequence[int]) -> tuple[slice, slice, slice] | None:
+    """The part of the image's grid that a window covers; None where it lies outside."""
+    corners = np.array([[i, j, k] for i in (0, window[0] - 1) for j in (0, window[1] - 1) for k in (0, window[2] - 1)])
+    world = corners @ affine[:3, :3].T + affine[:3, 3]
+    inside = world_to_voxel(WorldPoints(world), image.affine).values
+    low = np.maximum(np.floor(inside.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(inside.max(axis=0)).astype(int) + 1, image.shape)
+    if (high <= low).any():
+        return None
+    a, b, c = (slice(int(x), int(y)) for x, y in zip(low, high, strict=True))
+    return a, b, c
