@@ -173,7 +173,7 @@ def _sacral_landmark(labels: Volume) -> np.ndarray | None:
     places = np.argwhere(labels.data == _SACRUM)
     if len(places) == 0:
         return None
-    world = voxel_to_world(VoxelPoints(places), labels.affine).values
+    world = voxel_to_world(VoxelPoints(places.astype(np.float64)), labels.affine).values
     top = world[world[:, 2] > world[:, 2].max() - _S1_HEIGHT_MM]
     return np.asarray(top.mean(axis=0))
 

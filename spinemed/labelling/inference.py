@@ -89,7 +89,7 @@ def canonical(volume: Volume, spacing_mm: float) -> tuple[np.ndarray, np.ndarray
     return out, affine
 
 
-def hint_map(shape: Sequence[int], centre_vox: np.ndarray, sigma_vox: float) -> np.ndarray:
+def hint_map(shape: Sequence[int] | np.ndarray, centre_vox: np.ndarray, sigma_vox: float) -> np.ndarray:
     """A bump of height 1 at a voxel position. float32 of the given shape."""
     axes = [
         np.exp(-0.5 * ((np.arange(n, dtype=np.float32) - c) / sigma_vox) ** 2)
@@ -291,7 +291,7 @@ def segment(
 
 
 def crop_around(
-    grid: np.ndarray, centre_vox: np.ndarray, window: Sequence[int], back_vox: float
+    grid: np.ndarray, centre_vox: np.ndarray, window: Sequence[int] | np.ndarray, back_vox: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """A window whose middle lies `back_vox` behind a centre, padded with air; and its first voxel's index."""
     middle = np.asarray(centre_vox, dtype=np.float64) - [0.0, back_vox, 0.0]
