@@ -15,6 +15,7 @@ from spinemed.anatomy import Disc, Level
 from spinemed.records import Record
 
 __all__ = [
+    "KINDS",
     "Cage",
     "CanalStenosis",
     "DiscDegeneration",
@@ -197,3 +198,20 @@ Pathology = Annotated[
     | Mimic,
     Field(discriminator="kind"),
 ]
+
+KINDS: tuple[str, ...] = (
+    "fracture",
+    "slip",
+    "disc_degeneration",
+    "herniation",
+    "canal_stenosis",
+    "foraminal_stenosis",
+    "modic",
+    "schmorl",
+    "osteophyte",
+    "lesion",
+    "screws",
+    "cage",
+    "mimic",
+)
+"""Every kind of pathology, in the order of the records above."""
