@@ -20,6 +20,9 @@ __all__ = ["distances_to_border", "largest_distance", "near_offsets"]
 # Probing more offsets than this is slower than the search by cells.
 _PROBES = 1024
 _CELL_MM = 6.0
+# Offsets probed before earlier queries are asked, and how many of these.
+_FIRST_PROBES = 96
+_MEMORY = 4
 # Far below any distance between voxels, far above the rounding of a sum of three squares.
 _SLACK_MM = 1e-9
 
@@ -145,18 +148,26 @@ def _search(
     x1 = q1 * s1
     x2 = q2 * s2
     used = boxes.shape[0]
-    if known < 0:
-        best = np.inf
+    best = np.inf
+    if known >= 0:
+        best = _length2(points, known, q0, q1, q2, s0, s1, s2)
+        if best <= enough2:
+            return best, known
+    if known < 0 or enough2 > 0.0:  # from the nearest box first: it may be enough
+        least = np.inf
         start = 0
         for c in range(used):
             gap = _gap2(boxes, c, x0, x1, x2)
-            if gap < best:
-                best = gap
+            if gap < least:
+                least = gap
                 start = c
-        known = first[start]
-    best = _length2(points, known, q0, q1, q2, s0, s1, s2)
-    if best <= enough2:
-        return best, known
+        for j in range(first[start], first[start + 1]):
+            length2 = _length2(points, j, q0, q1, q2, s0, s1, s2)
+            if length2 < best:
+                best = length2
+                known = j
+        if best <= enough2:
+            return best, known
     for c in range(used):
         if _gap2(boxes, c, x0, x1, x2) < best:
             for j in range(first[c], first[c + 1]):
@@ -167,6 +178,33 @@ def _search(
             if best <= enough2:
                 return best, known
     return best, known
+
+
+@njit(cache=True, nogil=True)
+def _recent(
+    points: NDArray[np.int32],
+    found: NDArray[np.int32],
+    i: int,
+    q0: int,
+    q1: int,
+    q2: int,
+    s0: float,
+    s1: float,
+    s2: float,
+) -> int:
+    """Of the points found for the last few queries the nearest to query `i`; -1 if there is none.
+
+    A few, because memory order jumps between the two sides of a vertebra.
+    """
+    best = np.inf
+    known = -1
+    for j in range(max(0, i - _MEMORY), i):
+        if found[j] >= 0:
+            length2 = _length2(points, found[j], q0, q1, q2, s0, s1, s2)
+            if length2 < best:
+                best = length2
+                known = found[j]
+    return known
 
 
 @njit(cache=True, nogil=True)
@@ -216,48 +254,44 @@ def distances_to_border(
     points = targets
     first = np.empty(0, np.int64)
     boxes = np.empty((0, 6), np.float64)
-    known = -1
+    found = np.full(count, -1, np.int32)
     for i in range(count):
         q0 = queries[i, 0]
         q1 = queries[i, 1]
         q2 = queries[i, 2]
         at = (np.int64(q0) * n1 + q1) * n2 + q2
-        if (bits[at >> 3] >> (at & 7)) & 1 != 0 and flat[at] == label:
-            result[i] = 0.0
-            continue
-        at_least = 0.0
-        if i > 0 and result[i - 1] > 0.0:
-            at_least = result[i - 1] - np.sqrt(_length2(queries, i - 1, q0, q1, q2, s0, s1, s2)) - _SLACK_MM
-        found = -1.0
-        if at_least < radius:
-            k = 1
-            if at_least > 0.0:
-                k = max(1, starts[int(at_least * per_mm)])
-            if r0 <= q0 < n0 - r0 and r1 <= q1 < n1 - r1 and r2 <= q2 < n2 - r2:
-                while k < probes:
+        inside = r0 <= q0 < n0 - r0 and r1 <= q1 < n1 - r1 and r2 <= q2 < n2 - r2
+        k = 0
+        end = min(_FIRST_PROBES, probes)
+        hit = -1
+        while True:
+            while k < end:
+                if inside or (
+                    0 <= q0 + offsets[k, 0] < n0 and 0 <= q1 + offsets[k, 1] < n1 and 0 <= q2 + offsets[k, 2] < n2
+                ):
                     there = at + steps[k]
                     if (bits[there >> 3] >> (there & 7)) & 1 != 0 and flat[there] == label:
-                        found = lengths[k]
+                        hit = k
                         break
-                    k += 1
-            else:
-                while k < probes:
-                    p0 = q0 + offsets[k, 0]
-                    p1 = q1 + offsets[k, 1]
-                    p2 = q2 + offsets[k, 2]
-                    if 0 <= p0 < n0 and 0 <= p1 < n1 and 0 <= p2 < n2:
-                        there = at + steps[k]
-                        if (bits[there >> 3] >> (there & 7)) & 1 != 0 and flat[there] == label:
-                            found = lengths[k]
-                            break
-                    k += 1
-        if found < 0.0:
-            if not built:
-                points, first, boxes = _cells(targets, s0, s1, s2)
-                built = True
-            best, known = _search(points, first, boxes, q0, q1, q2, s0, s1, s2, known, -1.0)
-            found = np.sqrt(best)
-        result[i] = found
+                k += 1
+            if hit >= 0 or end == probes:
+                break
+            end = probes
+            at_least = 0.0
+            for j in range(max(0, i - _MEMORY), i):
+                step = np.sqrt(_length2(queries, j, q0, q1, q2, s0, s1, s2))
+                at_least = max(at_least, result[j] - step - _SLACK_MM)
+            k = probes if at_least >= radius else max(k, starts[int(at_least * per_mm)])
+        if hit >= 0:
+            result[i] = lengths[hit]
+            continue
+        if not built:
+            points, first, boxes = _cells(targets, s0, s1, s2)
+            built = True
+        known = _recent(points, found, i, q0, q1, q2, s0, s1, s2)
+        best, known = _search(points, first, boxes, q0, q1, q2, s0, s1, s2, known, -1.0)
+        found[i] = known
+        result[i] = np.sqrt(best)
     return result
 
 
@@ -272,11 +306,13 @@ def largest_distance(
     """
     points, first, boxes = _cells(targets, s0, s1, s2)
     result = at_least
-    known = -1
+    found = np.full(queries.shape[0], -1, np.int32)
     for i in range(queries.shape[0]):
-        best, known = _search(
-            points, first, boxes, queries[i, 0], queries[i, 1], queries[i, 2], s0, s1, s2, known, result * result
-        )
+        q0 = queries[i, 0]
+        q1 = queries[i, 1]
+        q2 = queries[i, 2]
+        known = _recent(points, found, i, q0, q1, q2, s0, s1, s2)
+        best, found[i] = _search(points, first, boxes, q0, q1, q2, s0, s1, s2, known, result * result)
         if best > result * result:
             result = np.sqrt(best)
     return result
