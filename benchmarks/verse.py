@@ -10,7 +10,7 @@ Peak memory is the high-water mark of resident memory above what the process hel
 arrays included; the bound is three times both uint8 arrays together.
 
 The pair is made, not measured: 256×256×600 voxels of 0.8×0.8×1.0 mm, twenty vertebra-like shapes, a prediction whose
-boundary is off by smooth noise of about 1 mm, with one level missing, one extra, and one island. No patient, no phantom.
+boundary is off by smooth noise of about 1 mm, with one level missing, one extra, and one island. No patient.
 """
 
 from __future__ import annotations

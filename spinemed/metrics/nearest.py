@@ -297,20 +297,46 @@ def distances_to_border(
 
 @njit(cache=True, nogil=True)
 def largest_distance(
-    queries: NDArray[np.int32], targets: NDArray[np.int32], s0: float, s1: float, s2: float, at_least: float
+    queries: NDArray[np.int32],
+    distances: NDArray[np.float64],
+    part: NDArray[np.int32],
+    rest: NDArray[np.int32],
+    s0: float,
+    s1: float,
+    s2: float,
 ) -> float:
-    """The largest distance in mm from a query voxel to its nearest target (directed Hausdorff distance).
+    """The largest distance in mm from a query voxel to its nearest voxel of a part of a set (directed Hausdorff).
 
-    A query is left as soon as it is known not to raise the maximum, which starts at a known lower bound `at_least`.
-    Both sets hold at least one voxel.
+    The distance to the whole set stands for the one to the part unless the rest is as near; and a query is left as soon
+    as it is known not to raise the maximum.
+
+    Args:
+        queries: (q, 3) voxels, q ≥ 1.
+        distances: (q,) distance in mm of each to the whole set, from :func:`distances_to_border`.
+        part: (t, 3) voxels of the part, t ≥ 1.
+        rest: (u, 3) voxels of the set that are not of the part, u ≥ 1.
+        s0, s1, s2: Voxel sizes in mm.
     """
-    points, first, boxes = _cells(targets, s0, s1, s2)
-    result = at_least
-    found = np.full(queries.shape[0], -1, np.int32)
-    for i in range(queries.shape[0]):
+    count = queries.shape[0]
+    result = 0.0
+    for i in range(count):
+        result = max(result, distances[i])  # a lower bound: a part is never nearer than the whole
+    boxes_rest = _cells(rest, s0, s1, s2)[2]
+    points, first, boxes = _cells(part, s0, s1, s2)
+    many = boxes_rest.shape[0] > boxes.shape[0]  # scattered islands: asking for them costs more than the search
+    found = np.full(count, -1, np.int32)
+    for i in range(count):
         q0 = queries[i, 0]
         q1 = queries[i, 1]
         q2 = queries[i, 2]
+        reach = distances[i] + _SLACK_MM
+        near = many
+        for c in range(0 if many else boxes_rest.shape[0]):
+            if _gap2(boxes_rest, c, q0 * s0, q1 * s1, q2 * s2) <= reach * reach:
+                near = True
+                break
+        if not near:
+            continue
         known = _recent(points, found, i, q0, q1, q2, s0, s1, s2)
         best, found[i] = _search(points, first, boxes, q0, q1, q2, s0, s1, s2, known, result * result)
         if best > result * result:

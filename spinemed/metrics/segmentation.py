@@ -301,11 +301,11 @@ def _score(
         }
         main, other_main = ours.main(label), theirs.main(label)
         directed = [float(there[main].max()), float(back[other_main].max())]
-        # With an island on the other side, the distances so far are lower bounds of those to the main part.
+        # An island on the other side may have stood nearer than its largest component.
         if not other_main.all():
-            directed[0] = largest_distance(border[main], other[other_main], *inner, directed[0])
+            directed[0] = largest_distance(border[main], there[main], other[other_main], other[~other_main], *inner)
         if not main.all():
-            directed[1] = largest_distance(other[other_main], border[main], *inner, directed[1])
+            directed[1] = largest_distance(other[other_main], back[other_main], border[main], border[~main], *inner)
         distances["hd_largest_mm"] = max(directed)
     return LabelScore(
         label=label,
