@@ -13,9 +13,7 @@ NAMES = ("dice", "hd_mm", "hd95_pooled_mm", "hd95_max_mm", "assd_mm", "masd_mm",
 def score(reference, prediction, spacing_mm) -> Scores:  # noqa: D103
     found = compare_labels(reference, prediction, spacing_mm).per_label
     return {
-        label: {name: getattr(item, name) for name in NAMES}
-        for label, item in found.items()
-        if item.status == "scored"
+        label: {name: getattr(item, name) for name in NAMES} for label, item in found.items() if item.status == "scored"
     }
 
 

@@ -19,7 +19,7 @@ __all__ = ["distances_to_border", "largest_distance", "near_offsets"]
 
 # Probing more offsets than this is slower than the search by cells.
 _PROBES = 1024
-_CELL_MM = 6.0
+_CELL_MM = 9.0
 # Offsets probed before earlier queries are asked, and how many of these.
 _FIRST_PROBES = 96
 _MEMORY = 4
