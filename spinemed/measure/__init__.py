@@ -1,0 +1,108 @@
+"""Measure a spine: heights, angles, slip, discs and canal, from landmarks or from label masks, in mm and degrees.
+
+Two ways in, one set of formulas:
+
+- **Landmarks**: make an :class:`Endplate` of the points and call :func:`cobb_deg`, :func:`lordosis_deg`,
+  :func:`kyphosis_deg`, :func:`listhesis`, :func:`pelvic_parameters`, :func:`sva_mm`, or one of the length functions.
+- **Masks**: :func:`measure_masks` measures everything a mask holds; :func:`fit_body` fits one body.
+
+Grades from a number (:func:`genant_grade`, :func:`meyerding_grade`) are pure functions in `grades`.
+
+World points are RAS+ mm (see :mod:`spinemed.geometry`). The trap: a value without a flag is no diagnosis, and one from
+a supine scan is not a standing one. Research use only.
+"""
+
+from spinemed.measure.alignment import ANGLES, NamedAngle
+from spinemed.measure.arch import Separated, separate_body
+from spinemed.measure.body import Body, BodyFrame, fit_body
+from spinemed.measure.discs import DiscSpace, Sacrum, Section, canal_section, fit_sacrum, measure_disc_space
+from spinemed.measure.endplates import (
+    Endplate,
+    PelvicParameters,
+    Slip,
+    cobb_deg,
+    inclination_deg,
+    kyphosis_deg,
+    listhesis,
+    lordosis_deg,
+    pelvic_parameters,
+    sva_mm,
+    wedge_deg,
+)
+from spinemed.measure.grades import (
+    GENANT_BORDERS,
+    MEYERDING_BORDERS,
+    GenantGrade,
+    GenantShape,
+    MeyerdingGrade,
+    SlipDirection,
+    genant_grade,
+    genant_shape,
+    height_loss_percent,
+    meyerding_grade,
+    slip_direction,
+)
+from spinemed.measure.masks import measure_masks
+from spinemed.measure.records import (
+    AlignmentAngle,
+    CanalSection,
+    CoronalCurve,
+    DiscMeasurement,
+    EndplateRecord,
+    Flag,
+    Frame,
+    Heights,
+    SlipRecord,
+    SpineMeasurements,
+    VertebraMeasurement,
+)
+
+__all__ = [
+    "ANGLES",
+    "GENANT_BORDERS",
+    "MEYERDING_BORDERS",
+    "AlignmentAngle",
+    "Body",
+    "BodyFrame",
+    "CanalSection",
+    "CoronalCurve",
+    "DiscMeasurement",
+    "DiscSpace",
+    "Endplate",
+    "EndplateRecord",
+    "Flag",
+    "Frame",
+    "GenantGrade",
+    "GenantShape",
+    "Heights",
+    "MeyerdingGrade",
+    "NamedAngle",
+    "PelvicParameters",
+    "Sacrum",
+    "Section",
+    "Separated",
+    "Slip",
+    "SlipDirection",
+    "SlipRecord",
+    "SpineMeasurements",
+    "VertebraMeasurement",
+    "canal_section",
+    "cobb_deg",
+    "fit_body",
+    "fit_sacrum",
+    "genant_grade",
+    "genant_shape",
+    "height_loss_percent",
+    "inclination_deg",
+    "kyphosis_deg",
+    "listhesis",
+    "lordosis_deg",
+    "measure_disc_space",
+    "measure_masks",
+    "meyerding_grade",
+    "pelvic_parameters",
+    "separate_body",
+    "slip_direction",
+    "sva_mm",
+    "wedge_deg",
+]
