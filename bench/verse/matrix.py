@@ -1,0 +1,389 @@
+"""Algorithms x data sets: what an algorithm trained on one data set loses on another.
+
+The question of the VerSe paper's cross-iteration experiment (top algorithms of 2019 on the data of 2020, and back):
+`spinemed verse matrix CONFIG.yaml` takes the `scores.json` of each algorithm on each data set, and gives a table with
+intervals, a heat map, and for each algorithm the drop from the data set it was trained on to each other one.
+
+Convention: the drop is home minus away for quantities where higher is better, away minus home where lower is, so that a
+positive drop is always a loss. Its interval resamples patients:
+
+- `unpaired`: the two data sets share no patient. Each is resampled on its own, and the means subtracted.
+- `paired by patient`: both hold the same patients. Patients are drawn once for both.
+- `joint draw`: some patients are in both. Patients of the union are drawn, each with all its vertebrae in either set.
+
+No interval below 20 patients in either data set. Several drops of one table are not corrected for their number.
+
+Trap: a drop mixes the domain with the difficulty: other scanners, but also other anatomy and other shares of regions.
+Algorithms trained on the away set and tested there are the measure of its difficulty; they stand in the same column.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from bench.verse.aggregate import FEWEST_PATIENTS
+from bench.verse.metrics import METRICS, metric
+from bench.verse.records import Estimate, Scores, read_scores
+from bench.verse.wording import value as value_text
+from spinemed.config import Config, ConfigPath, load_config
+from spinemed.errors import ConfigError
+from spinemed.records import Record
+from spinemed.statistics import Clusters, generator_for
+from spinemed.statistics.intervals import cluster_draws, percentile_bounds
+from spinemed.tables import write_bytes, write_json
+
+__all__ = [
+    "Algorithm",
+    "Drop",
+    "Matrix",
+    "MatrixConfig",
+    "build_matrix",
+    "difference_interval",
+    "heat_map",
+    "write_matrix",
+]
+
+MATRIX_FILE = "matrix.json"
+
+
+class Algorithm(Config):
+    """One row of the matrix."""
+
+    name: str
+    trained_on: str
+    """One of `data_sets`, or another name for training data that is no column."""
+    scores: dict[str, ConfigPath]
+    """For each data set its `scores.json`, or the folder that holds it."""
+
+
+class MatrixConfig(Config):
+    """What `spinemed verse matrix` reads."""
+
+    title: str = "Algorithms on data sets"
+    data_sets: tuple[str, ...]
+    """Columns."""
+    algorithms: tuple[Algorithm, ...]
+    """Rows."""
+    metrics: tuple[str, ...] = ("dice", "identified")
+    seed: int = 0
+    resamples: int = 10_000
+
+    @model_validator(mode="after")
+    def _known(self) -> MatrixConfig:
+        known = [each.name for each in METRICS]
+        for name in self.metrics:
+            if name not in known:
+                raise ValueError(f"'{name}' is no quantity; use some of {', '.join(known)}")
+        if not self.data_sets or not self.algorithms or not self.metrics:
+            raise ValueError("a matrix needs a data set, an algorithm and a quantity at least")
+        for names in (self.data_sets, [each.name for each in self.algorithms], self.metrics):
+            if len(set(names)) != len(names):
+                raise ValueError(f"a name stands twice in {', '.join(names)}")
+        for each in self.algorithms:
+            for name in each.scores:
+                if name not in self.data_sets:
+                    raise ValueError(f"'{each.name}' has scores on '{name}', which is none of data_sets")
+        return self
+
+
+class Cell(Record):
+    """One algorithm on one data set; None where it was not tested."""
+
+    algorithm: str
+    trained_on: str
+    tested_on: str
+    values: dict[str, Estimate]
+    vertebrae: int
+    missed: int
+
+
+class Drop(Record):
+    """What one algorithm loses away from home."""
+
+    algorithm: str
+    metric: str
+    home: str
+    away: str
+    home_value: float
+    away_value: float
+    drop: float
+    """Positive: worse away, whichever way the quantity counts."""
+    low: float | None
+    high: float | None
+    patients: tuple[int, int]
+    pairing: Literal["unpaired", "paired by patient", "joint draw"]
+    method: str
+
+
+class Matrix(Record):
+    """`matrix.json`."""
+
+    kind: Literal["verse matrix"] = "verse matrix"
+    title: str
+    data_sets: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    metrics: tuple[str, ...]
+    seed: int
+    resamples: int
+    cells: tuple[Cell, ...]
+    drops: tuple[Drop, ...]
+
+
+def build_matrix(config: MatrixConfig) -> Matrix:
+    """Read the scores and work out cells and drops.
+
+    Raises:
+        ReadError, RecordError: A scores file is missing or no scores.
+        ConfigError: Columns scored under other settings, or on other scans, than each other.
+    """
+    entries = {(each.name, name): read_scores(path) for each in config.algorithms for name, path in each.scores.items()}
+    _require_comparable(config, entries)
+    cells, drops = [], []
+    for each in config.algorithms:
+        for name in config.data_sets:
+            if (each.name, name) not in entries:
+                continue
+            row = entries[each.name, name].row("vertebra")
+            cells.append(
+                Cell(
+                    algorithm=each.name,
+                    trained_on=each.trained_on,
+                    tested_on=name,
+                    values={quantity: row.values[quantity] for quantity in config.metrics},
+                    vertebrae=row.vertebrae,
+                    missed=row.missed,
+                )
+            )
+            if name == each.trained_on or (each.name, each.trained_on) not in entries:
+                continue
+            for quantity in config.metrics:
+                drop = _drop(each, name, quantity, entries, config)
+                if drop is not None:
+                    drops.append(drop)
+    return Matrix(
+        title=config.title,
+        data_sets=config.data_sets,
+        algorithms=tuple(each.name for each in config.algorithms),
+        metrics=config.metrics,
+        seed=config.seed,
+        resamples=config.resamples,
+        cells=tuple(cells),
+        drops=tuple(drops),
+    )
+
+
+def _require_comparable(config: MatrixConfig, entries: Mapping[tuple[str, str], Scores]) -> None:
+    for name in config.data_sets:
+        column = [(key[0], scores) for key, scores in entries.items() if key[1] == name]
+        if not column:
+            raise ConfigError("no algorithm has scores on it", field=f"data_sets: {name}", cure="remove the column")
+        first, reference = column[0]
+        cases = {case.case for case in reference.cases}
+        for other, scores in column[1:]:
+            if {case.case for case in scores.cases} != cases:
+                raise ConfigError(
+                    f"'{first}' and '{other}' were scored on other scans of '{name}'",
+                    field="algorithms",
+                    cure="evaluate all against the same reference folder",
+                )
+    (first_key, reference), *others = entries.items()
+    for key, scores in others:
+        mine, theirs = reference.settings.model_dump(), scores.settings.model_dump()
+        # The label schemes belong to the files, not to the rules.
+        differing = [field for field in mine if not field.endswith("labels") and mine[field] != theirs[field]]
+        if differing:
+            raise ConfigError(
+                f"{' on '.join(first_key)} and {' on '.join(key)} were scored with other settings ({', '.join(differing)})",
+                field="algorithms",
+                cure="evaluate all with the same options",
+            )
+
+
+def _drop(
+    algorithm: Algorithm,
+    away: str,
+    quantity: str,
+    entries: Mapping[tuple[str, str], Scores],
+    config: MatrixConfig,
+) -> Drop | None:
+    home = algorithm.trained_on
+    tables = [_values(entries[algorithm.name, name], quantity) for name in (home, away)]
+    if not all(values for values, _ in tables):
+        return None
+    sign = 1.0 if metric(quantity).better == "higher" else -1.0
+    rng = generator_for(config.seed, "verse matrix", algorithm.name, home, away, quantity)
+    low, high, pairing, method = difference_interval(*tables[0], *tables[1], rng, resamples=config.resamples)
+    means = [float(np.mean(values)) for values, _ in tables]
+    bounds = sorted(sign * bound for bound in (low, high) if bound is not None)
+    return Drop(
+        algorithm=algorithm.name,
+        metric=quantity,
+        home=home,
+        away=away,
+        home_value=means[0],
+        away_value=means[1],
+        drop=sign * (means[0] - means[1]),
+        low=bounds[0] if bounds else None,
+        high=bounds[1] if bounds else None,
+        patients=(len(set(tables[0][1])), len(set(tables[1][1]))),
+        pairing=pairing,
+        method=method,
+    )
+
+
+def _values(scores: Scores, quantity: str) -> tuple[list[float], list[str]]:
+    read = metric(quantity).read
+    kept = [(value, vertebra.patient) for vertebra in scores.vertebrae if (value := read(vertebra)) is not None]
+    return [value for value, _ in kept], [patient for _, patient in kept]
+
+
+def difference_interval(
+    first: Sequence[float],
+    first_patients: Sequence[str],
+    second: Sequence[float],
+    second_patients: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    resamples: int = 10_000,
+) -> tuple[float | None, float | None, Literal["unpaired", "paired by patient", "joint draw"], str]:
+    """Interval of mean(first) minus mean(second) under resampling of patients; see the module docstring.
+
+    Args:
+        first: One number per vertebra, one or more.
+        first_patients: Whose it is.
+        second: Of the other data set.
+        second_patients: Whose it is.
+        rng: Generator of the bootstrap.
+        resamples: Bootstrap samples.
+
+    Returns:
+        Lower and upper bound (None below 20 patients in either set), how the two were paired, and the method.
+    """
+    ours, theirs = set(first_patients), set(second_patients)
+    pairing: Literal["unpaired", "paired by patient", "joint draw"] = "joint draw"
+    if not ours & theirs:
+        pairing = "unpaired"
+    elif ours == theirs:
+        pairing = "paired by patient"
+    if min(len(ours), len(theirs)) < FEWEST_PATIENTS:
+        return None, None, pairing, f"fewer than {FEWEST_PATIENTS} patients in one of the two"
+    if pairing == "unpaired":
+        left, right = Clusters.of(list(first_patients)), Clusters.of(list(second_patients))
+        estimates = _means(_table(first, left), rng, resamples) - _means(_table(second, right), rng, resamples)
+        # The smaller set decides how far percentiles are widened for few clusters.
+        low, high = percentile_bounds(estimates, min(left.count, right.count))
+        return low, high, pairing, "cluster bootstrap of each set"
+    union = Clusters.of([*first_patients, *second_patients])
+    none = np.zeros
+    left_table = _table([*first, *none(len(second))], union, [*np.ones(len(first)), *none(len(second))])
+    right_table = _table([*none(len(first)), *second], union, [*none(len(first)), *np.ones(len(second))])
+    totals = np.concatenate(
+        [draws @ np.hstack([left_table, right_table]) for draws in cluster_draws(union.count, rng, resamples)]
+    )
+    totals = totals[(totals[:, 1] > 0) & (totals[:, 3] > 0)]  # a draw without a patient of one set has no difference
+    estimates = totals[:, 0] / totals[:, 1] - totals[:, 2] / totals[:, 3]
+    low, high = percentile_bounds(estimates, union.count)
+    return low, high, pairing, "cluster bootstrap over the patients of both"
+
+
+def _table(values: Sequence[float], clusters: Clusters, sizes: Sequence[float] | None = None) -> NDArray[np.float64]:
+    counts = clusters.sizes.astype(np.float64) if sizes is None else clusters.sums(sizes)
+    return np.stack([clusters.sums(values), counts], axis=1)
+
+
+def _means(table: NDArray[np.float64], rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
+    totals = np.concatenate([draws @ table for draws in cluster_draws(len(table), rng, resamples)])
+    means: NDArray[np.float64] = totals[:, 0] / totals[:, 1]
+    return means
+
+
+def heat_map(matrix: Matrix) -> bytes:
+    """The matrix as a picture (PNG): one panel per quantity, cells where an algorithm is at home framed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    rows, columns, panels = len(matrix.algorithms), len(matrix.data_sets), len(matrix.metrics)
+    size = (1.6 + panels * (1.6 + 1.35 * columns), 1.5 + 0.62 * rows)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    cells = {(cell.algorithm, cell.tested_on): cell for cell in matrix.cells}
+    for panel, name in enumerate(matrix.metrics):
+        quantity = metric(name)
+        axes = figure.add_subplot(1, panels, panel + 1)
+        grid = np.full((rows, columns), np.nan)
+        for (algorithm, tested_on), cell in cells.items():
+            value = cell.values[name].value
+            if value is not None:
+                grid[matrix.algorithms.index(algorithm), matrix.data_sets.index(tested_on)] = value
+        scale: dict[str, Any] = {"vmin": 0, "vmax": 1} if quantity.unit != "mm" else {"vmin": 0}
+        axes.imshow(
+            np.ma.masked_invalid(grid),
+            cmap="viridis" if quantity.better == "higher" else "viridis_r",
+            aspect="auto",
+            **scale,
+        )
+        axes.set_title(_title(name), fontsize=10)
+        axes.set_xticks(range(columns), matrix.data_sets, fontsize=9)
+        axes.set_xlabel("tested on", fontsize=9)
+        axes.set_yticks(range(rows), matrix.algorithms if panel == 0 else [""] * rows, fontsize=9)
+        axes.tick_params(length=0)
+        for edge in axes.spines.values():
+            edge.set_visible(False)
+        top = np.nanmax(grid) if np.isfinite(grid).any() else 1.0
+        for (row, column), value in np.ndenumerate(grid):
+            if not np.isfinite(value):
+                axes.text(column, row, "not tested", ha="center", va="center", fontsize=8, color="#56626b")
+                continue
+            share = value if quantity.unit != "mm" else value / (top or 1.0)
+            bright = share > 0.6 if quantity.better == "higher" else share < 0.4
+            axes.text(
+                column,
+                row,
+                value_text(name, value),
+                ha="center",
+                va="center",
+                fontsize=10,
+                color="black" if bright else "white",
+            )
+            cell = cells[matrix.algorithms[row], matrix.data_sets[column]]
+            if cell.trained_on == cell.tested_on:
+                axes.add_patch(
+                    Rectangle((column - 0.46, row - 0.45), 0.92, 0.9, fill=False, edgecolor="#d55e00", linewidth=2.2)
+                )
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _title(name: str) -> str:
+    quantity = metric(name)
+    return f"{quantity.title}{f', {quantity.unit}' if quantity.unit else ''}"
+
+
+def write_matrix(
+    config_path: str | os.PathLike[str], out: str | os.PathLike[str], overrides: Sequence[str] = ()
+) -> Matrix:
+    """Read the config, write `matrix.json`, `matrix.png` and `matrix.html` into `out`, and return the matrix.
+
+    Raises:
+        ConfigError, ReadError, RecordError: as :func:`build_matrix`.
+    """
+    from bench.verse.report import matrix_page
+    from spinemed.tables import write_text
+
+    matrix = build_matrix(load_config(config_path, MatrixConfig, overrides))
+    picture = heat_map(matrix)
+    folder = Path(out)
+    write_bytes(folder / "matrix.png", picture)
+    write_text(folder / "matrix.html", matrix_page(matrix, picture))
+    write_json(folder / MATRIX_FILE, matrix.model_dump(mode="json"))
+    return matrix

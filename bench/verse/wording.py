@@ -1,0 +1,106 @@
+"""How an evaluation is put into words and figures, once for the page and the terminal.
+
+Convention: shares in percent with one decimal, coefficients with three, millimetres with two; an interval stands in
+brackets behind or below its mean; what does not exist is a dash, never a zero.
+
+Trap: an offset is a number of vertebrae with its sign: "+1" is one level too low, towards the feet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.verse.metrics import Metric, metric
+from bench.verse.records import CaseScore, Estimate
+
+__all__ = ["DASH", "case_words", "event_rows", "interval", "number", "title_of", "value", "with_interval"]
+
+DASH = "-"
+_PER_SCAN_TITLES = {
+    "precision": "precision of labels",
+    "f1": "F1 of labels",
+    "official_dice": "Dice of all foreground (published rule)",
+}
+
+
+def number(value: float) -> str:
+    """A setting without needless zeros."""
+    return f"{value:g}"
+
+
+def _unit(name: str) -> str:
+    return "%" if name in ("precision", "f1") else "" if name in _PER_SCAN_TITLES else metric(name).unit
+
+
+def title_of(name: str) -> tuple[str, str]:
+    """Title and unit of a quantity, also of those that exist per scan only."""
+    if name in _PER_SCAN_TITLES:
+        return _PER_SCAN_TITLES[name], _unit(name)
+    one: Metric = metric(name)
+    return one.title, one.unit
+
+
+def value(name: str, found: float | None) -> str:
+    """A value in its unit's digits."""
+    if found is None:
+        return DASH
+    unit = _unit(name)
+    return f"{100 * found:.1f}" if unit == "%" else f"{found:.3f}" if not unit else f"{found:.2f}"
+
+
+def interval(name: str, one: Estimate) -> str:
+    """The interval, or why there is none."""
+    if one.low is None or one.high is None:
+        return f"no interval: {one.method}" if one.n else "no value"
+    return f"{value(name, one.low)} to {value(name, one.high)}"
+
+
+def with_interval(name: str, one: Estimate) -> str:
+    """A mean with its interval, if it has one."""
+    if one.value is None:
+        return DASH
+    bounds = "" if one.low is None or one.high is None else f" ({value(name, one.low)} to {value(name, one.high)})"
+    return f"{value(name, one.value)}{bounds}"
+
+
+def event_rows(cases: Iterable[CaseScore]) -> list[dict[str, str]]:
+    """One row per scan with wrong levels, the whole-spine shifts first, then by the number of vertebrae."""
+    rows = []
+    for case in cases:
+        if not case.wrong_levels and case.shift is None:
+            continue
+        if case.shift is not None:
+            title = f"shift {case.shift:+d}"
+        elif len(case.runs) == 1 and case.runs[0].vertebrae > 1:
+            title = f"{case.runs[0].vertebrae} neighbours {case.runs[0].offset:+d}"
+        else:
+            title = f"{len(case.wrong_levels)} wrong"
+        detail = ", ".join(f"{wrong.level} called {wrong.called} ({wrong.offset:+d})" for wrong in case.wrong_levels)
+        hits = f"{case.hits} of {len(case.levels)}"
+        rows.append((case.shift is None, -len(case.wrong_levels), case.case, title, detail, hits))
+    rows.sort()
+    return [
+        {"case": name, "title": title, "detail": detail or "as the published rule counts, none", "hits": hits}
+        for _, _, name, title, detail, hits in rows
+    ]
+
+
+def case_words(case: CaseScore) -> str:
+    """One line about a scan."""
+    parts = []
+    if "dice" in case.means:
+        parts.append(f"Dice {case.means['dice']:.3f}")
+    if "hd_mm" in case.means:
+        parts.append(f"Hausdorff {case.means['hd_mm']:.1f} mm (matched)")
+    if case.hits is not None:
+        parts.append(f"{case.hits} of {len(case.levels)} identified")
+    if case.shift is not None:
+        parts.append(f"shift {case.shift:+d}")
+    if case.missed:
+        parts.append(f"missed {', '.join(case.missed)}")
+    counted = [extra.level for extra in case.extra if not extra.excuse]
+    if counted:
+        parts.append(f"extra {', '.join(counted)}")
+    if case.anomaly:
+        parts.append(f"anatomy: {', '.join(case.anomaly)}")
+    return " · ".join(parts)
