@@ -88,7 +88,8 @@ def test_other_peers(order: int, name: str, rows: dict[str, dict[str, Any]], rec
     record(
         ISSUE, order, f"the same pair, same core, {name}", asked="reported",
         measured=f"{peer['seconds']:.2f} s, {peer['ratio']:.0f} times ours", met=None, command=COMMAND,
-        note=f"{name} {peer['version']}, median of {peer['repeats']}; largest differences {gaps(peer['same_definition'])}"
+        note=f"{name} {peer['version']}, median of {peer['repeats']}; largest differences "
+        + gaps(peer["same_definition"])
         + (f"; by another definition (mm): {other}" if other else ""),
     )  # fmt: skip
     assert peer["equal"]
@@ -124,3 +125,13 @@ def test_compilation(found: dict[str, Any], record: Record) -> None:
         note="once; later processes load them from numba's cache",
     )  # fmt: skip
     assert found["compile_seconds"] < 15
+
+
+def test_every_label_one_level_off(found: dict[str, Any], record: Record) -> None:
+    ours, theirs = found["one_level_off"]["spinemed"], found["one_level_off"]["panoptica"]
+    record(
+        ISSUE, 9, "the same pair with every label one level off", asked="reported",
+        measured=f"{ours:.3f} s; panoptica {theirs:.2f} s, {theirs / ours:.1f} times ours", met=None, command=COMMAND,
+        note="the slow case: no border is near another, so nearly all distances are searched",
+    )  # fmt: skip
+    assert ours < theirs
