@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         PhantomDraw,
         PhantomImage,
         VertebraTruth,
-        genant_grade,
     )
     from spinemed.phantom.sagittal.render import render_phantom
 
@@ -30,7 +29,6 @@ __all__ = [
     "PhantomImage",
     "VertebraTruth",
     "draw_phantom",
-    "genant_grade",
     "healthy_twin",
     "read_draws",
     "render_phantom",

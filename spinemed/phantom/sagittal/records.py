@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from spinemed.anatomy import Level
 from spinemed.config import Config
+from spinemed.measure.grades import GenantGrade, genant_grade
 from spinemed.phantom.sagittal.sizes import SIZES
 
 __all__ = [
@@ -33,29 +34,16 @@ __all__ = [
     "VertebraDraw",
     "VertebraTruth",
     "View",
-    "genant_grade",
 ]
 
 View = Literal["sagittal", "lateral"]
 Family = Literal["a", "b"]
 Variant = Literal["normal", "L6", "four_lumbar", "T13", "no_T12"]
 FractureKind = Literal["wedge", "crush", "biconcave"]
-Grade = Literal[0, 1, 2, 3]
+Grade = GenantGrade
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 FOCUS_LEVELS = tuple(Level(x) for x in ("T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5"))
-
-
-def genant_grade(height_loss: float) -> Grade:
-    """Genant's semiquantitative grade of a relative height loss (a fraction of the healthy height).
-
-    0 below 20 %, 1 mild from 20 %, 2 moderate from 25 %, 3 severe above 40 % (Genant 1993, J Bone Miner Res 8:1137).
-    """
-    if height_loss < 0.20:
-        return 0
-    if height_loss < 0.25:
-        return 1
-    return 2 if height_loss <= 0.40 else 3
 
 
 class _Frozen(BaseModel):
@@ -171,7 +159,7 @@ class FractureDraw(_Frozen):
     @property
     def genant(self) -> Grade:
         """Genant grade of the drawn height loss."""
-        return genant_grade(self.height_loss)
+        return genant_grade(100 * self.height_loss)
 
 
 class SurroundDraw(_Frozen):
