@@ -42,6 +42,7 @@ from spinemed.measure.grades import (
     meyerding_grade,
     slip_direction,
 )
+from spinemed.measure.landmarks import body_heights, canal_from_points, disc_heights, distance_mm
 from spinemed.measure.masks import measure_masks
 from spinemed.measure.records import (
     AlignmentAngle,
@@ -86,8 +87,12 @@ __all__ = [
     "SlipRecord",
     "SpineMeasurements",
     "VertebraMeasurement",
+    "body_heights",
+    "canal_from_points",
     "canal_section",
     "cobb_deg",
+    "disc_heights",
+    "distance_mm",
     "fit_body",
     "fit_sacrum",
     "genant_grade",

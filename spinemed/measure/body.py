@@ -356,13 +356,13 @@ def robust_fit(design: Array, values: Array) -> Array:
     solution: Array = np.zeros(design.shape[1])
     for _ in range(8):
         root = np.sqrt(weights)
-        solution = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        solution = np.asarray(np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0])
         rest = values - design @ solution
         scale = max(1.4826 * float(np.median(np.abs(rest))), 0.15)
         weights = np.clip(1.0 - (rest / (4.685 * scale)) ** 2, 0.0, None) ** 2
         if weights.sum() < 0.2 * len(values):
             break
-    return np.asarray(solution)
+    return solution
 
 
 def _normal(plane: Array) -> Array:
