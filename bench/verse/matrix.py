@@ -201,7 +201,8 @@ def _require_comparable(config: MatrixConfig, entries: Mapping[tuple[str, str], 
         differing = [field for field in mine if not field.endswith("labels") and mine[field] != theirs[field]]
         if differing:
             raise ConfigError(
-                f"{' on '.join(first_key)} and {' on '.join(key)} were scored with other settings ({', '.join(differing)})",
+                f"{' on '.join(first_key)} and {' on '.join(key)} were scored with other settings "
+                f"({', '.join(differing)})",
                 field="algorithms",
                 cure="evaluate all with the same options",
             )

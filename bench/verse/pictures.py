@@ -46,10 +46,10 @@ def case_picture(reference: LabelMask | None, prediction: LabelMask | None, imag
     right, posterior, inferior = turned.spacing_mm
     for name, mask in zip(("reference", "prediction"), masks, strict=True):
         layer = None if mask is None else mask[middle].T
-        panels.append((f"{name}, sagittal", layer, None if grey is None else grey[middle].T, inferior / posterior))
+        panels.append((f"{name}\nsagittal", layer, None if grey is None else grey[middle].T, inferior / posterior))
     for name, mask in zip(("reference", "prediction"), masks, strict=True):
         through = None if mask is None else _looking_through(mask)
-        panels.append((f"{name}, coronal", through, None if grey is None else grey.max(axis=1).T, inferior / right))
+        panels.append((f"{name}\ncoronal", through, None if grey is None else grey.max(axis=1).T, inferior / right))
     return _painted(panels, turned.spacing_mm, next(mask for mask in masks if mask is not None).shape)
 
 
@@ -114,7 +114,7 @@ def _painted(
     right_mm, posterior_mm, inferior_mm = (count * side for count, side in zip(shape, spacing, strict=True))
     # Bounded from both sides: a long narrow spine and a single vertebra both give a picture one can look at.
     height = 5.2
-    widths = [max(0.9, min(4.2, (height - 0.6) * across / inferior_mm)) for across in (posterior_mm, right_mm)]
+    widths = [max(1.0, min(4.2, (height - 0.6) * across / inferior_mm)) for across in (posterior_mm, right_mm)]
     total = 2 * sum(widths) + 0.4
 
     def paint(figure: Any) -> None:
@@ -143,7 +143,9 @@ def _painted(
 
 def _overlay(place: Any, labels: NDArray[Any], aspect: float, *, opaque: bool) -> None:
     from matplotlib.colors import to_rgb
+    from scipy.ndimage import distance_transform_edt
 
+    padded = tuple(size + 2 for size in labels.shape)
     colours = np.zeros((*labels.shape, 4))
     names = []
     for label in np.unique(labels):
@@ -156,8 +158,9 @@ def _overlay(place: Any, labels: NDArray[Any], aspect: float, *, opaque: bool) -
         colours[held] = (*colour, 0.75 if opaque else 0.32)
         colours[edge] = (*colour, 1.0)
         if level is not None:
-            rows, columns = np.nonzero(held)
-            names.append((float(columns.mean()), float(rows.mean()), level.value))
+            # Where the shape is thickest: in the body, and not between body and process.
+            row, column = np.unravel_index(int(distance_transform_edt(np.pad(held, 1)).argmax()), padded)
+            names.append((float(column) - 1, float(row) - 1, level.value))
     place.imshow(colours, aspect=aspect, interpolation="nearest")
     for x, y, name in names:
         place.text(

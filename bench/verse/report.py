@@ -39,12 +39,12 @@ WORST = 10
 _EVENTS = 60
 _GROUPS = ("region", "field of view", "anomaly", "place")
 _COLUMNS = ("identified", "dice", "nsd", "hd_penalised_mm", "localisation_penalised_mm")
-_LEVEL_PLOTS = ("identified", "dice", "hd_penalised_mm", "localisation_penalised_mm")
+_LEVEL_PLOTS = ("identified", "dice", "hd_penalised_mm", "localisation_mm")
 _CARDS = (
     ("identified", "of the vertebrae have their right name at their right place"),
     ("dice", "mean Dice of a vertebra, misses as 0"),
-    ("hd_penalised_mm", "mean Hausdorff distance, misses penalised"),
-    ("localisation_penalised_mm", "mean localisation error, misses penalised"),
+    ("hd_penalised_mm", "mean of a vertebra, capped, and a miss counts as the cap"),
+    ("localisation_mm", "mean where the level was predicted at all; see missed vertebrae beside it"),
 )
 
 
@@ -131,7 +131,7 @@ def _cards(scores: Scores, present: set[str]) -> list[dict[str, str]]:
     row = scores.row("vertebra")
     return [
         {
-            "title": wording.title_of(name)[0],
+            "title": wording.title_of(name)[0].split(",")[0],
             "value": wording.value(name, row.values[name].value),
             "unit": metric(name).unit,
             "interval": wording.interval(name, row.values[name]),
@@ -159,8 +159,10 @@ def _summary(scores: Scores, present: set[str]) -> list[dict[str, Any]]:
 
 def _cell(row: SummaryRow, name: str) -> dict[str, str]:
     if name not in row.values:
-        return {"cell": wording.DASH, "n": wording.DASH}
-    return {"cell": wording.with_interval(name, row.values[name]), "n": str(row.values[name].n)}
+        return {"value": wording.DASH, "bounds": "", "n": wording.DASH}
+    one = row.values[name]
+    bounds = "" if one.low is None else wording.interval(name, one)
+    return {"value": wording.value(name, one.value), "bounds": bounds, "n": str(one.n)}
 
 
 def _interval_note(scores: Scores) -> str:
@@ -175,10 +177,7 @@ def _groups(scores: Scores, columns: list[str]) -> list[dict[str, Any]]:
     for title in _GROUPS:
         rows = [row for row in scores.summary if row.by == title]
         if rows:
-            cells = [
-                {**row.model_dump(), "cells": [wording.with_interval(n, row.values[n]) for n in columns]}
-                for row in rows
-            ]
+            cells = [{**row.model_dump(), "cells": [_cell(row, name) for name in columns]} for row in rows]
             found.append({"title": title, "rows": cells})
     return found
 

@@ -74,7 +74,7 @@ def event_rows(cases: Iterable[CaseScore]) -> list[dict[str, str]]:
         elif len(case.runs) == 1 and case.runs[0].vertebrae > 1:
             title = f"{case.runs[0].vertebrae} neighbours {case.runs[0].offset:+d}"
         else:
-            title = f"{len(case.wrong_levels)} wrong"
+            title = f"{len(case.wrong_levels)} {'vertebra' if len(case.wrong_levels) == 1 else 'vertebrae'} wrong"
         detail = ", ".join(f"{wrong.level} called {wrong.called} ({wrong.offset:+d})" for wrong in case.wrong_levels)
         hits = f"{case.hits} of {len(case.levels)}"
         rows.append((case.shift is None, -len(case.wrong_levels), case.case, title, detail, hits))
