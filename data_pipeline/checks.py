@@ -219,6 +219,9 @@ def finding_supports_answer(item: Item, lookup: Lookup) -> str | None:
         return "" if (study.modality != "MR") == (instance.answer == NOT_ASSESSABLE) else "needs a T2-weighted MR"
     if item.parts.template == "modic_type":
         return "" if instance.answer == NOT_ASSESSABLE else "a single picture shows no Modic type"
+    if item.parts.template in ("vertebra_count", "presacral_count"):
+        said = _counted(item, study)
+        return "" if said == instance.answer else f"the record says {said or 'nothing'}"
     if instance.answer == NOT_DETERMINABLE or item.parts.template.startswith("construct"):
         return None  # held by numbering_needs_anchor and construct_follows_rule
     if item.parts.template == "edge_vertebra":
@@ -233,6 +236,15 @@ def finding_supports_answer(item: Item, lookup: Lookup) -> str | None:
         return "" if level is not None and instance.answer == level.value else f"the record says {level}"
     shapes = [f.value for f in study.findings if f.kind == "fracture" and f.level is not None and f.level is level]
     return "" if shapes == [instance.answer] else f"the record says {shapes or 'nothing'}"
+
+
+def _counted(item: Item, study: Study) -> str | None:
+    """The count that the study states for a counting question; None where it states none."""
+    if item.parts.template == "presacral_count":
+        return next((finding.value for finding in study.findings if finding.kind == "presacral_count"), None)
+    part = item.parts.filled["part"].removesuffix("vertebrae").strip() or "all"
+    amounts = [f.amount for f in study.findings if f.kind == "level_count" and f.value == part and f.amount is not None]
+    return str(int(amounts[0])) if amounts else None
 
 
 def construct_follows_rule(item: Item, lookup: Lookup) -> str | None:

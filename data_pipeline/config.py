@@ -26,6 +26,10 @@ class ImageItems(Config):
     """Which disc is marked?"""
     edge: float = Field(default=0, ge=0, le=2)
     """Which is the lowest, which the highest vertebra in view?"""
+    count: float = Field(default=0, ge=0, le=4)
+    """How many vertebrae, of which region, are wholly in the picture? Only where a source reads `mask_facts`."""
+    column: float = Field(default=0, ge=0, le=1)
+    """How many presacral vertebrae does this column have? Only where a source reads `mask_facts`."""
     fracture: float = Field(default=1, ge=0)
     """Which fracture shape does the marked vertebra show? Only where findings say so."""
     healthy_share: float = Field(default=0.2, ge=0, le=1)

@@ -20,6 +20,8 @@ from data_pipeline.readers.phantom import phantom_focus
 from spinemed.anatomy import REGULAR, Level, Spine
 from spinemed.questions import (
     QuestionDraft,
+    column_question,
+    count_question,
     disc_question,
     edge_question,
     fracture_question,
@@ -54,6 +56,8 @@ def draft_study(desk: Desk, study: Study, wanted: ImageItems) -> None:
     sheet.vertebrae(visible, focus, wanted.vertebra)
     sheet.discs(visible, wanted.disc)
     sheet.edges(wanted.edge)
+    sheet.counts(wanted.count)
+    sheet.columns(wanted.column)
     sheet.fractures(visible, wanted.fracture, wanted.healthy_share)
     sheet.ungradable(visible, wanted.pfirrmann, wanted.modic)
     sheet.constructs(visible, focus, wanted.fixation)
@@ -142,6 +146,26 @@ class _Sheet:
         for place in rng.permutation(2).tolist()[: _times(number, rng)]:
             question = edge_question(self.study, names[place], self.desk.templates, rng)  # type: ignore[arg-type]
             self.write(question, "edge", self.study.image_sha256)
+
+    def counts(self, number: float) -> None:
+        rng = self.rng("count")
+        wanted = _times(number, rng)
+        found = [finding.value for finding in self.study.findings if finding.kind == "level_count"]
+        if wanted and not found:
+            self.skip("count", "the source reads no mask_facts")
+        for place in rng.permutation(len(found)).tolist()[:wanted]:
+            question = count_question(self.study, found[place], self.desk.templates, rng)
+            self.write(question, f"count {found[place]}", self.study.image_sha256)
+
+    def columns(self, number: float) -> None:
+        rng = self.rng("column")
+        if not _times(number, rng):
+            return
+        question = column_question(self.study, self.desk.templates, rng)
+        if question is None:
+            self.skip("column", "the source reads no mask_facts")
+            return
+        self.write(question, "column", self.study.image_sha256)
 
     def fractures(self, visible: list[int], number: float, healthy_share: float) -> None:
         rng = self.rng("fracture")

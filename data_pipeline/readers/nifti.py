@@ -22,6 +22,7 @@ from data_pipeline.readers.reading import Reading, read_options, short_id
 from spinemed.anatomy import LABEL_MAPS, Level, Region, Spine, number_view
 from spinemed.errors import LevelError, ReadError
 from spinemed.geometry import WorldPoints, label_centroids_mm
+from spinemed.labelling.facts import facts_from_levels
 from spinemed.marks import png_bytes
 from spinemed.records import Finding, ImageBlob, LevelMark, Source, Study
 from spinemed.tables import file_sha256
@@ -68,6 +69,8 @@ class NiftiStudy(BaseModel):
     """Labels of the vertebral body in `bodies`."""
     disc_points: str | None = None
     """Volume with one labelled point per disc: label n lies on top of vertebra n, counted as in VerSe."""
+    mask_facts: bool = False
+    """State the levels, counts and numbering anomalies that the picture decides, read from the mask, as findings."""
     body_offset_mm: float = 0.0
     """How far in front of the disc points the bodies lie."""
     layers: int = Field(default=1, ge=1, le=64)
@@ -93,6 +96,8 @@ class NiftiStudy(BaseModel):
             raise ValueError("no_anchor_in_view is stated although marks are given, which decide it")
         if self.truth != "none" and not (self.mask or self.disc_points):
             raise ValueError(f"truth is '{self.truth}' but neither `mask` nor `disc_points` is given")
+        if self.mask_facts and (self.mask is None or self.label_map is None):
+            raise ValueError("mask_facts needs a mask with a `label_map`")
         return self
 
 
@@ -157,12 +162,15 @@ def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading)
             if found is None:
                 reading.drop("study", f"{entry.image}@{layer}", "no vertebral body in this layer")
                 continue
-            marks, decided, sacrum = found
+            marks, decided, sacrum, named = found
             data = png_bytes(picture)
             blob = ImageBlob(
                 sha256=_sha(data), bytes=data, format="png", width_px=picture.shape[1], height_px=picture.shape[0]
             )
             findings = [Finding(kind="modality", value=entry.modality), Finding(kind="plane", value="sagittal")]
+            if entry.mask_facts:
+                # One sagittal layer shows no ribs, so it decides less than the volume it was taken from.
+                findings += facts_from_levels(named, sacrum_in_view=sacrum, ribs_visible=False)
             text = json.dumps(provenance, sort_keys=True)
             caveats = (*entry.caveats, *image.flags)
             if not decided:
@@ -286,7 +294,7 @@ def _layers(
     return [layer for layer in range(first, first + entry.layers) if 0 <= layer < image.shape[axis]]
 
 
-Found = tuple[tuple[LevelMark, ...], bool, bool]
+Found = tuple[tuple[LevelMark, ...], bool, bool, dict[Level, bool]]
 
 
 def _marks(
@@ -300,7 +308,8 @@ def _marks(
     offset: tuple[int, int],
     size: tuple[int, int],
 ) -> Found | None:
-    """Marks of the bodies in the picture, whether it decides their names, and whether the sacrum is in it."""
+    """Marks of the bodies in the picture, whether it decides their names, whether the sacrum is in it, and the mask's
+    own names with whether each body is wholly in the picture."""
     places: list[tuple[Level | None, float, float, bool]] = []
     sacrum = False
     if points is not None:
@@ -312,7 +321,7 @@ def _marks(
         rows = np.nonzero(np.isin(labelled, _sacrum_labels(entry)).any(axis=1))[0] + offset[0]
         sacrum = bool(((rows >= 0) & (rows < size[0])).sum() >= 2)
     else:
-        return (), False, False
+        return (), False, False, {}
     seen = []
     for level, row, column, whole in places:
         y, x = row + offset[0], column + offset[1]
@@ -336,7 +345,7 @@ def _marks(
         LevelMark(level=level if level in decided else None, x_px=round(x, 2), y_px=round(y, 2), fully_visible=whole)
         for level, x, y, whole in seen
     )
-    return marks, bool(decided), sacrum
+    return marks, bool(decided), sacrum, {level: whole for level, _, _, whole in seen if level is not None}
 
 
 def _places_from_mask(

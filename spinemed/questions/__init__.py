@@ -5,6 +5,7 @@ are pure: templates and a random generator come in, a `QuestionDraft` goes out, 
 """
 
 from spinemed.questions.columns import construct, disc_text, neighbour
+from spinemed.questions.counting import COLUMN_COUNTS, column_question, count_question
 from spinemed.questions.distractors import (
     neighbouring_constructs,
     neighbouring_levels,
@@ -26,13 +27,16 @@ from spinemed.questions.templates import Template, load_templates
 from spinemed.questions.text import choice_question
 
 __all__ = [
+    "COLUMN_COUNTS",
     "FRACTURE_SHAPES",
     "NOT_ASSESSABLE",
     "QuestionDraft",
     "Template",
     "as_options",
     "choice_question",
+    "column_question",
     "construct",
+    "count_question",
     "disc_question",
     "disc_text",
     "edge_question",
