@@ -44,8 +44,11 @@ def near_offsets(
     lengths = np.sqrt(((grid * s) ** 2).sum(axis=1))
     within = lengths <= radius
     grid, lengths = grid[within], lengths[within]
-    order = np.argsort(lengths, kind="stable")
+    # Very flat voxels put many more into the radius, all in one plane; what is cut off is left to the cells.
+    order = np.argsort(lengths, kind="stable")[: 4 * _PROBES]
     lengths = lengths[order]
+    if within.sum() > order.size:
+        radius = float(lengths[-1])
     starts = np.searchsorted(lengths, np.arange(101) * (radius / 100), side="left")
     return grid[order].astype(np.int32), lengths, starts.astype(np.int32), radius
 

@@ -107,6 +107,13 @@ def test_values_equal_scipys_on_pure_noise_and_on_distant_masks() -> None:
         assert check_against_scipy(a, b, (0.29, 0.29, 1.25)) == 1
 
 
+def test_values_equal_scipys_on_very_flat_voxels() -> None:
+    rng = np.random.default_rng(1)
+    a, b = blobs((90, 80, 3), 2, rng, 4), blobs((90, 80, 3), 2, rng, 4)
+    for spacing in ((0.02, 0.02, 20.0), (0.3, 0.3, 5.0), (30.0, 0.2, 0.2)):
+        assert check_against_scipy(a, b, spacing) == 2
+
+
 def test_island_far_away_shows_in_hd_but_not_in_hd_of_the_largest_component() -> None:
     a = np.zeros((40, 40, 160), np.uint8)
     a[10:25, 10:25, 10:25] = 20
