@@ -13,16 +13,21 @@ positive drop is always a loss. Its interval resamples patients:
 
 No interval below 20 patients in either data set. Several drops of one table are not corrected for their number.
 
+A gap compares on one data set an algorithm trained on it (the native) with one trained elsewhere (the visitor), on the
+same patients, drawn once for both.
+
 Trap: a drop mixes the domain with the difficulty: other scanners, but also other anatomy and other shares of regions.
-Algorithms trained on the away set and tested there are the measure of its difficulty; they stand in the same column.
+The gap takes the difficulty out, and mixes in that two algorithms differ in more than their training data.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +48,7 @@ from spinemed.tables import write_bytes, write_json
 __all__ = [
     "Algorithm",
     "Drop",
+    "Gap",
     "Matrix",
     "MatrixConfig",
     "build_matrix",
@@ -52,6 +58,10 @@ __all__ = [
 ]
 
 MATRIX_FILE = "matrix.json"
+
+Pairing = Literal["unpaired", "paired by patient", "joint draw"]
+Values = tuple[list[float], list[str]]
+"""Numbers, and the patient of each."""
 
 
 class Algorithm(Config):
@@ -119,7 +129,24 @@ class Drop(Record):
     low: float | None
     high: float | None
     patients: tuple[int, int]
-    pairing: Literal["unpaired", "paired by patient", "joint draw"]
+    pairing: Pairing
+    method: str
+
+
+class Gap(Record):
+    """On one data set: an algorithm trained on it against one that was trained elsewhere."""
+
+    data_set: str
+    metric: str
+    native: str
+    visitor: str
+    native_value: float
+    visitor_value: float
+    advantage: float
+    """Positive: the native one is better, whichever way the quantity counts."""
+    low: float | None
+    high: float | None
+    patients: int
     method: str
 
 
@@ -135,6 +162,7 @@ class Matrix(Record):
     resamples: int
     cells: tuple[Cell, ...]
     drops: tuple[Drop, ...]
+    gaps: tuple[Gap, ...]
 
 
 def build_matrix(config: MatrixConfig) -> Matrix:
@@ -177,6 +205,7 @@ def build_matrix(config: MatrixConfig) -> Matrix:
         resamples=config.resamples,
         cells=tuple(cells),
         drops=tuple(drops),
+        gaps=tuple(_gaps(entries, config)),
     )
 
 
@@ -216,31 +245,67 @@ def _drop(
     config: MatrixConfig,
 ) -> Drop | None:
     home = algorithm.trained_on
-    tables = [_values(entries[algorithm.name, name], quantity) for name in (home, away)]
-    if not all(values for values, _ in tables):
+    here, there = (_values(entries[algorithm.name, name], quantity) for name in (home, away))
+    if not here[0] or not there[0]:
         return None
-    sign = 1.0 if metric(quantity).better == "higher" else -1.0
     rng = generator_for(config.seed, "verse matrix", algorithm.name, home, away, quantity)
-    low, high, pairing, method = difference_interval(*tables[0], *tables[1], rng, resamples=config.resamples)
-    means = [float(np.mean(values)) for values, _ in tables]
-    bounds = sorted(sign * bound for bound in (low, high) if bound is not None)
+    facts, pairing = _difference(here, there, quantity, rng, config.resamples)
     return Drop(
         algorithm=algorithm.name,
         metric=quantity,
         home=home,
         away=away,
-        home_value=means[0],
-        away_value=means[1],
-        drop=sign * (means[0] - means[1]),
-        low=bounds[0] if bounds else None,
-        high=bounds[1] if bounds else None,
-        patients=(len(set(tables[0][1])), len(set(tables[1][1]))),
+        home_value=fmean(here[0]),
+        away_value=fmean(there[0]),
+        drop=facts.pop("difference"),
+        patients=(len(set(here[1])), len(set(there[1]))),
         pairing=pairing,
-        method=method,
+        **facts,
     )
 
 
-def _values(scores: Scores, quantity: str) -> tuple[list[float], list[str]]:
+def _gaps(entries: Mapping[tuple[str, str], Scores], config: MatrixConfig) -> Iterator[Gap]:
+    for name in config.data_sets:
+        tested = [each for each in config.algorithms if (each.name, name) in entries]
+        for native, visitor in product(tested, tested):
+            if native.trained_on != name or visitor.trained_on == name:
+                continue
+            for quantity in config.metrics:
+                ours, theirs = (_values(entries[each.name, name], quantity) for each in (native, visitor))
+                if not ours[0] or not theirs[0]:
+                    continue
+                rng = generator_for(config.seed, "verse gap", name, native.name, visitor.name, quantity)
+                facts, _ = _difference(ours, theirs, quantity, rng, config.resamples)
+                yield Gap(
+                    data_set=name,
+                    metric=quantity,
+                    native=native.name,
+                    visitor=visitor.name,
+                    native_value=fmean(ours[0]),
+                    visitor_value=fmean(theirs[0]),
+                    advantage=facts.pop("difference"),
+                    patients=len({*ours[1], *theirs[1]}),
+                    **facts,
+                )
+
+
+def _difference(
+    first: Values, second: Values, quantity: str, rng: np.random.Generator, resamples: int
+) -> tuple[dict[str, Any], Pairing]:
+    """First minus second with its bounds, turned so that positive means that the first is better."""
+    sign = 1.0 if metric(quantity).better == "higher" else -1.0
+    low, high, pairing, method = difference_interval(*first, *second, rng, resamples=resamples)
+    bounds = sorted(sign * bound for bound in (low, high) if bound is not None)
+    facts = {
+        "difference": sign * (fmean(first[0]) - fmean(second[0])),
+        "low": bounds[0] if bounds else None,
+        "high": bounds[1] if bounds else None,
+        "method": method,
+    }
+    return facts, pairing
+
+
+def _values(scores: Scores, quantity: str) -> Values:
     read = metric(quantity).read
     kept = [(value, vertebra.patient) for vertebra in scores.vertebrae if (value := read(vertebra)) is not None]
     return [value for value, _ in kept], [patient for _, patient in kept]
@@ -254,7 +319,7 @@ def difference_interval(
     rng: np.random.Generator,
     *,
     resamples: int = 10_000,
-) -> tuple[float | None, float | None, Literal["unpaired", "paired by patient", "joint draw"], str]:
+) -> tuple[float | None, float | None, Pairing, str]:
     """Interval of mean(first) minus mean(second) under resampling of patients; see the module docstring.
 
     Args:
@@ -269,7 +334,7 @@ def difference_interval(
         Lower and upper bound (None below 20 patients in either set), how the two were paired, and the method.
     """
     ours, theirs = set(first_patients), set(second_patients)
-    pairing: Literal["unpaired", "paired by patient", "joint draw"] = "joint draw"
+    pairing: Pairing = "joint draw"
     if not ours & theirs:
         pairing = "unpaired"
     elif ours == theirs:

@@ -249,54 +249,69 @@ def matrix_page(matrix: Matrix, picture: bytes) -> str:
         matrix: What was worked out.
         picture: Its heat map as PNG.
     """
-    cells = {(cell.algorithm, cell.tested_on): cell for cell in matrix.cells}
-    rows = []
-    for name in matrix.algorithms:
-        own = [cells.get((name, data_set)) for data_set in matrix.data_sets]
-        trained = next((cell.trained_on for cell in own if cell is not None), wording.DASH)
-        rows.append(
-            {
-                "name": name,
-                "trained_on": trained,
-                "cells": [
-                    {
-                        "home": cell is not None and cell.trained_on == cell.tested_on,
-                        "values": [] if cell is None else _matrix_texts(cell, matrix.metrics),
-                        "n": None if cell is None else cell.vertebrae,
-                        "patients": None if cell is None else cell.values[matrix.metrics[0]].clusters,
-                    }
-                    for cell in own
-                ],
-            }
-        )  # fmt: skip
+    tables = [_matrix_table(matrix, name) for name in matrix.metrics]
     drops = [
         {
             **drop.model_dump(),
-            "title": wording.title_of(drop.metric)[0],
-            "unit": "points" if wording.title_of(drop.metric)[1] == "%" else wording.title_of(drop.metric)[1],
+            **_difference_texts(drop.metric, drop.low, drop.high, drop.method),
             "home_text": wording.value(drop.metric, drop.home_value),
             "away_text": wording.value(drop.metric, drop.away_value),
             "drop_text": _signed(drop.metric, drop.drop),
-            "interval": "none: " + drop.method if drop.low is None or drop.high is None
-            else f"{_signed(drop.metric, drop.low)} to {_signed(drop.metric, drop.high)}",
         }
         for drop in matrix.drops
-    ]  # fmt: skip
-    return (
-        _environment()
-        .get_template("matrix.html.j2")
-        .render(
-            title=matrix.title, matrix=matrix, rows=rows, drops=drops, picture=_inside(picture), fewest=FEWEST_PATIENTS
-        )
+    ]
+    gaps = [
+        {
+            **gap.model_dump(),
+            **_difference_texts(gap.metric, gap.low, gap.high, gap.method),
+            "native_text": wording.value(gap.metric, gap.native_value),
+            "visitor_text": wording.value(gap.metric, gap.visitor_value),
+            "advantage_text": _signed(gap.metric, gap.advantage),
+        }
+        for gap in matrix.gaps
+    ]
+    page = _environment().get_template("matrix.html.j2")
+    return page.render(
+        title=matrix.title,
+        matrix=matrix,
+        tables=tables,
+        drops=drops,
+        gaps=gaps,
+        picture=_inside(picture),
+        fewest=FEWEST_PATIENTS,
     )
 
 
-def _matrix_texts(cell: Cell, quantities: tuple[str, ...]) -> list[dict[str, str]]:
-    found = []
-    for name in quantities:
-        title, unit = wording.title_of(name)
-        found.append({"title": title, "unit": unit, "text": wording.with_interval(name, cell.values[name])})
-    return found
+def _matrix_table(matrix: Matrix, name: str) -> dict[str, Any]:
+    cells = {(cell.algorithm, cell.tested_on): cell for cell in matrix.cells}
+    rows = []
+    for algorithm in matrix.algorithms:
+        own = [cells.get((algorithm, data_set)) for data_set in matrix.data_sets]
+        trained = next((cell.trained_on for cell in own if cell is not None), wording.DASH)
+        rows.append({"name": algorithm, "trained_on": trained, "cells": [_matrix_cell(cell, name) for cell in own]})
+    title, unit = wording.title_of(name)
+    return {"name": name, "title": title, "unit": unit, "rows": rows}
+
+
+def _matrix_cell(cell: Cell | None, name: str) -> dict[str, Any]:
+    if cell is None:
+        return {"home": False, "value": None}
+    one = cell.values[name]
+    bounds = "" if one.low is None else wording.interval(name, one)
+    home = cell.trained_on == cell.tested_on
+    return {
+        "home": home,
+        "value": wording.value(name, one.value),
+        "bounds": bounds,
+        "n": one.n,
+        "patients": one.clusters,
+    }
+
+
+def _difference_texts(name: str, low: float | None, high: float | None, method: str) -> dict[str, str]:
+    title, unit = wording.title_of(name)
+    bounds = f"none: {method}" if low is None or high is None else f"{_signed(name, low)} to {_signed(name, high)}"
+    return {"title": title, "unit": "points" if unit == "%" else unit, "interval": bounds}
 
 
 def _signed(name: str, found: float) -> str:
@@ -332,4 +347,4 @@ def comparison_page(comparison: Comparison) -> str:
 
 def p_text(p: float) -> str:
     """A p value with two significant digits, never as zero."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.995 else "1.0"
+    return "< 0.0001" if p < 0.0001 else f"{p:#.2g}" if p < 0.995 else "1.0"

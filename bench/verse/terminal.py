@@ -90,39 +90,31 @@ def _four(values: PublishedValues) -> str:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Ranking and tests."""
-    table = Table(title=f"ranking on {comparison.scans} scans", title_justify="left")
+    table = Table(title=f"ranking on {comparison.scans} scans: wins per opponent", title_justify="left")
     quantities = list(dict.fromkeys(test.metric for test in comparison.tests))
-    for header in ("rank", "algorithm", "score", *quantities):
+    for header in ("rank", "algorithm", "score", *(wording.SHORT[name] for name in quantities)):
         table.add_column(header, justify="left" if header == "algorithm" else "right")
     for row in comparison.ranking:
         points = [f"{row.points[name]:.3f}" for name in quantities]
         table.add_row(str(row.rank), escape(row.name), f"{row.score:.3f}", *points)
     console.print(table)
-    table = Table(title="paired tests, means over scans", title_justify="left")
-    for header in (
-        "quantity",
-        "first",
-        "second",
-        "n",
-        "difference",
-        "p Wilcoxon",
-        "p sign-flip",
-        "p corrected",
-        "winner",
-    ):
-        table.add_column(header, justify="left" if header in ("quantity", "first", "second", "winner") else "right")
+    table = Table(title=f"paired tests, n = {comparison.tests[0].n} {comparison.rules['unit']}s", title_justify="left")
+    for header in ("", "first - second", "difference", "Wilcoxon p", "corrected", "winner"):
+        table.add_column(header, justify="right" if header in ("difference", "Wilcoxon p", "corrected") else "left")
     for test in comparison.tests:
         table.add_row(
-            test.metric,
-            escape(test.first),
-            escape(test.second),
-            str(test.n),
+            wording.SHORT[test.metric],
+            escape(f"{test.first} - {test.second}"),
             wording.value(test.metric, test.difference),
-            *(p_text(p) for p in (test.wilcoxon_p, test.sign_flip_p, test.corrected_p)),
+            p_text(test.wilcoxon_p),
+            p_text(test.corrected_p),
             escape(test.winner or wording.DASH),
         )
     console.print(table)
-    console.print(comparison.note, markup=False, soft_wrap=True)
+    titles = "; ".join(
+        f"{wording.SHORT[name]}: {' in '.join(filter(None, wording.title_of(name)))}" for name in quantities
+    )
+    console.print(f"{titles}. {comparison.note}", markup=False, soft_wrap=True)
 
 
 def print_matrix(matrix: Matrix, console: Console) -> None:
@@ -152,6 +144,18 @@ def print_matrix(matrix: Matrix, console: Console) -> None:
         console.print(
             f"{drop.algorithm}, {wording.title_of(drop.metric)[0]}: drop {wording.value(drop.metric, drop.drop)} from "
             f"{drop.home} to {drop.away}, {bounds}; {drop.pairing}",
+            markup=False,
+            soft_wrap=True,
+        )
+    for gap in matrix.gaps:
+        bounds = (
+            f"no interval ({gap.method})"
+            if gap.low is None or gap.high is None
+            else f"{wording.value(gap.metric, gap.low)} to {wording.value(gap.metric, gap.high)}"
+        )
+        console.print(
+            f"on {gap.data_set}, {wording.title_of(gap.metric)[0]}: {gap.native} (native) over {gap.visitor}: advantage "
+            f"{wording.value(gap.metric, gap.advantage)}, {bounds}; same patients",
             markup=False,
             soft_wrap=True,
         )

@@ -22,6 +22,9 @@ _PER_SCAN_TITLES = {
     "official_dice": "Dice of all foreground (published rule)",
 }
 
+SHORT = {"identified": "id", "localisation_penalised_mm": "d", "dice": "Dice", "hd_penalised_mm": "HD"}
+"""The ranked quantities in the terminal: identified, localisation error, Dice, Hausdorff; misses counted."""
+
 
 def number(value: float) -> str:
     """A setting without needless zeros."""
