@@ -43,6 +43,8 @@ __all__ = [
     "EffectiveDisc",
     "EndplatePlane",
     "canal_narrowing",
+    "caudal_endplate_depth_mm",
+    "check_levels",
     "displacements",
     "effective_bodies",
     "effective_discs",
@@ -169,7 +171,7 @@ def effective_bodies(spine: SpinePhantom) -> dict[Level, EffectiveBody]:
     Raises:
         SpineMedError: a fracture leaves no bone, or a pathology names a level that is not in the spine.
     """
-    _check_levels(spine)
+    check_levels(spine)
     result: dict[Level, EffectiveBody] = {}
     for vertebra in spine.vertebrae:
         if vertebra.body is None:
@@ -207,7 +209,7 @@ def effective_discs(spine: SpinePhantom) -> dict[Disc, EffectiveDisc]:
     A cage restores the healthy height; a block vertebra's disc is what `mimics` leaves of it. Height losses of several
     causes multiply. Wedges are limited so that neither rim is thinner than `LEAST_DISC_MM`.
     """
-    _check_levels(spine)
+    check_levels(spine)
     return {shape.disc: _disc(spine, index) for index, shape in enumerate(spine.discs)}
 
 
@@ -268,7 +270,7 @@ def displacements(spine: SpinePhantom) -> dict[Level, tuple[float, float, float]
     of the healthy superior endplate's depth, counted from the position without a slip, in which posterior walls are in
     line.
     """
-    _check_levels(spine)
+    check_levels(spine)
     below = {shape.disc.upper: shape.disc for shape in spine.discs}
     result: dict[Level, tuple[float, float, float]] = {}
     for item in spine.pathologies:
@@ -351,7 +353,12 @@ def _plane(shape: BodyShape, offset: Grid, *, upper: bool, tilted: bool) -> Endp
     return EndplatePlane(centre, math.degrees(math.atan(slope)), sign * shape.lateral_wedge_deg / 2)
 
 
-def _check_levels(spine: SpinePhantom) -> None:
+def check_levels(spine: SpinePhantom) -> None:
+    """Refuse pathologies at levels or discs that the spine does not have.
+
+    Raises:
+        SpineMedError: naming the first one.
+    """
     levels = {vertebra.level for vertebra in spine.vertebrae} | {Level.S1}
     discs = {shape.disc for shape in spine.discs}
     for item in spine.pathologies:

@@ -38,6 +38,7 @@ __all__ = [
     "NORMAL_VARIANTS",
     "SCHEUERMANN_LEAST_RUN",
     "SCHEUERMANN_LEAST_WEDGE_DEG",
+    "MimicType",
     "mimic_disc_factors",
     "mimic_levels",
     "mimic_offsets",

@@ -326,7 +326,7 @@ def _displaced(item: Herniation, host: _Host, disc: EffectiveDisc, index: int) -
     if item.type == "protrusion":
         yield piece((x, y, z), (item.base_mm / 2, item.depth_mm, half_disc))
         return
-    dome = 0.65 * item.base_mm
+    dome = item.dome_mm / 2
     if item.type == "extrusion":
         yield piece((x, y, z), (item.base_mm / 2, 0.6 * item.depth_mm, half_disc))
         reach = max(half_disc, abs(item.migration_mm) / 2 + 1.5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spinemed.anatomy import Disc, Level
 from spinemed.records import Record
@@ -35,6 +35,8 @@ __all__ = [
 
 Side = Literal["left", "right"]
 Percent = Annotated[float, Field(ge=0, le=100)]
+DOME_SHARE = 1.3
+"""Width of an extrusion's dome as a share of its base: above 1, which is what makes it one."""
 
 
 class Fracture(Record):
@@ -83,6 +85,24 @@ class Herniation(Record):
     base_mm: Annotated[float, Field(gt=0)]
     migration_mm: float = 0.0
     """Caudal negative, cranial positive; zero unless extruded or sequestrated."""
+
+    @property
+    def dome_mm(self) -> float:
+        """Greatest width beyond the disc's outline: as wide as the base, or wider where it is extruded."""
+        return self.base_mm * (DOME_SHARE if self.type in ("extrusion", "sequestration") else 1.0)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Herniation:
+        midline = self.type == "bulge" or self.zone == "central"
+        if midline and self.side is not None:
+            raise ValueError("a bulge or a central herniation has no side")
+        if not midline and self.side is None:
+            raise ValueError(f"a {self.zone} herniation has a side")
+        if self.type in ("bulge", "protrusion") and self.migration_mm != 0:
+            raise ValueError(f"a {self.type} does not migrate; only an extrusion or a sequestration does")
+        if self.type == "bulge" and self.zone != "central":
+            raise ValueError("a bulge runs around the disc; give the zone central")
+        return self
 
 
 class CanalStenosis(Record):
