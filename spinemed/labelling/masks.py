@@ -171,8 +171,9 @@ def label_counts(data: NDArray[np.uint8]) -> dict[int, int]:
     # In memory order, without a copy: counting does not depend on the order.
     flat = data.ravel(order="K")
     found = np.zeros(256, dtype=np.int64)
-    for start in range(0, flat.size, 1 << 22):  # bincount widens its input to 64 bits: in pieces, not 8 times the mask
-        found += np.bincount(flat[start : start + (1 << 22)], minlength=256)
+    for start in range(0, flat.size, 1 << 20):  # bincount widens its input to 64 bits: in pieces, and foreground only
+        piece = flat[start : start + (1 << 20)]
+        found += np.bincount(piece[piece != 0], minlength=256)
     return {label: int(found[label]) for label in range(1, 256) if found[label]}
 
 
@@ -375,10 +376,8 @@ def labels_at_border(mask: LabelMask, labels: Collection[int] | None = None) -> 
     found: dict[int, str] = {}
     for axis, code in enumerate(mask.volume.codes):
         for place, side in ((-1, code), (0, opposite[code])):
-            for label in np.unique(np.take(mask.data, place, axis=axis)):
-                if not label or (wanted is not None and int(label) not in wanted):
-                    continue
+            for label in label_counts(np.moveaxis(mask.data, axis, 0)[place]):
                 # Head and foot faces tell more than lateral ones: they decide whether a vertebra is cut.
-                if int(label) not in found or side in "IS":
-                    found[int(label)] = side
+                if (wanted is None or label in wanted) and (label not in found or side in "IS"):
+                    found[label] = side
     return dict(sorted(found.items()))

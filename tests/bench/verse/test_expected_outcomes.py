@@ -19,7 +19,7 @@ from bench.verse.evaluate import evaluate_case, evaluate_folder
 from bench.verse.records import CaseResult, Settings
 from spinemed.anatomy import REGULAR, Level
 from spinemed.errors import VolumeError
-from spinemed.labelling import LabelMask, read_label_mask
+from spinemed.labelling import LabelMask, body_centroids, read_label_mask, write_centroids
 from spinemed.metrics import compare_labels
 from spinemed.volume import Volume, reorient_volume, resample_like
 
@@ -335,7 +335,7 @@ def test_spacing_goes_with_its_axis(samples: Path) -> None:
 
 
 def test_one_bad_case_of_each_kind_and_the_others_are_scored(reference: LabelMask, tmp_path: Path) -> None:
-    """Grids, unknown labels, negative and NaN voxels, a missing centroid file, a gzip cut short: one error each."""
+    """Grids, unknown labels, negative and NaN voxels, a gzip cut short, a missing centroid file: one error each."""
 
     def save(name: str, data: np.ndarray, affine: np.ndarray = reference.affine, *, folder: str) -> Path:
         path = tmp_path / folder / f"{name}_seg-vert_msk.nii.gz"
@@ -368,3 +368,12 @@ def test_one_bad_case_of_each_kind_and_the_others_are_scored(reference: LabelMas
             assert (case.status, case.recall) == ("unusable prediction", 0.0)
         else:
             assert (case.errors, case.recall, case.means["dice"]) == ((), 1.0, 1.0)
+
+    # The same folders judged by centroid files, which all but one case have.
+    for name in set(bad) - {"sub-unknown"}:
+        write_centroids(tmp_path / "reference" / f"{name}_seg-subreg_ctd.json", body_centroids(reference), reference)
+    scores = evaluate_folder(tmp_path / "reference", tmp_path / "prediction", resamples=10)
+    by_name = {case.case: case for case in scores.cases}
+    assert "sub-unknown has no centroid file" in by_name["sub-unknown"].errors[0].text
+    assert (by_name["sub-good"].errors, by_name["sub-good"].recall) == ((), 1.0)
+    assert {case.case for case in scores.failed} == set(bad) - {"sub-good"}
