@@ -139,6 +139,7 @@ class DiscShape(Record):
 
     disc: Disc
     middle_height_mm: float = Field(gt=0)
+    """Between the centres of the two rim planes; the endplates' concavities come on top."""
     wedge_standing_deg: float
     """Anterior opening positive."""
     wedge_supine_deg: float
@@ -171,6 +172,7 @@ class Pelvis(Record):
     hip_distance_mm: float = Field(gt=0)
     """From the centre of the S1 endplate to the middle of the hip axis."""
     hip_width_mm: float = Field(gt=0)
+    """Between the centres of the femoral heads."""
     iliac_width_mm: float = Field(gt=0)
     iliac_height_mm: float = Field(gt=0)
     """Of the crest above the S1 endplate."""
@@ -191,6 +193,8 @@ class Scoliosis(Record):
     cobb_deg: float = Field(ge=0, le=90)
     convex: Literal["left", "right"]
     apical_rotation_deg: float
+    """Of the apex against the sacrum about +z; negative (clockwise from above) where the curve is convex to the right:
+    bodies turn towards the convexity."""
 
 
 class SpinePhantom(Record):
@@ -211,6 +215,8 @@ class SpinePhantom(Record):
     pelvis: Pelvis
     head_gap_mm: float = 6.0
     """Between C1's lateral masses and C2's (there is no disc)."""
+    fracture_compensation: float = Field(default=0.3, ge=0, le=1)
+    """Share of the kyphosis that a fracture adds which the discs above and below it take back."""
     scoliosis: tuple[Scoliosis, ...] = ()
     pathologies: tuple[Pathology, ...] = ()
 

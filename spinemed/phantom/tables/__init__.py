@@ -1,0 +1,1 @@
+"""Published sizes, alignment and density of the human spine, each number with its source and its mark."""
