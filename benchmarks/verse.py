@@ -4,8 +4,10 @@
     python benchmarks/verse.py [--out FILE.json] [--work DIR]
 
 Every contestant is a child process pinned to one core (benchmarks/peers/child.py); imports, compilation and a warm-up
-are not timed; medians over repeats. Values are compared before times: where a peer's definition is ours, the largest
-difference over all labels is an equality check, elsewhere it is printed as the gap between two definitions.
+are not timed. The contestants take turns in three rounds and the ratio is of processor seconds, so that what else the
+machine does falls on all of them alike; medians over all repeats. Values are compared before times: where a peer's
+definition is ours, the largest difference over all labels is an equality check, elsewhere it is printed as the gap
+between two definitions.
 Peak memory is the high-water mark of resident memory above what the process held before the arrays were loaded, both
 arrays included; the bound is three times both uint8 arrays together.
 
@@ -36,13 +38,14 @@ SPACING_MM = (0.8, 0.8, 1.0)
 SCANS = 20
 VERSE_SCANS = 374
 
-# Repeats, and whether a metric of that name has our definition (then it must agree).
+ROUNDS = 3
+# Repeats in a round, and the metrics whose definition is ours (they must agree).
 CONTESTANTS: dict[str, tuple[int, frozenset[str]]] = {
-    "spinemed": (15, frozenset()),
-    "scipy": (3, frozenset({"dice", "hd_mm", "hd95_pooled_mm", "hd95_max_mm", "assd_mm", "masd_mm", "surface_dice"})),
-    "panoptica": (5, frozenset({"dice", "hd_mm", "hd95_pooled_mm", "masd_mm"})),
-    "monai": (3, frozenset({"dice", "hd_mm", "hd95_max_mm", "assd_mm"})),
-    "surface-distance": (3, frozenset({"dice"})),
+    "spinemed": (5, frozenset()),
+    "scipy": (1, frozenset({"dice", "hd_mm", "hd95_pooled_mm", "hd95_max_mm", "assd_mm", "masd_mm", "surface_dice"})),
+    "panoptica": (2, frozenset({"dice", "hd_mm", "hd95_pooled_mm", "masd_mm"})),
+    "monai": (1, frozenset({"dice", "hd_mm", "hd95_max_mm", "assd_mm"})),
+    "surface-distance": (1, frozenset({"dice"})),
 }
 SINGLE_PRECISION = {"monai": 1e-5}
 EQUAL = 1e-6
@@ -111,6 +114,22 @@ def run_child(name: str, pair: Path, work: Path, repeats: int, cache: Path | Non
     return found
 
 
+def run_rounds(names: list[str], pair: Path, work: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """All contestants in turn, several times; the seconds of all rounds, the largest peak."""
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(rounds):
+        for name in names:
+            item = run_child(name, pair, work, CONTESTANTS[name][0])
+            before = found.setdefault(name, item)
+            if before is not item:
+                if before["scores"] != item["scores"]:
+                    raise SystemExit(f"{name} gave other values when asked again")
+                before["wall_seconds"] += item["wall_seconds"]
+                before["cpu_seconds"] += item["cpu_seconds"]
+                before["peak_mib"] = max(before["peak_mib"], item["peak_mib"])
+    return found
+
+
 def largest_gaps(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
     """Per metric the largest difference over all labels; both must have scored the same labels."""
     if ours["scores"].keys() != theirs["scores"].keys():
@@ -129,7 +148,7 @@ def compare(work: Path, contestants: list[str]) -> dict[str, Any]:
     np.savez(pair, reference=reference, prediction=prediction, spacing_mm=np.array(SPACING_MM))
     with tempfile.TemporaryDirectory(dir=work) as cache:
         compiled = run_child("spinemed", pair, work, 1, Path(cache))["first_call_seconds"]
-    found = {name: run_child(name, pair, work, CONTESTANTS[name][0]) for name in contestants}
+    found = run_rounds(contestants, pair, work, ROUNDS)
     ours = found["spinemed"]
     rows = []
     for name, item in found.items():
@@ -142,7 +161,7 @@ def compare(work: Path, contestants: list[str]) -> dict[str, Any]:
                 "seconds": statistics.median(item["wall_seconds"]),
                 "cpu_seconds": statistics.median(item["cpu_seconds"]),
                 "repeats": len(item["wall_seconds"]),
-                "ratio": statistics.median(item["wall_seconds"]) / statistics.median(ours["wall_seconds"]),
+                "ratio": statistics.median(item["cpu_seconds"]) / statistics.median(ours["cpu_seconds"]),
                 "peak_mib": item["peak_mib"],
                 "peak_volumes": item["peak_mib"] / item["volumes_mib"],
                 "same_definition": same,
@@ -157,9 +176,9 @@ def compare(work: Path, contestants: list[str]) -> dict[str, Any]:
         prediction=np.where(prediction > 0, prediction + 1, 0).astype(np.uint8),
         spacing_mm=np.array(SPACING_MM),
     )
-    off = {name: run_child(name, hard, work, 5) for name in ("spinemed", "panoptica") if name in contestants}
+    off = run_rounds([name for name in ("spinemed", "panoptica") if name in contestants], hard, work, ROUNDS)
     return {
-        "one_level_off": {name: statistics.median(item["wall_seconds"]) for name, item in off.items()},
+        "one_level_off": {name: statistics.median(item["cpu_seconds"]) for name, item in off.items()},
         "case": {
             "shape": SHAPE,
             "spacing_mm": SPACING_MM,

@@ -48,7 +48,7 @@ def serve(name: str, version: str, score: Callable[..., Scores]) -> None:
         reference, prediction = arrays["reference"], arrays["prediction"]
         spacing = tuple(float(side) for side in arrays["spacing_mm"])
     wall, cpu = [], []
-    scores: Scores = {}
+    scores = score(reference, prediction, spacing)  # not timed: it meets cold memory
     for _ in range(repeats):
         start, used = time.perf_counter(), time.process_time()
         scores = score(reference, prediction, spacing)
