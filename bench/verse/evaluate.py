@@ -272,6 +272,7 @@ def evaluate_folder(
     seed: int = 0,
     resamples: int = 10_000,
     published: bool = False,
+    page: bool = True,
     advance: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score every case of a reference folder.
@@ -286,6 +287,7 @@ def evaluate_folder(
         seed: Seed of the bootstrap.
         resamples: Bootstrap samples.
         published: Put the published table on the page.
+        page: Write `report.html`; drawing takes a second or two.
         advance: Called with (cases done, cases in all) as they are done.
 
     Returns:
@@ -310,7 +312,8 @@ def evaluate_folder(
     with alone_in(folder, "evaluating into this folder"):
         results = list(_scored(jobs, folder / _CASES, workers, advance))
         scores = _assembled(results, predictions.surplus, guess, settings, name, seed, resamples)
-        _write_page(folder, scores, jobs, published)
+        if page:
+            _write_page(folder, scores, jobs, published)
         write_scores(folder / SCORES_FILE, scores)
     return scores
 

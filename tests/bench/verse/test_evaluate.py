@@ -1,0 +1,420 @@
+"""Folders in, scores out: every case counted, bad files named, the same bytes again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.verse import evaluate as module
+from bench.verse.evaluate import evaluate_case, evaluate_folder
+from bench.verse.records import Scores, Settings, read_scores
+from spinemed.anatomy import Level
+from spinemed.cli import main
+from spinemed.errors import ReadError, RecordError, VolumeError
+from spinemed.geometry import reorient
+from spinemed.labelling import LabelMask, write_centroids
+from spinemed.volume import Volume, read_mask, write_nifti
+
+FEW = 100  # bootstrap samples: intervals are not the matter here
+GOOD: dict[str, Any] = {}
+
+
+def run(reference: Path, prediction: Path, out: Path | None = None, **more: Any) -> Scores:
+    return evaluate_folder(reference, prediction, out, resamples=FEW, **more)
+
+
+def test_a_perfect_prediction_scores_one_everywhere(folders: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+    scores = run(*folders({"sub-a": GOOD, "sub-b": GOOD}), tmp_path / "out", page=False)
+    assert scores.failed == ()
+    assert len(scores.vertebrae) == 14
+    for vertebra in scores.vertebrae:
+        assert (vertebra.dice, vertebra.iou, vertebra.nsd, vertebra.hd_mm, vertebra.assd_mm) == (1, 1, 1, 0, 0)
+        assert vertebra.identified
+        assert vertebra.offset == 0
+        assert vertebra.covered_by == vertebra.level
+    row = scores.row("vertebra").values
+    assert (row["dice"].value, row["identified"].value, row["hd_penalised_mm"].value) == (1, 1, 0)
+    assert read_scores(tmp_path / "out") == scores
+
+
+def test_a_missing_prediction_counts_as_missed(folders: Callable[..., tuple[Path, Path]]) -> None:
+    scores = run(*folders({"sub-a": GOOD, "sub-b": None}))
+    row = scores.row("vertebra").values
+    assert row["dice"].value == pytest.approx(0.5)
+    assert row["identified"].value == pytest.approx(0.5)
+    assert row["hd_penalised_mm"].value == pytest.approx(50)
+    assert row["localisation_penalised_mm"].value == pytest.approx(500, abs=3)
+    assert row["dice_matched"].value == 1
+    assert row["dice_matched"].n == 7
+    assert [case.case for case in scores.failed] == ["sub-b"]
+    assert scores.counts["no_prediction"] == 1
+    assert scores.counts["vertebrae_missed"] == 7
+
+
+def test_an_empty_prediction_scores_zero(folders: Callable[..., tuple[Path, Path]], spine: Any, save: Any) -> None:
+    reference, prediction = folders({"sub-a": None, "sub-b": GOOD})
+    save(prediction / "sub-a.nii.gz", np.zeros_like(spine()))
+    scores = run(reference, prediction)
+    own = [vertebra for vertebra in scores.vertebrae if vertebra.case == "sub-a"]
+    assert {(v.dice, v.iou, v.nsd, v.identified, v.outcome) for v in own} == {(0, 0, 0, False, "missed")}
+    assert {v.hd_mm for v in own} == {None}
+    assert scores.cases[0].means["identified"] == 0
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_nifti(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"not a mask", mtime=0))
+
+
+def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        import nibabel as nib
+
+        volume = read_mask(path)
+        image = nib.Nifti1Image(change(np.array(volume.data)), volume.affine)
+        image.set_sform(volume.affine, code=1)
+        nib.save(image, path)
+
+    return write
+
+
+def with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(data: np.ndarray) -> np.ndarray:
+        other = data.astype(np.float32)
+        other[0, 0, 0] = value
+        return other
+
+    return change
+
+
+FAULTS = {
+    "cut short": (cut_short, "ReadError", "truncated or damaged gzip"),
+    "no NIfTI": (no_nifti, "ReadError", "not a NIfTI file"),
+    "negative": (changed(with_value(-1024)), "VolumeError", "negative"),
+    "NaN": (changed(with_value(np.nan)), "VolumeError", "not integers"),
+    "probabilities": (changed(with_value(0.4)), "VolumeError", "not integers"),
+    "unknown label": (changed(with_value(77)), "VolumeError", "label 77"),
+    "other grid": (changed(lambda data: data[:, :, 2:]), "VolumeError", "another grid"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_prediction_is_named_and_missed_and_the_others_are_scored(
+    folders: Callable[..., tuple[Path, Path]], fault: str
+) -> None:
+    spoil, kind, words = FAULTS[fault]
+    reference, prediction = folders({"sub-a": GOOD, "sub-b": GOOD, "sub-c": GOOD})
+    spoil(prediction / "sub-b.nii.gz")
+    scores = run(reference, prediction)
+    (case,) = scores.failed
+    (error,) = case.errors
+    assert (case.case, case.status, error.kind) == ("sub-b", "unusable prediction", kind)
+    assert words in error.text
+    assert error.file == "PREDICTION/sub-b.nii.gz"
+    assert error.cure
+    by_case = {one.case: one.means["dice"] for one in scores.cases}
+    assert by_case == {"sub-a": 1, "sub-b": 0, "sub-c": 1}
+    assert {v.outcome for v in scores.vertebrae if v.case == "sub-b"} == {"unusable prediction"}
+
+
+@pytest.mark.parametrize("fault", ["cut short", "no NIfTI", "negative", "NaN", "unknown label"])
+def test_a_faulty_reference_is_named_and_left_out(folders: Callable[..., tuple[Path, Path]], fault: str) -> None:
+    spoil, kind, words = FAULTS[fault]
+    reference, prediction = folders({"sub-a": GOOD, "sub-b": GOOD})
+    spoil(reference / "derivatives" / "sub-b" / "sub-b_seg-vert_msk.nii.gz")
+    scores = run(reference, prediction)
+    (case,) = scores.failed
+    assert (case.status, case.errors[0].kind, case.errors[0].part) == ("unusable reference", kind, "reference")
+    assert words in case.errors[0].text
+    assert scores.row("vertebra").values["dice"].value == 1
+    assert scores.row("vertebra").scans == 1
+    assert scores.counts["unusable_reference"] == 1
+
+
+def test_a_missing_centroid_file_is_named_and_the_masks_are_scored(folders: Callable[..., tuple[Path, Path]]) -> None:
+    reference, prediction = folders({"sub-a": GOOD, "sub-b": GOOD})
+    (reference / "derivatives" / "sub-b" / "sub-b_seg-subreg_ctd.json").unlink()
+    scores = run(reference, prediction)
+    (case,) = scores.failed
+    assert (case.status, case.errors[0].concerns) == ("scored", "labelling")
+    assert "no centroid file" in case.errors[0].text
+    row = scores.row("vertebra").values
+    assert (row["dice"].n, row["identified"].n) == (14, 7)
+
+
+def test_a_folder_without_any_centroid_file_says_what_to_do(folders: Callable[..., tuple[Path, Path]]) -> None:
+    reference, prediction = folders({"sub-a": GOOD})
+    (reference / "derivatives" / "sub-a" / "sub-a_seg-subreg_ctd.json").unlink()
+    with pytest.raises(ReadError, match="--centroids mask"):
+        run(reference, prediction)
+    scores = run(reference, prediction, settings=Settings(centroids="mask"))
+    assert scores.row("vertebra").values["identified"].value == 1
+    assert any("estimated from the reference masks" in warning for warning in scores.warnings)
+    scores = run(reference, prediction, settings=Settings(task="segmentation"))
+    assert scores.row("vertebra").values["dice"].value == 1
+    assert scores.row("vertebra").values["identified"].n == 0
+
+
+def test_a_faulty_predicted_centroid_file_spoils_labelling_alone(folders: Callable[..., tuple[Path, Path]]) -> None:
+    reference, prediction = folders({"sub-a": GOOD})
+    (prediction / "sub-a_ctd.json").write_text("[{")
+    (case,) = run(reference, prediction).failed
+    assert case.errors[0].concerns == "labelling"
+    assert case.means["dice"] == 1
+    assert case.means["identified"] == 0
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PIR", "ASL"])
+def test_another_orientation_of_the_same_grid_is_turned_and_counted(
+    folders: Callable[..., tuple[Path, Path]], spine: Any, save: Any, affine: np.ndarray, codes: str
+) -> None:
+    reference, prediction = folders({"sub-a": {"shift": 1}})
+    straight = run(reference, prediction)
+    data, turned = reorient(spine(shift=1), affine, codes)
+    save(prediction / "sub-a.nii.gz", np.ascontiguousarray(data), turned)
+    scores = run(reference, prediction)
+    assert scores.failed == ()
+    assert scores.counts["reoriented"] == 1
+    assert f"turned from {codes} to LPS" in scores.cases[0].notes[0]
+    for before, after in zip(straight.vertebrae, scores.vertebrae):
+        assert after.model_dump(exclude={"localisation_mm", "localisation_penalised_mm"}) == before.model_dump(
+            exclude={"localisation_mm", "localisation_penalised_mm"}
+        )
+        assert after.localisation_mm == pytest.approx(before.localisation_mm, abs=1e-6)
+
+
+def test_resampling_is_done_only_when_asked_for(
+    folders: Callable[..., tuple[Path, Path]], spine: Any, save: Any, affine: np.ndarray
+) -> None:
+    reference, prediction = folders({"sub-a": None})
+    fine = affine.copy()
+    fine[:3, :3] /= 2
+    fine[:3, 3] -= affine[:3, :3].sum(axis=1) / 4  # the same outer faces
+    doubled = spine().repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    save(prediction / "sub-a.nii.gz", doubled, fine)
+    (case,) = run(reference, prediction).failed
+    assert "evaluate with --resample" in case.errors[0].text
+    scores = run(reference, prediction, settings=Settings(resample=True))
+    assert scores.failed == ()
+    assert scores.cases[0].resampled
+    assert scores.row("vertebra").values["dice"].value == 1
+    assert {each.prediction for each in scores.cases[0].confusion} <= {v.level for v in scores.vertebrae} | {
+        "background"
+    }
+
+
+def test_a_shift_is_one_event_and_no_hit(folders: Callable[..., tuple[Path, Path]], shifted: Any) -> None:
+    names = shifted((Level.T12, Level.L1, Level.L2), 1)
+    reference, prediction = folders({"sub-a": {"calls": names}}, levels=tuple(names))
+    (case,) = run(reference, prediction).cases
+    assert (case.shift, case.hits, case.means["identified"], case.means["dice"]) == (1, 0, 0, 0)
+    assert case.means["dice_any_name"] == 1
+    assert [(one.level, one.called, one.offset) for one in case.wrong_levels] == [
+        (Level.T12, Level.L1, 1),
+        (Level.L1, Level.L2, 1),
+        (Level.L2, Level.L3, 1),
+    ]
+
+
+def test_a_view_without_an_anchor_is_also_judged_by_the_best_numbering_it_admits(
+    folders: Callable[..., tuple[Path, Path]], shifted: Any
+) -> None:
+    levels = (Level.T5, Level.T6, Level.T7, Level.T8)
+    (case,) = run(*folders({"sub-a": {"calls": shifted(levels, 1)}}, levels=levels)).cases
+    assert case.admissible_numberings is not None
+    assert case.admissible_numberings > 1
+    assert (case.hits, case.hits_admissible) == (0, 4)
+    assert (case.means["identified"], case.means["identified_admissible"]) == (0, 1)
+
+
+def test_swapped_and_duplicated_levels_are_seen(folders: Callable[..., tuple[Path, Path]]) -> None:
+    swap = {Level.L2: Level.L3, Level.L3: Level.L2}
+    twice = {Level.L2: Level.L3}
+    swapped, doubled = run(*folders({"sub-a": {"calls": swap}, "sub-b": {"calls": twice}})).cases
+    assert [(one.level, one.offset) for one in swapped.wrong_levels] == [(Level.L2, 1), (Level.L3, -1)]
+    assert swapped.shift is None
+    by_pair = {(one.reference, one.prediction): one.voxels for one in doubled.confusion}
+    assert by_pair["L2", "L3"] == by_pair["L3", "L3"]
+    assert ("L2", "L2") not in by_pair
+
+
+def test_strangers_are_named_and_nothing_matching_is_an_error(
+    folders: Callable[..., tuple[Path, Path]], spine: Any, save: Any, tmp_path: Path
+) -> None:
+    reference, prediction = folders({"sub-a": GOOD})
+    save(prediction / "other" / "sub-x.nii.gz", spine())
+    assert run(reference, prediction).unmatched_predictions == ("other/sub-x.nii.gz",)
+    (prediction / "sub-a.nii.gz").unlink()
+    with pytest.raises(ReadError, match="no prediction for any of the 1 cases"):
+        run(reference, prediction, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sacrum_and_coccyx_are_counted_and_not_scored(
+    folders: Callable[..., tuple[Path, Path]], spine: Any, save: Any
+) -> None:
+    reference, prediction = folders({"sub-a": GOOD})
+    mask = spine()
+    mask[5:8, 5:8, :5] = 26
+    save(prediction / "sub-a.nii.gz", mask)
+    scores = run(reference, prediction)
+    assert scores.cases[0].unscored_labels == {"sacrum": 45}
+    assert scores.row("vertebra").values["dice"].value == 1
+    assert scores.cases[0].extra == ()
+
+
+def test_centroids_alone_are_scored_as_labelling(
+    folders: Callable[..., tuple[Path, Path]], spine: Any, centres: Any, affine: np.ndarray
+) -> None:
+    reference, prediction = folders({"sub-a": None, "sub-b": None})
+    write_centroids(prediction / "sub-a_ctd.json", centres(), LabelMask(spine(), affine), direction="PIR")
+    shutil.move(prediction / "sub-a_ctd.json", prediction / "sub-a_seg-subreg_ctd.json")
+    scores = run(reference, prediction, settings=Settings(task="labelling"))
+    assert [case.status for case in scores.cases] == ["scored", "no prediction"]
+    assert scores.row("vertebra").values["identified"].value == 0.5
+    assert scores.row("vertebra").values["localisation_mm"].value == pytest.approx(0, abs=0.01)
+    assert scores.row("vertebra").values["dice"].n == 0
+
+
+def test_compat_gives_the_published_numbers_with_a_warning_per_defect(
+    folders: Callable[..., tuple[Path, Path]], shifted: Any
+) -> None:
+    names = shifted((Level.L1, Level.L2, Level.L3), 1)
+    reference, prediction = folders({"sub-a": {"calls": names}}, levels=tuple(names))
+    scores = run(reference, prediction, settings=Settings(mode="compat"))
+    (case,) = scores.cases
+    assert case.official_dice == 1  # blind to labels, as published
+    assert scores.row("scan").values["official_dice"].value == 1
+    assert scores.row("vertebra").values["dice"].value == 0
+    assert (case.precision, case.f1) == (None, None)
+    assert any("Dice ignores labels" in warning for warning in case.compat_warnings)
+    assert any("extra labels ignored" in warning for warning in scores.warnings)
+
+
+def test_two_runs_two_places_and_two_processes_give_the_same_bytes(
+    folders: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    reference, prediction = folders({"sub-a": {"shift": 1}, "sub-b": GOOD, "sub-c": None})
+    cut_short(prediction / "sub-b.nii.gz")
+    run(reference, prediction, tmp_path / "one", published=True)
+    shutil.copytree(reference, tmp_path / "else where" / "reference")
+    shutil.copytree(prediction, tmp_path / "else where" / "prediction")
+    moved = tmp_path / "else where"
+    run(moved / "reference", moved / "prediction", tmp_path / "two", workers=2, published=True)
+    for name in ("scores.json", "report.html"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert str(tmp_path) not in (tmp_path / "one" / "scores.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "one" / "report.html").read_text()
+
+
+def test_a_killed_run_goes_on_and_scores_nothing_twice(
+    folders: Callable[..., tuple[Path, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, prediction = folders({name: {"shift": 1} for name in ("sub-a", "sub-b", "sub-c")})
+    whole = run(reference, prediction, tmp_path / "whole", page=False)
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(reference, prediction, tmp_path / "out", page=False, advance=stop)
+    assert not (tmp_path / "out" / "scores.json").exists()
+    scored, real = [], module.score_job
+    monkeypatch.setattr(module, "score_job", lambda job, key: scored.append(job.case.name) or real(job, key))
+    run(reference, prediction, tmp_path / "out", page=False)
+    assert scored == ["sub-c"]
+    assert (tmp_path / "out" / "scores.json").read_bytes() == (tmp_path / "whole" / "scores.json").read_bytes()
+    # Other bytes in, or other settings: scored again. Cases that are gone leave nothing behind.
+    shutil.copy(reference / "derivatives" / "sub-a" / "sub-a_seg-vert_msk.nii.gz", prediction / "sub-a.nii.gz")
+    assert run(reference, prediction, tmp_path / "out", page=False) != whole
+    assert scored == ["sub-c", "sub-a"]
+    shutil.rmtree(reference / "derivatives" / "sub-b")
+    run(reference, prediction, tmp_path / "out", page=False, settings=Settings(tolerance_mm=2))
+    assert scored == ["sub-c", "sub-a", "sub-a", "sub-c"]
+    assert sorted(path.name for path in (tmp_path / "out" / "cases").iterdir()) == ["sub-a.json", "sub-c.json"]
+
+
+def test_one_case_from_python(
+    tmp_path: Path, case: Any, save: Any, spine: Any, centres: Any, affine: np.ndarray
+) -> None:
+    reference = case(tmp_path / "reference", "sub-a")
+    prediction = save(tmp_path / "pred.nii.gz", spine(shift=1))
+    result = evaluate_case(reference, prediction, centroids=centres())
+    assert [vertebra.identified for vertebra in result.vertebrae] == [True] * 7
+    assert 0.7 < result.case.means["dice"] < 1
+    assert result.vertebrae[0].localisation_mm == pytest.approx(3, abs=2)
+    assert evaluate_case(reference, LabelMask(spine(), affine)).case.means["localisation_mm"] == 0
+    small = write_other_grid(tmp_path / "small.nii.gz", spine(), affine)
+    with pytest.raises(VolumeError, match="another grid"):
+        evaluate_case(reference, small)
+    with pytest.raises(ReadError, match="cannot be read"):
+        evaluate_case(reference, tmp_path / "absent.nii.gz")
+
+
+def write_other_grid(path: Path, mask: np.ndarray, affine: np.ndarray) -> Path:
+    write_nifti(Volume(mask[:, :, :-3], affine, "label"), path)
+    return path
+
+
+def test_a_file_that_holds_no_scores_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps({"kind": "verse scores"}))
+    with pytest.raises(RecordError, match="field 'version'"):
+        read_scores(tmp_path)
+    with pytest.raises(ReadError, match="cannot be read"):
+        read_scores(tmp_path / "absent.json")
+
+
+def command(*arguments: object) -> int:
+    """Exit code of the command, run in this process."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(each) for each in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_the_command_names_what_failed_and_its_exit_code_tells(
+    folders: Callable[..., tuple[Path, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, prediction = folders({"sub-a": GOOD, "sub-b": GOOD})
+    arguments = ("verse", "evaluate", "--reference", reference, "--prediction", prediction, "--resamples", FEW)
+    assert command(*arguments, "--out", tmp_path / "good", "--published") == 0
+    shown = capsys.readouterr().out
+    assert "Payer C." in shown
+    assert "95.65 / 4.27 / 0.909 / 6.35" in shown
+    cut_short(prediction / "sub-b.nii.gz")
+    assert command(*arguments, "--out", tmp_path / "bad") == 1
+    shown = capsys.readouterr().out
+    assert "sub-b: unusable prediction: ReadError: PREDICTION/sub-b.nii.gz: truncated" in shown
+    assert read_scores(tmp_path / "bad").cases[0].means["dice"] == 1
+    assert command(*arguments, "--out", tmp_path / "none", "--mode", "lenient") == 2
+    assert "--mode" in capsys.readouterr().err
+    assert command(*arguments, "--out", reference / "derivatives" / "sub-a" / "sub-a_seg-vert_msk.nii.gz") == 2
+    assert "give another --out" in capsys.readouterr().err
+
+
+def test_the_bundled_pair_is_shifted_by_one(samples: Path, tmp_path: Path, spinemed: Any) -> None:
+    pair = samples / "masks" / "panoptica_spine" / "unmatched_instance"
+    for name in ("ref", "pred"):
+        (tmp_path / name).mkdir()
+        shutil.copy(pair / f"{name}.nii.gz", tmp_path / name / "pair.nii.gz")
+    schemes = ["--labels", "tptbox", "--reference-labels", "tptbox", "--centroids", "mask"]
+    done = spinemed(
+        "verse", "evaluate", "--reference", tmp_path / "ref", "--prediction", tmp_path / "pred",
+        "--out", tmp_path / "out", *schemes,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "shift +1" in done.stdout
+    scores = read_scores(tmp_path / "out")
+    assert scores.row("vertebra").values["identified"].value == 0
+    assert scores.row("vertebra").values["dice_any_name"].value > 0.94
+    assert "shift +1" in (tmp_path / "out" / "report.html").read_text()
