@@ -14,8 +14,9 @@ a supine scan is not a standing one. Research use only.
 
 from spinemed.measure.alignment import ANGLES, NamedAngle
 from spinemed.measure.arch import Separated, separate_body
-from spinemed.measure.body import Body, BodyFrame, fit_body
-from spinemed.measure.discs import DiscSpace, Sacrum, Section, canal_section, fit_sacrum, measure_disc_space
+from spinemed.measure.body import Body, fit_body
+from spinemed.measure.canal import Section, canal_section, foramen_section
+from spinemed.measure.discs import DiscSpace, Sacrum, fit_sacrum, measure_disc_space
 from spinemed.measure.endplates import (
     Endplate,
     PelvicParameters,
@@ -29,6 +30,7 @@ from spinemed.measure.endplates import (
     sva_mm,
     wedge_deg,
 )
+from spinemed.measure.field import BodyFrame
 from spinemed.measure.grades import (
     GENANT_BORDERS,
     MEYERDING_BORDERS,
@@ -95,6 +97,7 @@ __all__ = [
     "distance_mm",
     "fit_body",
     "fit_sacrum",
+    "foramen_section",
     "genant_grade",
     "genant_shape",
     "height_loss_percent",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinemed.errors import VolumeError
-from spinemed.measure.body import Field, crop, field_of, frame_from_hints
+from spinemed.measure.field import BodyFrame, Field, crop, field_of, frame_from_hints
 
 __all__ = ["Separated", "front_direction", "separate_body"]
 
@@ -121,11 +121,8 @@ def _terms(x: Array, z: Array) -> Array:
     return np.stack([np.ones_like(x), x, z, x * x, z * z], axis=-1)
 
 
-def _wall(field: Field, frame: object, local: Array, start: Array) -> _Wall:
+def _wall(field: Field, frame: BodyFrame, local: Array, start: Array) -> _Wall:
     """Walk back from the body in every column of the band, and fit the places where the mask ends."""
-    from spinemed.measure.body import BodyFrame
-
-    assert isinstance(frame, BodyFrame)
     low, high = local.min(axis=0) - 2, local.max(axis=0) + 2
     step = 1.0
     origin = np.array([start[0] - _BAND_MM, low[1], low[2]])
@@ -154,7 +151,7 @@ def _wall(field: Field, frame: object, local: Array, start: Array) -> _Wall:
     # The last sample inside and the first outside: the surface lies midway on average.
     py = y[from_row] - step * (leaves[seen] - 0.5)
     # Columns that ran on through a pedicle ended far behind: start from the wall's typical place in the midline.
-    typical = float(np.median(py[np.abs(px) <= 3.0]))
+    typical = float(np.median(py[np.abs(px) <= 3.0]))  # there are some: the share above is of these columns
     weights = (np.abs(py - typical) < 6.0).astype(np.float64)
     design = _terms(px, pz)
     solution = np.zeros(design.shape[1])
@@ -171,13 +168,10 @@ def _wall(field: Field, frame: object, local: Array, start: Array) -> _Wall:
     )
 
 
-def _trimmed(body: Mask, affine: Array, frame: object, start: Array) -> Mask:
+def _trimmed(body: Mask, affine: Array, frame: BodyFrame, start: Array) -> Mask:
     """Cut off what sticks out of the body: thin processes, and what is wider than the body's front part."""
     from scipy.ndimage import distance_transform_edt, label
 
-    from spinemed.measure.body import BodyFrame
-
-    assert isinstance(frame, BodyFrame)
     cut, moved = crop(body, affine)
     spacing = tuple(float(size) for size in np.linalg.norm(moved[:3, :3], axis=0))
     padded = np.pad(cut, 1)

@@ -1,4 +1,4 @@
-"""Between two vertebrae: the disc space, the sacral endplate, and sections of the canal.
+"""Between two vertebrae: the disc space, and the sacral endplate below the last of them.
 
 Convention: the disc space has a frame of its own, whose up axis bisects the two endplates that face each other; heights
 are distances of the two bone surfaces along it. The trap: this is the distance from bone to bone, which includes both
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinemed.errors import VolumeError
-from spinemed.measure.body import (
-    Body,
+from spinemed.measure.body import Body
+from spinemed.measure.endplates import Endplate
+from spinemed.measure.field import (
     BodyFrame,
     Field,
     crop,
@@ -28,9 +29,8 @@ from spinemed.measure.body import (
     rim,
     robust_fit,
 )
-from spinemed.measure.endplates import Endplate
 
-__all__ = ["DiscSpace", "Sacrum", "Section", "canal_section", "fit_sacrum", "measure_disc_space"]
+__all__ = ["DiscSpace", "Sacrum", "fit_sacrum", "mask_thickness", "measure_disc_space"]
 
 Array = NDArray[np.float64]
 
@@ -244,61 +244,6 @@ def _last(values: NDArray[np.float32], z: Array) -> Array:
     outer = np.take_along_axis(values, np.minimum(last + 1, solid.shape[2] - 1)[..., None], axis=2)[..., 0]
     share = np.clip((inner - 0.5) / np.maximum(inner - outer, 1e-6), 0, 1)
     return np.where(found, z[last] + (z[1] - z[0]) * share, np.nan)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the canal: midline depth, largest width, area."""
-
-    ap_mm: float
-    transverse_mm: float
-    area_mm2: float
-
-
-def canal_section(field: Field, frame: BodyFrame, *, reach_mm: float = 45.0) -> Section | None:
-    """Depth, width and area of the canal where the plane through the frame's origin across its up axis cuts it.
-
-    AP: front to back in the midline of the section (±1.5 mm about its middle). Transverse: the widest row. Area: the
-    section itself. Source: midsagittal and transverse diameter and cross-sectional area as in Steurer 2011 (BMC
-    Musculoskelet Disord 12:175). A dural sac and a bony canal differ: say which the mask holds.
-
-    Args:
-        field: The canal mask.
-        frame: Frame of a body or a disc space.
-        reach_mm: How far behind the origin the canal is sought.
-
-    Returns:
-        None where the plane meets no canal, or leaves it at the edge of the mask's volume.
-    """
-    from scipy.ndimage import label
-
-    step = 0.5
-    x = np.arange(-30.0, 30.0 + step, step)
-    y = np.arange(-reach_mm, 10.0, step)
-    gx, gy = np.meshgrid(x, y, indexing="ij")
-    values = field.at(frame.to_world(np.stack([gx, gy, np.zeros_like(gx)], axis=-1)))
-    parts, count = label(values >= 0.5)
-    if count == 0:
-        return None
-    part = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
-    values = np.where(part, values, np.minimum(values, 0.49))
-    area = float(part.sum()) * step * step
-    middle_x = float(x[np.nonzero(part)[0]].mean())
-    rows = known_mean(_extent(values[np.abs(x - middle_x) <= 1.5].T, y)[None])
-    depth = float(np.nanmean(rows)) if np.isfinite(rows).any() else float("nan")
-    widths = _extent(values, x)
-    known = np.isfinite(widths)
-    if not known.any() or not np.isfinite(depth):
-        return None
-    smooth = np.convolve(np.pad(np.where(known, widths, 0.0), 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
-    return Section(depth, float(smooth.max()), area)
-
-
-def _extent(values: Array, places: Array) -> Array:
-    """Distance of the outermost 0.5 levels along lines (P, N)."""
-    high = outlines(values, places, +1, anywhere=True)
-    low = outlines(values, places, -1, anywhere=True)
-    return high - low
 
 
 def mask_thickness(mask: NDArray[Any], affine: Array, frame: BodyFrame, half_mm: tuple[float, float]) -> float | None:

@@ -110,6 +110,7 @@ def canal_from_points(outline: ArrayLike, anterior: ArrayLike, posterior: ArrayL
         ap_mm=rounded(distance_mm(front, back)),
         transverse_mm=rounded(float(np.ptp(local @ side))),
         area_mm2=rounded(area),
+        source="points",
     )
 
 

@@ -126,13 +126,20 @@ class EndplateRecord(Record):
 
 
 class CanalSection(Record):
-    """A section of the canal mask across the spine: what the mask holds, bony canal or dural sac."""
+    """A section of the canal across the spine.
+
+    Attributes:
+        ap_mm: Midline distance from front to back.
+        transverse_mm: Largest width from right to left.
+        area_mm2: Area of the section.
+        source: "mask": a canal mask (bony canal or dural sac, see `canal_kind`); "arch": the ring of the vertebra, so
+            the bony canal at the pedicles; "points": marked points.
+    """
 
     ap_mm: float
-    """Midline distance from front to back."""
     transverse_mm: float
-    """Largest width from right to left."""
     area_mm2: float
+    source: Literal["mask", "arch", "points"]
 
 
 class SlipRecord(Record):
@@ -155,7 +162,7 @@ class VertebraMeasurement(Record):
         body_volume_mm3, vertebra_volume_mm3: Voxels times their volume.
         body_source: "mask" where a body mask was given, "estimated" where the arch was cut off here.
         resolution_mm: Distance of the voxel layers along the body: no single surface is known better than half of it.
-        canal: Section of the canal at the middle of the body.
+        canal: Section of the canal at the middle of the body; without a canal mask, of the ring at the pedicles.
     """
 
     level: Level
