@@ -67,7 +67,8 @@ def test_times_faster_than_panoptica(rows: dict[str, dict[str, Any]], record: Re
         measured=f"{seconds(peer)}, {peer['ratio']:.1f} times ours", met=peer["ratio"] >= 15 and peer["equal"],
         command=COMMAND,
         note=f"ratio of CPU seconds; panoptica {peer['version']}, Dice, HD, HD95, ASSD on matched instances, "
-        f"median of {peer['repeats']}; largest differences in mm: {gaps(peer['same_definition'])} (its ASSD is our MASD)",
+        f"median of {peer['repeats']}; largest differences in mm: {gaps(peer['same_definition'])} "
+        "(its ASSD is our MASD)",
     )  # fmt: skip
     assert peer["equal"]
     assert peer["ratio"] >= 15
