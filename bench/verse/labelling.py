@@ -8,9 +8,9 @@ The rule, in millimetres of world space:
 - a reference vertebra without a hit to which another level's centroid belongs is a **wrong level** (the nearest one
   counts), with its offset in steps of the reference's own spine, positive towards the feet;
 - a reference vertebra to which nothing belongs is **missed**;
-- every other predicted centroid is **extra**. It is *excused* where the reference could not hold it: beyond the last
-  annotated vertebra, within `edge_mm` of the head or foot face of the volume, with a name that may follow there (the
-  annotators leave cut vertebrae out); or where the reference lists that level without coordinates.
+- every other predicted centroid is **extra**. It is *excused* where the reference could not hold it: more than 8 mm
+  beyond the last annotated vertebra, within `edge_mm` of the head or foot face of the volume, with a name that may
+  follow there (the annotators leave cut vertebrae out); or where the reference lists that level without coordinates.
 
 Recall (the identification rate) is hits / reference vertebrae, precision is hits / predicted ones without the excused,
 F1 their harmonic mean. Degenerate cases: an empty prediction scores 0; an empty reference scores 1 with nothing
@@ -66,6 +66,7 @@ PENALTY_MM = 1000.0
 EDGE_MM = 30.0
 """A vertebra whose body's centre is farther from the face than this is whole: half a lumbar body, and a process."""
 _SHIFT_SHARE = 0.8
+_BEYOND_MM = 8.0  # nearer than any two neighbours: a second name for one vertebra is no neighbour of it
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def _score(
                 PENALTY_MM if distance is None else min(distance, PENALTY_MM),
             )
         )
-    excuses = _excuses(reference, prediction, stray, view, edge_mm)
+    excuses = _excuses(reference, prediction, sorted([*spare, *stray]), view, edge_mm)
     extra = [
         ExtraCentroid(
             prediction.levels[row],
@@ -318,13 +319,13 @@ def _runs(levels: Sequence[LevelScore]) -> tuple[ShiftRun, ...]:
 def _excuses(
     reference: CentroidSet,
     prediction: CentroidSet,
-    stray: Sequence[int],
+    extra: Sequence[int],
     view: Volume | LabelMask | None,
     edge_mm: float,
 ) -> dict[int, Excuse]:
     """Rows of predictions that the reference could not hold, with the reason."""
     found: dict[int, Excuse] = {
-        row: "listed without coordinates" for row in stray if prediction.levels[row] in reference.missing
+        row: "listed without coordinates" for row in extra if prediction.levels[row] in reference.missing
     }
     if view is None or not len(reference):
         return found
@@ -335,7 +336,7 @@ def _excuses(
     spine = Spine.of(reference.levels)
     for towards, face, last in ((1.0, faces[1], int(ends.argmax())), (-1.0, faces[0], int(ends.argmin()))):
         end, level = float(ends[last]), reference.levels[last]
-        rows = [row for row in stray if row not in found and (heights[row] - end) * towards > 0]
+        rows = [row for row in extra if row not in found and (heights[row] - end) * towards > _BEYOND_MM]
         # Outwards, one after the other: where two are cut, the second follows the first.
         for row in sorted(rows, key=lambda row: heights[row] * towards):
             near = abs(float(heights[row]) - face) <= edge_mm

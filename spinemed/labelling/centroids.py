@@ -17,6 +17,8 @@ The 1 mm grids cover the field of view of the image turned to those axes; index 
 c * s there. The pages do not say whether the grids share the outer faces instead, so that a MICCAI centroid is certain
 to half a voxel only.
 
+Points that TPTBox or SPINEPS saved as JSON are read as the subject kind; see :mod:`spinemed.labelling.poi`.
+
 Trap: VerSe's centroid is that of the vertebral BODY. The centre of mass of a whole vertebra lies 10-11.5 mm behind it,
 so a perfect mask scored by its centre of mass is 10 mm off: use :func:`body_centroids` for masks.
 """
@@ -36,8 +38,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinemed.anatomy import Level
 from spinemed.errors import ReadError, VolumeError
-from spinemed.geometry import VoxelPoints, WorldPoints, check_codes, reorient, voxel_to_world, world_to_voxel
+from spinemed.geometry import (
+    VoxelPoints,
+    WorldPoints,
+    check_codes,
+    reorient,
+    voxel_spacing,
+    voxel_to_world,
+    world_to_voxel,
+)
 from spinemed.labelling.masks import COCCYX, SACRUM, LabelMask, vertebra_of_label
+from spinemed.labelling.poi import is_poi, plain_entries, require_stated_grid
 from spinemed.tables import write_text
 from spinemed.volume import Volume, read_nifti
 
@@ -140,7 +151,7 @@ def read_centroids(
             cannot be told.
         VolumeError: no image was given, or most centroids lie outside it (the sign of another convention).
     """
-    entries, direction = _entries(path)
+    entries, direction, header = _entries(path)
     chosen = kind or _kind(path, direction)
     if image_or_mask is None:
         raise VolumeError(
@@ -158,6 +169,7 @@ def read_centroids(
     # Only the grid is turned, not the voxels.
     blank = np.broadcast_to(np.uint8(0), volume.shape)
     turned, affine = reorient(blank, volume.affine, axes)
+    require_stated_grid(header, turned.shape, voxel_spacing(affine), path)
     coordinates: dict[Level, Array] = {}
     missing: list[Level] = []
     others: list[int] = []
@@ -244,7 +256,7 @@ def _kind(path: str | os.PathLike[str], direction: str | None) -> CentroidKind:
         return "subject"
     if isotropic and direction is None:
         return "miccai2020"
-    if name.endswith("_ctd.json") and "subreg" not in name and "_seg-" not in name:
+    if name.endswith("_ctd.json") and not name.startswith("sub-") and "_seg-" not in name:
         return "miccai2019"
     found = (
         "the name says 1 mm coordinates but the file states a direction, as voxel coordinates do"
@@ -260,8 +272,8 @@ def _kind(path: str | os.PathLike[str], direction: str | None) -> CentroidKind:
     )
 
 
-def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str | None]:
-    """Label and coordinates (NaN kept) of each entry, and the direction if one is stated."""
+def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str | None, dict[str, Any]]:
+    """Label and coordinates (NaN kept) of each entry, the direction if one is stated, and all of the first entry."""
     try:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
@@ -273,6 +285,9 @@ def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str
     if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
         raise ReadError("is no list of centroids", file=path, cure=_CURE)
     direction: str | None = None
+    header: dict[str, Any] = content[0] if content and "direction" in content[0] else {}
+    if is_poi(content):
+        content = [header, *plain_entries(content, path)]
     entries: list[tuple[int, Array]] = []
     for number, item in enumerate(content, 1):
         if "direction" in item:
@@ -296,7 +311,7 @@ def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str
             field="label",
             cure="keep one centroid per vertebra",
         )
-    return entries, direction
+    return entries, direction, header
 
 
 def _label(item: Mapping[str, Any], number: int, path: str | os.PathLike[str]) -> int:

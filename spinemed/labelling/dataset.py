@@ -138,7 +138,7 @@ _SUBJECT_PARTS = {"ct": _IMAGE, "seg-vert_msk": _MASK, "seg-subreg_ctd": _CENTRO
 _MICCAI_MASK = re.compile(r"_seg\.nii(\.gz)?$", re.IGNORECASE)
 _MICCAI_CENTROIDS = re.compile(r"([_-]iso-ctd|_ctd)\.json$", re.IGNORECASE)
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_PATIENT = re.compile(r"^(?:sub-)?(?P<id>(?:verse|gl)\d+)", re.IGNORECASE)
+_PATIENT = re.compile(r"^(?:sub-[A-Za-z0-9]+|(?:verse|gl)\d+)", re.IGNORECASE)
 _NNUNET_IMAGE = re.compile(r"_0000$")
 _NOT_CENTROIDS = {"dataset.json", "plans.json", "dataset_fingerprint.json", "predict_from_raw_data_args.json"}
 
@@ -181,11 +181,12 @@ def case_key(name: str) -> str:
 
 
 def patient_of(stem: str) -> str:
-    """The patient in a case name: the first VerSe id, or what stands before the first `_`."""
+    """The patient in a case name: its VerSe id or BIDS subject; the whole name where it has neither.
+
+    Other names say nothing about patients: `case_001` and `case_002` must not become one cluster.
+    """
     match = _PATIENT.match(stem)
-    if match:
-        return stem[: match.end()]
-    return stem.split("_")[0]
+    return stem[: match.end()] if match else stem
 
 
 def _cases(parts: Iterable[tuple[Path, str, str]], release: Release) -> tuple[VerseCase, ...]:

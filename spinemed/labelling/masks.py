@@ -8,8 +8,8 @@ The schemes:
 
 ======================  ===============================================================================================
 `verse`                 VerSe 2019/2020, and phantoms
-`tptbox`, `spineps`     SPINEPS and TPTBox: as VerSe, 26 is S1 and 29-32 are S2-S5 (all become 26); discs are
-                        100 + level, end-plates 200 + level
+`tptbox`, `spineps`     SPINEPS and TPTBox: as VerSe, 26 is S1 and 29-33 are S2-S6 (all become 26); ribs are
+                        40-55, discs 100 + level, end-plates 200 + level
 `totalsegmentator`      TotalSegmentator, task `total`, one file for all; or a folder of `vertebrae_L1.nii.gz`, ...
 `totalsegmentator_v3`   its task `total_v3`, which has L6 at 26
 `vertebrae_pp`          its task `vertebrae_pp`: 1-24 are C1-L5
@@ -57,19 +57,21 @@ _VERTEBRAE = (Region.CERVICAL, Region.THORACIC, Region.LUMBAR)
 
 # Labels of each tool that are known and are no vertebra. Every other number is refused.
 _TOTAL_OTHERS = (*range(1, 25), *range(51, 118))
-_TPTBOX_OTHERS = (*range(101, 133), *range(201, 233))
+_TPTBOX_OTHERS = (*range(40, 56), *range(101, 134), *range(201, 234))  # ribs, discs, end-plates
 
 
 @dataclass(frozen=True)
 class _Scheme:
     table: LabelMap
     others: frozenset[int] = frozenset()
+    sacral: frozenset[int] = frozenset()
+    """Pieces of the sacrum that no `Level` names."""
 
 
 _SCHEMES: Mapping[str, _Scheme] = {
     "verse": _Scheme(LABEL_MAPS["verse"]),
-    "tptbox": _Scheme(LABEL_MAPS["tptbox"], frozenset(_TPTBOX_OTHERS)),
-    "spineps": _Scheme(LABEL_MAPS["tptbox"], frozenset(_TPTBOX_OTHERS)),
+    "tptbox": _Scheme(LABEL_MAPS["tptbox"], frozenset(_TPTBOX_OTHERS), frozenset([33])),
+    "spineps": _Scheme(LABEL_MAPS["tptbox"], frozenset(_TPTBOX_OTHERS), frozenset([33])),
     "totalsegmentator": _Scheme(LABEL_MAPS["totalsegmentator"], frozenset(_TOTAL_OTHERS)),
     "totalsegmentator_v3": _Scheme(LABEL_MAPS["totalsegmentator_v3"], frozenset(_TOTAL_OTHERS)),
     "vertebrae_pp": _Scheme(
@@ -280,6 +282,8 @@ def _translate(
         if label in scheme.others:
             ignored[label] = voxels
             moves[label] = 0
+        elif label in scheme.sacral:
+            moves[label] = SACRUM
         elif label in scheme.table.regions:
             moves[label] = SACRUM if scheme.table.regions[label] is Region.SACRAL else COCCYX
         else:

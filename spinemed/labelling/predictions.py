@@ -10,7 +10,8 @@ What is found, at any depth of the folder:
 - `CASE_seg-vert_msk.nii.gz`: VerSe layout and SPINEPS, whose `seg-spine` and `seg-subreg` masks are left alone;
 - `CASE/vertebrae_L1.nii.gz` ... or `CASE/segmentations/vertebrae_L1.nii.gz`: TotalSegmentator, one mask a structure;
 - `CASE/segmentation.nii.gz` and the like, named after their folder;
-- `CASE_seg-subreg_ctd.json`, `CASE_ctd.json`, `CASE.json`: centroids, used before those measured on a mask.
+- `CASE_seg-subreg_ctd.json`, `CASE_ctd.json`, `CASE_poi.json`, `CASE.json` (the first of them): centroids, used before
+  those measured on a mask.
 
 Trap: an image lying beside its mask (`CASE_ct.nii.gz`) has the name of the case too; it is taken for a prediction only
 if there is nothing better, and then fails as a mask by its values.
@@ -32,7 +33,7 @@ from spinemed.labelling.masks import read_nnunet_labels
 __all__ = ["Prediction", "Predictions", "match_key", "match_predictions", "prediction_scheme"]
 
 _ENDING = re.compile(
-    r"(?:(_mod_ct)?_seg_vert_msk|_seg_subreg_ctd|_seg_vb_ctd|_iso_ctd|_ctd|_poi|_dseg|_seg|_msk|_mask|_labels?|_preds?"
+    r"(?:(_mod_ct)?(_seg_(vert|spine|subreg|vb))?_(msk|ctd|poi)|_iso_ctd|_dseg|_seg|_mask|_labels?|_preds?"
     r"|_predictions?|_totalseg(mentator)?|_0000|_ct)$"
 )
 _STRUCTURE = re.compile(r"^vertebrae?_[CTL]\d{1,2}\.nii(\.gz)?$", re.IGNORECASE)
@@ -150,10 +151,11 @@ def _place(path: Path, root: Path) -> tuple[str, int, Path] | None:
     """Name of the case a file may belong to, its rank (lower is better) and the path to read; None if it is neither."""
     if path.name.endswith(".json"):
         stem = path.name.removesuffix(".json")
-        if stem.endswith(("_seg-subreg_ctd", "_seg-vb_ctd", "_iso-ctd", "-iso-ctd", "_ctd")):
-            return stem, 0, path
+        for rank, ending in enumerate(("_seg-subreg_ctd", "ctd", "_poi")):
+            if stem.endswith(ending):
+                return stem, rank, path
         # A plain CASE.json is centroids only where it is named exactly as the case; other JSON files are reports.
-        return (stem, 1, path) if _ENDING.search(case_key(stem)) is None and stem not in _REPORTS else None
+        return (stem, 3, path) if _ENDING.search(case_key(stem)) is None and stem not in _REPORTS else None
     if not _NIFTI.search(path.name):
         return None
     if _STRUCTURE.match(path.name):

@@ -220,6 +220,17 @@ def test_the_edge_is_found_in_any_orientation() -> None:
         assert score_labelling(reference, prediction, field_of_view=reorient_volume(view.volume, codes)).excused
 
 
+def test_a_cut_neck_vertebra_is_excused_although_it_lies_within_reach_of_the_next() -> None:
+    """In the neck the visible rest of a cut vertebra lies nearer than 20 mm to the first annotated one."""
+    reference = column(REGULAR.between(Level.C4, Level.C7), 17.0)
+    view = volume(90, top_mm=20.0)
+    cut = CentroidSet.of({**dict(reference.items()), Level.C3: (0.0, 0.0, 14.0)})
+    score = score_labelling(reference, cut, field_of_view=view)
+    assert (score.precision, [one.level for one in score.excused]) == (1.0, [Level.C3])
+    second_name = CentroidSet.of({**dict(reference.items()), Level.C3: (0.0, 0.0, 5.0)})
+    assert score_labelling(reference, second_name, field_of_view=view).excused == ()
+
+
 def test_an_extra_inside_the_volume_or_between_vertebrae_is_not_excused() -> None:
     reference = column(REGULAR.between(Level.T12, Level.L4), 60.0)
     prediction = CentroidSet.of({**dict(reference.items()), Level.L5: (0.0, 0.0, -210.0)})  # between L3 and L4

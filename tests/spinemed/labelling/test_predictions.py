@@ -52,11 +52,14 @@ def test_spineps_writes_more_than_vertebrae(tmp_path: Path) -> None:
         "derivatives_seg/sub-verse010_mod-ct_seg-spine_msk.nii.gz",
         "derivatives_seg/sub-verse010_mod-ct_seg-subreg_msk.nii.gz",
         "derivatives_seg/sub-verse010_mod-ct_snp.png",
+        "derivatives_seg/sub-verse010_mod-ct_seg-spine_ctd.json",
+        "derivatives_seg/sub-verse010_mod-ct_seg-vert_poi.json",
         "rawdata/sub-verse010_ct.nii.gz",
     )
     found = match_predictions(tmp_path, CASES)
     assert found.of("sub-verse010") is not None
     assert [one.mask.name for one in found.found if one.mask] == ["sub-verse010_mod-ct_seg-vert_msk.nii.gz"]
+    assert [one.centroids.name for one in found.found if one.centroids] == ["sub-verse010_mod-ct_seg-spine_ctd.json"]
     assert found.surplus == ()
 
 

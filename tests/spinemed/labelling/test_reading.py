@@ -134,6 +134,12 @@ def test_a_flat_folder_and_an_nnunet_data_set(tmp_path: Path) -> None:
     assert case.mask == tmp_path / "nn/labelsTr/x.nii.gz"
 
 
+def test_names_without_an_id_of_a_patient_are_patients_of_their_own(tmp_path: Path) -> None:
+    for name in ("case_001.nii.gz", "case_002.nii.gz", "GL018-GL016.nii.gz", "GL018-GL017.nii.gz"):
+        (tmp_path / name).touch()
+    assert [case.patient for case in read_verse_folder(tmp_path)] == ["GL018", "GL018", "case_001", "case_002"]
+
+
 def test_mixed_releases_doubles_and_empty_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no such folder"):
         read_verse_folder(tmp_path / "none")
@@ -275,6 +281,50 @@ def test_the_other_release_s_centroids_are_noticed(tmp_path: Path) -> None:
         read_centroids(path, image_or_mask=mask)
 
 
+def test_points_of_tptbox_and_spineps(tmp_path: Path) -> None:
+    """Truth: the boxes of the mask. Only body centres are taken from the many points of a vertebra."""
+    mask = blocks((20, 28))
+    turned = reorient_volume(mask.volume, "PIR")
+    places = {label: [float(axis.mean()) for axis in np.nonzero(turned.data == label)] for label in (20, 28)}
+    header = {"direction": ["P", "I", "R"], "zoom": list(turned.spacing_mm), "shape": list(turned.shape)}
+    path = tmp_path / "sub-a_mod-ct_seg-spine_ctd.json"
+    nested = {
+        "T13": {"Vertebra_Corpus": places[28], "Spinosus_Process": [0, 0, 0]},
+        "20": {"50": places[20], "42": [1, 1, 1]},
+        "S1": {"Vertebra_Corpus": [1.0, 1.0, 1.0]},
+    }
+    path.write_text(json.dumps([{**header, "format": "POI"}, nested]))
+    found = read_centroids(path, image_or_mask=mask)
+    assert (found.levels, found.others) == ((Level.T13, Level.L1), (26,))
+    np.testing.assert_allclose(found.points.values, whole(mask).points.values, atol=1e-9)
+    docker = [{"label": 50 * 256 + label, **dict(zip("XYZ", place, strict=True))} for label, place in places.items()]
+    path.write_text(
+        json.dumps([{**header, "format": "docker"}, *docker, {"label": 42 * 256 + 20, "X": 0, "Y": 0, "Z": 0}])
+    )
+    np.testing.assert_allclose(read_centroids(path, image_or_mask=mask).points.values, found.points.values, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("header", "points", "message"),
+    [
+        ({"format": "POI_GLOBAL"}, {"L1": {"50": [1, 1, 1]}}, "points in the format 'POI_GLOBAL'"),
+        ({"format": "POI"}, {"liver": {"50": [1, 1, 1]}}, "'liver' is no vertebra"),
+        ({"format": "POI"}, {"L1": {"50": [1, 1]}}, "the point L1 50 is"),
+        ({"format": "POI"}, {"L1": {"42": [1, 1, 1]}}, "none of its 1 points is a body centre"),
+        ({"zoom": [9, 9, 9]}, {"L1": {"50": [1, 1, 1]}}, r"its zoom is \[9, 9, 9\], that of the scan"),
+        ({"shape": [1, 2, 3]}, {"L1": {"50": [1, 1, 1]}}, "its shape is"),
+    ],
+)
+def test_points_that_cannot_be_placed_are_named(
+    tmp_path: Path, header: dict[str, object], points: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "a_poi.json"
+    path.write_text(json.dumps([{"direction": ["R", "A", "S"], **header}, points]))
+    with pytest.raises(SpineMedError, match=message) as caught:
+        read_centroids(path, image_or_mask=blocks())
+    assert caught.value.file == str(path)
+
+
 # --- masks -----------------------------------------------------------------------------------------------------------
 
 
@@ -371,6 +421,15 @@ def test_spineps_masks_leave_discs_and_end_plates_out(samples: Path) -> None:
     assert set(mask.counts) == {5, 6, 7}
     assert set(mask.ignored) >= {105, 106, 205, 206}
     assert set(np.unique(mask.data)) == {0, 5, 6, 7}
+
+
+def test_ribs_and_a_sixth_sacral_piece_of_tptbox(tmp_path: Path) -> None:
+    numbers = np.zeros(256, np.uint8)
+    numbers[[24, 1, 2, 3]] = (24, 33, 40, 33)
+    path = tmp_path / "m.nii.gz"
+    nib.save(nib.Nifti1Image(numbers[blocks((24, 1, 2, 3)).data], oblique()), path)
+    mask = read_label_mask(path, scheme="tptbox")
+    assert (mask.counts, mask.ignored) == ({24: 512, 26: 1024}, {40: 512})
 
 
 def test_other_numberings_of_totalsegmentator(tmp_path: Path) -> None:
