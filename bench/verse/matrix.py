@@ -170,9 +170,14 @@ def build_matrix(config: MatrixConfig) -> Matrix:
 
     Raises:
         ReadError, RecordError: A scores file is missing or no scores.
-        ConfigError: Columns scored under other settings, or on other scans, than each other.
+        ConfigError: Scores without a vertebra, or columns scored under other settings or on other scans.
     """
     entries = {(each.name, name): read_scores(path) for each in config.algorithms for name, path in each.scores.items()}
+    for key, scores in entries.items():
+        if not scores.vertebrae:
+            raise ConfigError(
+                f"{' on '.join(key)} holds no scored vertebra", field="algorithms", cure="see the errors in its report"
+            )
     _require_comparable(config, entries)
     cells, drops = [], []
     for each in config.algorithms:

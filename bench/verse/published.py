@@ -61,7 +61,8 @@ def own_values(scores: Scores) -> PublishedValues:
 
     Misses count as 0 Dice, as not identified, and as the settings' penalties in both distances.
     """
-    values = scores.row("vertebra").values
+    # Without a usable reference there is no summary, and no value.
+    values = scores.row("vertebra").values if scores.vertebrae else {}
 
     def of(name: str) -> float | None:
         return values[name].value if name in values else None

@@ -233,6 +233,9 @@ def _require_comparable(entries: Mapping[str, Scores], rules: RankingRules) -> N
             field="weights",
             cure=f"give weights of 0 or more, one of them above 0, to some of {', '.join(RANKED)}",
         )
+    empty = [name for name, scores in entries.items() if not scores.vertebrae]
+    if empty:
+        raise RecordError(f"'{empty[0]}' holds no scored vertebra", cure="see the errors in its report")
     (first, reference), *others = entries.items()
     scored = {case.case for case in reference.cases if case.status != "unusable reference"}
     for name, scores in others:

@@ -74,8 +74,7 @@ def _print_published(scores: Scores, console: Console) -> None:
     table = Table(title=f"{published.title}: {' / '.join(published.columns.values())}", title_justify="left")
     for header in ("team", "score", "public test set", "hidden test set"):
         table.add_column(header, justify="left" if header == "team" else "right")
-    own = own_values(scores) if scores.vertebrae else PublishedValues()
-    table.add_row(escape(scores.name), wording.DASH, _four(own), "other data, other implementation")
+    table.add_row(escape(scores.name), wording.DASH, _four(own_values(scores)), "other data, other implementation")
     table.add_section()
     for row in published.rows:
         table.add_row(escape(row.team), f"{row.score:.3f}", _four(row.public), _four(row.hidden))
@@ -154,8 +153,8 @@ def print_matrix(matrix: Matrix, console: Console) -> None:
             else f"{wording.value(gap.metric, gap.low)} to {wording.value(gap.metric, gap.high)}"
         )
         console.print(
-            f"on {gap.data_set}, {wording.title_of(gap.metric)[0]}: {gap.native} (native) over {gap.visitor}: advantage "
-            f"{wording.value(gap.metric, gap.advantage)}, {bounds}; same patients",
+            f"on {gap.data_set}, {wording.title_of(gap.metric)[0]}: {gap.native} (native) over {gap.visitor}: "
+            f"advantage {wording.value(gap.metric, gap.advantage)}, {bounds}; same patients",
             markup=False,
             soft_wrap=True,
         )
