@@ -179,7 +179,18 @@ class Finding(Record):
     """A typed statement about a study that is true by construction or by expert reading."""
 
     kind: Literal[
-        "fracture", "level_count", "modality", "plane", "vertebra", "thoracic_count", "lumbar_count", "presacral_count"
+        "fracture",
+        "level_count",
+        "modality",
+        "plane",
+        "vertebra",
+        "thoracic_count",
+        "lumbar_count",
+        "presacral_count",
+        "schmorl",
+        "osteophyte",
+        "lesion",
+        "mimic",
     ]
     """`vertebra` and the counts of the parts of a column are what :mod:`spinemed.labelling.facts` reads off a mask."""
     level: Level | None = None

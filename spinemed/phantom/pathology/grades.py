@@ -83,6 +83,7 @@ FindingKind = Literal[
     "mimic",
     "scoliosis",
     "transition",
+    "alignment",
     "pelvic",
 ]
 
@@ -395,7 +396,10 @@ def _plane_reason(kind: FindingKind, modality: Modality, plane: Plane, subtype: 
         return "the Lee grade is read from sagittal T1 or T2 only"
     if kind == "disc_degeneration" and plane not in ("volume", "sagittal"):
         return "the Pfirrmann grade is read from sagittal T2"
-    if kind in ("fracture", "slip", "mimic", "modic", "disc_height", "pelvic") and plane not in _FROM_THE_SIDE:
+    if (
+        kind in ("fracture", "slip", "mimic", "modic", "disc_height", "alignment", "pelvic")
+        and plane not in _FROM_THE_SIDE
+    ):
         return f"not seen from the side on {plane} images"
     if kind == "scoliosis" and plane not in _FROM_THE_FRONT:
         return f"not seen from the front on {plane} images"
