@@ -40,8 +40,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.verse.numbering import is_possible_neighbour, renamed, steps_between
-from spinemed.anatomy import Level, Spine
+from bench.verse.numbering import column_of, is_possible_neighbour, renamed, steps_between
+from spinemed.anatomy import Level
 from spinemed.geometry import axis_codes
 from spinemed.labelling import CentroidSet, LabelMask
 from spinemed.volume import Volume
@@ -333,7 +333,7 @@ def _excuses(
     heights = prediction.points.values @ axis
     ends = reference.points.values @ axis
     faces = _face_heights(view, axis)
-    spine = Spine.of(reference.levels)
+    spine = column_of(reference.levels)
     for towards, face, last in ((1.0, faces[1], int(ends.argmax())), (-1.0, faces[0], int(ends.argmin()))):
         end, level = float(ends[last]), reference.levels[last]
         rows = [row for row in extra if row not in found and (heights[row] - end) * towards > _BEYOND_MM]

@@ -18,10 +18,18 @@ from spinemed.errors import LevelError
 from spinemed.geometry import WorldPoints
 from spinemed.labelling import CentroidSet
 
-__all__ = ["admissible_numberings", "is_possible_neighbour", "renamed", "steps_between"]
+__all__ = ["admissible_numberings", "column_of", "is_possible_neighbour", "renamed", "steps_between"]
 
 _SPINES = tuple(Spine(thoracic, lumbar) for thoracic in (12, 11, 13) for lumbar in (5, 6, 4))
 _SACRAL = (Level.S1, Level.S2, Level.S3, Level.S4, Level.S5)
+
+
+def column_of(named: Sequence[Level]) -> Spine:
+    """The spine of a reference; where its labels contradict each other (T13 without T12), the one that holds them."""
+    try:
+        return Spine.of(named)
+    except LevelError:
+        return Spine(13 if Level.T13 in named else 12, 6 if Level.L6 in named else 5)
 
 
 def steps_between(named: Sequence[Level], true: Level, called: Level) -> int:
@@ -32,7 +40,7 @@ def steps_between(named: Sequence[Level], true: Level, called: Level) -> int:
         true: A level of the reference.
         called: Any level.
     """
-    own = Spine.of(named)
+    own = column_of(named)
     spines = [own, *sorted(_SPINES, key=lambda spine: _unlikeness(spine, own))]
     spine = next(spine for spine in spines if true in spine and called in spine)
     return spine.offset(true, called)
@@ -82,7 +90,7 @@ def admissible_numberings(
     own = {level: level for level in sorted(levels)}
     if not own:
         return (own,)
-    spine = Spine.of([*own, *([Level.S1] if sacrum_in_view and max(own) >= Level.L4 else [])])
+    spine = column_of([*own, *([Level.S1] if sacrum_in_view and max(own) >= Level.L4 else [])])
     try:
         view = number_view([*own, *(_SACRAL[:1] if sacrum_in_view else ())], spine, ribs_visible=ribs_visible)
         decided = bool(view.anchors)

@@ -75,7 +75,7 @@ def read_verse_folder(folder: str | os.PathLike[str]) -> tuple[VerseCase, ...]:
     files = sorted(path for path in root.rglob("*") if path.is_file() and _relevant(path, root))
     subject = [(path, match) for path in files if (match := _SUBJECT.match(path.name))]
     marked = [path for path in files if _MICCAI_MASK.search(path.name) or _MICCAI_CENTROIDS.search(path.name)]
-    marked = [path for path in marked if not _SUBJECT.match(path.name)]
+    marked = [path for path in marked if not path.name.startswith("sub-")]  # other tools' files beside a BIDS folder
     if subject and marked:
         raise ReadError(
             f"mixes the subject-based release ({subject[0][0].name}) with the MICCAI release ({marked[0].name})",

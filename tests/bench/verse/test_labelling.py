@@ -103,6 +103,14 @@ def test_steps_go_by_the_reference_s_own_column() -> None:
     assert steps_between(SPINE, Level.L1, Level.T13) == -1
 
 
+def test_a_reference_whose_labels_contradict_each_other_is_scored_all_the_same() -> None:
+    """T13 without T12 occurs in no spine, but a reference may have lost one mask."""
+    reference = column((Level.T11, Level.T13, Level.L1, Level.L2))
+    score = score_labelling(reference, shifted(reference, 1, Spine(13, 5)), field_of_view=volume(200))
+    assert [one.offset for one in score.levels] == [1, 1, 1, 1]
+    assert admissible_numberings(reference.levels) == ({level: level for level in reference.levels},)
+
+
 def test_two_swapped_levels_are_two_wrong_ones() -> None:
     reference = column(SPINE)
     score = score_labelling(reference, called(reference, {Level.L2: Level.L3, Level.L3: Level.L2}))
