@@ -55,6 +55,7 @@ __all__ = [
     "LabellingScore",
     "LevelScore",
     "ShiftRun",
+    "common_shift",
     "score_labelling",
 ]
 
@@ -271,7 +272,7 @@ def _score(
         hits,
         counted,
         *_rates(hits, len(levels), counted),
-        _whole_shift(levels),
+        common_shift([one.offset for one in levels if one.offset is not None]),
         _runs(levels),
         float(np.mean(matched)) if matched else None,
         float(np.mean(hit_mm)) if hit_mm else None,
@@ -296,8 +297,12 @@ def _rates(hits: int, true: int, predicted: int) -> tuple[float, float, float]:
     return hits / predicted if predicted else 0.0, hits / true, 2 * hits / (true + predicted)
 
 
-def _whole_shift(levels: Sequence[LevelScore]) -> int | None:
-    offsets = [one.offset for one in levels if one.offset is not None]
+def common_shift(offsets: Sequence[int]) -> int | None:
+    """The one offset of a whole spine, see the module docstring; None if there is none.
+
+    Args:
+        offsets: Of every vertebra that was found, 0 where it has its right name.
+    """
     for offset in sorted(set(offsets)):
         if offset and len(offsets) >= 2 and offsets.count(offset) >= _SHIFT_SHARE * len(offsets):
             return offset
