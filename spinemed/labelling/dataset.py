@@ -191,7 +191,7 @@ def patient_of(stem: str) -> str:
 
 def _cases(parts: Iterable[tuple[Path, str, str]], release: Release) -> tuple[VerseCase, ...]:
     found: dict[str, dict[str, Path]] = {}
-    names: dict[str, str] = {}
+    stems: dict[tuple[str, str], str] = {}
     for path, stem, part in parts:
         key = case_key(stem)
         case = found.setdefault(key, {})
@@ -202,14 +202,14 @@ def _cases(parts: Iterable[tuple[Path, str, str]], release: Release) -> tuple[Ve
                 cure="keep one of the two, or give the folder of one split or data set",
             )
         case[part] = path
-        if key not in names or part == _IMAGE:
-            names[key] = stem
+        stems[key, part] = stem
     cases = []
     for key, files in found.items():
         # JSON alone is no case in a flat folder: it may be anything.
         if release == "flat" and set(files) == {_CENTROIDS} and not _MICCAI_CENTROIDS.search(files[_CENTROIDS].name):
             continue
-        stem = names[key]
+        # Where a case is spelt in two ways, the image decides its name.
+        stem = next(stems[key, part] for part in (_IMAGE, _MASK, _CENTROIDS) if part in files)
         cases.append(
             VerseCase(stem, patient_of(stem), files.get(_IMAGE), files.get(_MASK), files.get(_CENTROIDS), release)
         )

@@ -110,6 +110,8 @@ def test_the_miccai_release_of_both_years(tmp_path: Path) -> None:
         "verse400_verse090_CT-iso": "verse400",
         "verse400_verse155_CT-iso": "verse400",
     }
+    (tmp_path / "GL124/GL124_CT-ax.nii.gz").unlink()
+    assert "GL124_CT-ax" in {case.name for case in read_verse_folder(tmp_path)}  # the mask decides, then the centroids
     assert [case.name for case in cases if case.centroids is None] == [
         "verse400_verse090_CT-iso",
         "verse400_verse155_CT-iso",
