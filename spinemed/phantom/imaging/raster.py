@@ -1,0 +1,513 @@
+"""Compiled loops that put solids on a voxel grid: bones, soft tissue, discs, and the partial volume between them.
+
+Convention: arrays are C-ordered (I, J, K); `pull` matrices (3, 4) lead from voxel indices to a solid's own frame in mm;
+boxes hold the first voxel and one past the last along each axis. A label belongs to a voxel whose centre is inside. A
+value at a surface is mixed by how much of the voxel the surface covers: distance over the voxel's width across it.
+
+Neighbouring bones never share a voxel: each voxel belongs to the bone whose surface encloses it deepest, and a joint
+space `gap_mm` wide is left along the surface midway between two bones that touch.
+
+The trap: `best` and `second` hold distances only near bone (within the margin of the boxes); elsewhere they hold
+`FAR_MM`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from spinemed.phantom.shape.surfaces import (
+    arch_distance,
+    blob_distance,
+    body_distance,
+    body_outline,
+    body_surfaces,
+    canal_distance,
+)
+
+__all__ = [
+    "FAR_MM",
+    "clear_where_bone",
+    "compose_bone",
+    "mark_blobs",
+    "paint_blobs",
+    "paint_discs",
+    "paint_extra",
+    "paint_torso",
+    "raster_bone",
+    "smooth_noise",
+]
+
+FAR_MM = 1000.0
+_BODY, _BODY_RIM, _RIM_MM = 50, 49, 2.5
+
+
+Numbers = NDArray[Any]
+
+
+@njit(cache=True)
+def raster_bone(
+    best: Numbers,
+    second: Numbers,
+    owner: Numbers,
+    part: Numbers,
+    bone: int,
+    box: Numbers,
+    pull: Numbers,
+    body: Numbers,
+    has_body: bool,
+    offsets: Numbers,
+    shell: Numbers,
+    numbers: Numbers,
+    blob_pull: Numbers,
+    blob_box: Numbers,
+    holes: Numbers,
+    hole_pull: Numbers,
+    hole_box: Numbers,
+    blend_mm: float,
+) -> None:
+    """Put one bone into the distance fields of all bones."""
+    i0, i1, j0, j1, k0, k1 = box[0], box[1], box[2], box[3], box[4], box[5]
+    ni, nj, nk = i1 - i0, j1 - j0, k1 - k0
+    if ni <= 0 or nj <= 0 or nk <= 0:
+        return
+    arch = np.full((ni, nj, nk), np.float32(1000.0), dtype=np.float32)
+    which = np.zeros((ni, nj, nk), dtype=np.uint8)
+    for n in range(numbers.shape[0]):
+        m, blob, b = blob_pull[n], numbers[n], blob_box[n]
+        label = np.uint8(blob[7])
+        for i in range(max(b[0], i0), min(b[1], i1)):
+            for j in range(max(b[2], j0), min(b[3], j1)):
+                p0 = m[0, 0] * i + m[0, 1] * j + m[0, 3]
+                q0 = m[1, 0] * i + m[1, 1] * j + m[1, 3]
+                t0 = m[2, 0] * i + m[2, 1] * j + m[2, 3]
+                for k in range(max(b[4], k0), min(b[5], k1)):
+                    d = blob_distance(p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k, blob)
+                    old = arch[i - i0, j - j0, k - k0]
+                    low = min(d, old)
+                    h = blend_mm - abs(d - old)
+                    if h > 0.0:
+                        low -= h * h / (4.0 * blend_mm)
+                    arch[i - i0, j - j0, k - k0] = low
+                    if d < old:
+                        which[i - i0, j - j0, k - k0] = label
+    use_shell = shell[12] > 0.5
+    for i in range(i0, i1):
+        for j in range(j0, j1):
+            x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
+            y0 = pull[1, 0] * i + pull[1, 1] * j + pull[1, 3]
+            z0 = pull[2, 0] * i + pull[2, 1] * j + pull[2, 3]
+            for k in range(k0, k1):
+                x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
+                a = float(arch[i - i0, j - j0, k - k0])
+                if use_shell:
+                    if (
+                        y < shell[2] + shell[1] + 8.0
+                        and y > shell[2] - shell[1] - shell[5] - 14.0
+                        and abs(x) < shell[0] + shell[5] + 4.0
+                    ):
+                        d = arch_distance(x, y, z, shell)
+                        low = min(d, a)
+                        h = blend_mm - abs(d - a)
+                        if h > 0.0:
+                            low -= h * h / (4.0 * blend_mm)
+                        if d < a:
+                            which[i - i0, j - j0, k - k0] = 41
+                        a = low
+                    if a < 8.0:
+                        a = max(a, -canal_distance(x, y, z, shell))
+                arch[i - i0, j - j0, k - k0] = a
+    for n in range(holes.shape[0]):
+        m, blob, b = hole_pull[n], holes[n], hole_box[n]
+        for i in range(max(b[0], i0), min(b[1], i1)):
+            for j in range(max(b[2], j0), min(b[3], j1)):
+                for k in range(max(b[4], k0), min(b[5], k1)):
+                    d = blob_distance(
+                        m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
+                        m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],
+                        m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3],
+                        blob,
+                    )
+                    if -d > arch[i - i0, j - j0, k - k0]:
+                        arch[i - i0, j - j0, k - k0] = -d
+    for i in range(i0, i1):
+        for j in range(j0, j1):
+            x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
+            y0 = pull[1, 0] * i + pull[1, 1] * j + pull[1, 3]
+            z0 = pull[2, 0] * i + pull[2, 1] * j + pull[2, 3]
+            for k in range(k0, k1):
+                d = float(arch[i - i0, j - j0, k - k0])
+                label = which[i - i0, j - j0, k - k0]
+                if has_body:
+                    x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
+                    # Only near the body: the box of the bone is much larger.
+                    if (
+                        abs(x) < 0.5 * max(body[0], body[2]) + 6.0
+                        and abs(y) < 0.5 * max(body[1], body[3]) * 1.15 + 6.0 + body[17]
+                    ):
+                        e = body_distance(x, y, z, body, offsets[0], offsets[1])
+                        if e <= 0.0 or e < d:
+                            label = np.uint8(_BODY if e < -_RIM_MM else _BODY_RIM)
+                        d = min(d, e)
+                if d < best[i, j, k]:
+                    second[i, j, k] = best[i, j, k]
+                    best[i, j, k] = d
+                    owner[i, j, k] = bone
+                    part[i, j, k] = label
+                elif d < second[i, j, k]:
+                    second[i, j, k] = d
+
+
+@njit(cache=True, inline="always")
+def smooth_noise(tile: Numbers, x: float, y: float, z: float) -> float:
+    """Trilinear, periodic noise: `tile` (n, n, n) float32, coordinates in tile cells."""
+    n = tile.shape[0]
+    fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
+    dx, dy, dz = x - fx, y - fy, z - fz
+    i, j, k = int(fx) % n, int(fy) % n, int(fz) % n
+    i1, j1, k1 = (i + 1) % n, (j + 1) % n, (k + 1) % n
+    c00 = tile[i, j, k] * (1 - dx) + tile[i1, j, k] * dx
+    c01 = tile[i, j, k1] * (1 - dx) + tile[i1, j, k1] * dx
+    c10 = tile[i, j1, k] * (1 - dx) + tile[i1, j1, k] * dx
+    c11 = tile[i, j1, k1] * (1 - dx) + tile[i1, j1, k1] * dx
+    return (c00 * (1 - dy) + c10 * dy) * (1 - dz) + (c01 * (1 - dy) + c11 * dy) * dz
+
+
+@njit(cache=True)
+def paint_torso(
+    value: Numbers,
+    tissue: Numbers,
+    affine: Numbers,
+    table: Numbers,
+    z_first: float,
+    z_step: float,
+    palette: Numbers,
+    spread: Numbers,
+    tile: Numbers,
+) -> None:
+    """Fill the grid with trunk, neck and air.
+
+    `table` (rows, 10) over world z: centre x, centre y, half width, half depth, fat mm, wall mm, lung half width, lung
+    front depth, mediastinum half width, dome. Tissues: 0 air, 1 fat, 2 muscle, 3 viscera, 4 lung.
+    """
+    ni, nj, nk = value.shape
+    rows = table.shape[0]
+    for i in range(ni):
+        for j in range(nj):
+            x0 = affine[0, 0] * i + affine[0, 1] * j + affine[0, 3]
+            y0 = affine[1, 0] * i + affine[1, 1] * j + affine[1, 3]
+            z0 = affine[2, 0] * i + affine[2, 1] * j + affine[2, 3]
+            for k in range(nk):
+                x, y, z = x0 + affine[0, 2] * k, y0 + affine[1, 2] * k, z0 + affine[2, 2] * k
+                f = min(max((z - z_first) / z_step, 0.0), rows - 1.001)
+                r = int(f)
+                w = f - r
+                cx = table[r, 0] * (1 - w) + table[r + 1, 0] * w
+                cy = table[r, 1] * (1 - w) + table[r + 1, 1] * w
+                a = table[r, 2] * (1 - w) + table[r + 1, 2] * w
+                b = table[r, 3] * (1 - w) + table[r + 1, 3] * w
+                fat = table[r, 4] * (1 - w) + table[r + 1, 4] * w
+                wall = table[r, 5] * (1 - w) + table[r + 1, 5] * w
+                u, v = (x - cx) / a, (y - cy) / b
+                s = u * u + v * v
+                # Between an ellipse and a box: s - 0.35 u²v² bulges the corners.
+                rho = math.sqrt(max(s - 0.35 * u * u * v * v, 1e-9))
+                depth = (1.0 - rho) * (b if abs(v) > abs(u) else a)
+                if depth < 0.0:
+                    t = 0
+                elif depth < fat:
+                    t = 1
+                elif depth < fat + wall:
+                    t = 2
+                else:
+                    t = 3
+                    lung = table[r, 6] * (1 - w) + table[r + 1, 6] * w
+                    if lung > 0.0:
+                        middle = table[r, 8] * (1 - w) + table[r + 1, 8] * w
+                        if abs(x - cx) > middle or (v < -0.55 and abs(x - cx) > 0.6 * middle):
+                            side = max(abs(abs(x - cx) / a - 0.42) / 0.5, 0.0)
+                            if lung > side * side + 0.8 * (v + 0.1) * (v + 0.1):
+                                t = 4
+                g = palette[t]
+                if t == 3:
+                    n = smooth_noise(tile, x / 13.0, y / 13.0, z / 13.0)
+                    if n < -0.12:
+                        t = 1
+                        g = palette[1]
+                    else:
+                        g += spread[3] * min(n, 1.0)
+                elif t == 2 or t == 4:
+                    g += spread[t] * smooth_noise(tile, x / 3.5, y / 3.5, z / 5.0)
+                value[i, j, k] = g
+                tissue[i, j, k] = t
+
+
+@njit(cache=True)
+def paint_blobs(
+    value: Numbers,
+    tissue: Numbers,
+    affine: Numbers,
+    numbers: Numbers,
+    blob_pull: Numbers,
+    blob_box: Numbers,
+    palette: Numbers,
+    spread: Numbers,
+    tile: Numbers,
+    width_mm: float,
+) -> None:
+    """Paint soft-tissue blobs in their order: value mixed at the edge, tissue by the voxel's centre."""
+    for n in range(numbers.shape[0]):
+        m, blob, b = blob_pull[n], numbers[n], blob_box[n]
+        t = int(blob[8])
+        g0, amp = palette[t], spread[t]
+        for i in range(b[0], b[1]):
+            for j in range(b[2], b[3]):
+                for k in range(b[4], b[5]):
+                    d = blob_distance(
+                        m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
+                        m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],
+                        m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3],
+                        blob,
+                    )
+                    c = 0.5 - d / width_mm
+                    if c <= 0.0:
+                        continue
+                    g = g0
+                    if amp > 0.0:
+                        x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
+                        y = affine[1, 0] * i + affine[1, 1] * j + affine[1, 2] * k + affine[1, 3]
+                        z = affine[2, 0] * i + affine[2, 1] * j + affine[2, 2] * k + affine[2, 3]
+                        s = smooth_noise(tile, x / 3.0, y / 3.0, z / 6.0)
+                        # Streaks of fat: only the dark tail of the noise.
+                        g += amp * (s if s > -0.35 else 4.0 * (s + 0.35) - 0.35)
+                    c = min(c, 1.0)
+                    value[i, j, k] = value[i, j, k] * (1.0 - c) + g * c
+                    if d < 0.0:
+                        tissue[i, j, k] = t
+
+
+@njit(cache=True)
+def paint_discs(
+    value: Numbers,
+    tissue: Numbers,
+    discs: Numbers,
+    boxes: Numbers,
+    upper_pull: Numbers,
+    lower_pull: Numbers,
+    bodies: Numbers,
+    offsets: Numbers,
+    pairs: Numbers,
+    labels: Numbers,
+    extra: Numbers,
+    values: Numbers,
+    width_mm: float,
+) -> None:
+    """Paint discs between neighbouring endplates.
+
+    `pairs` (D, 2) rows of `bodies` above and below; `extra` (D, 4): bulge mm, vacuum 0/1, share of bone that fuses it,
+    nucleus share of the radius; `values` (D, 3): annulus, nucleus and gas.
+    """
+    for n in range(pairs.shape[0]):
+        b, mu, ml = boxes[n], upper_pull[n], lower_pull[n]
+        up, low = bodies[pairs[n, 0]], bodies[pairs[n, 1]]
+        upo, lowo = offsets[pairs[n, 0]], offsets[pairs[n, 1]]
+        for i in range(b[0], b[1]):
+            for j in range(b[2], b[3]):
+                for k in range(b[4], b[5]):
+                    xu = mu[0, 0] * i + mu[0, 1] * j + mu[0, 2] * k + mu[0, 3]
+                    yu = mu[1, 0] * i + mu[1, 1] * j + mu[1, 2] * k + mu[1, 3]
+                    zu = mu[2, 0] * i + mu[2, 1] * j + mu[2, 2] * k + mu[2, 3]
+                    bottom, top = body_surfaces(xu, yu, up, upo[0], upo[1])
+                    over = bottom - zu  # positive below the upper vertebra
+                    if over < -width_mm:
+                        continue
+                    xl = ml[0, 0] * i + ml[0, 1] * j + ml[0, 2] * k + ml[0, 3]
+                    yl = ml[1, 0] * i + ml[1, 1] * j + ml[1, 2] * k + ml[1, 3]
+                    zl = ml[2, 0] * i + ml[2, 1] * j + ml[2, 2] * k + ml[2, 3]
+                    bottom, top = body_surfaces(xl, yl, low, lowo[0], lowo[1])
+                    under = zl - top
+                    if under < -width_mm or over + under < 0.05:
+                        continue
+                    t = min(max(over / (over + under), 0.0), 1.0)
+                    side = (1.0 - t) * body_outline(xu, yu, 0.0, up) + t * body_outline(xl, yl, 1.0, low)
+                    side -= (0.6 + extra[n, 0]) * 4.0 * t * (1.0 - t)
+                    d = max(side, max(-over, -under))
+                    c = min(max(0.5 - d / width_mm, 0.0), 1.0)
+                    if c <= 0.0:
+                        continue
+                    half = 0.25 * (up[2] + low[0])
+                    inner = min(max((-side / half - (1.0 - extra[n, 3])) / 0.12 + 0.5, 0.0), 1.0)
+                    g = values[n, 0] + (values[n, 1] - values[n, 0]) * inner
+                    kind = 10 if inner > 0.5 else 9
+                    if extra[n, 1] > 0.5:  # gas in the middle of a worn disc
+                        cleft = abs(over - under) - 0.35 * (over + under)
+                        if -side > 0.35 * half and cleft < 0.0:
+                            g = values[n, 2]
+                            kind = 19
+                    value[i, j, k] = value[i, j, k] * (1.0 - c) + g * c
+                    if d < 0.0:
+                        tissue[i, j, k] = kind
+                        discs[i, j, k] = labels[n]
+
+
+@njit(cache=True)
+def compose_bone(
+    value: Numbers,
+    tissue: Numbers,
+    bone: Numbers,
+    best: Numbers,
+    second: Numbers,
+    owner: Numbers,
+    part: Numbers,
+    labels: Numbers,
+    trabecular: Numbers,
+    cortical: Numbers,
+    thickness: Numbers,
+    gap_mm: float,
+    front: Numbers,
+    gradient: float,
+    texture: Numbers,
+    texture_gain: float,
+    spacing: Numbers,
+    vertebrae: Numbers,
+    subregions: Numbers,
+) -> None:
+    """Mix bone into the values and write its labels.
+
+    `labels` of each bone: its number in the vertebra mask, 0 for bones that are none. `front` (N, 4): row from voxel
+    indices to the own frame's y as a share of half the body's depth, for the fall of density towards the front.
+    """
+    ni, nj, nk = value.shape
+    n = texture.shape[0]
+    mean_mm = (spacing[0] + spacing[1] + spacing[2]) / 3.0
+    even = max(spacing[0], max(spacing[1], spacing[2])) < 1.3 * min(spacing[0], min(spacing[1], spacing[2]))
+    reach = 0.6 * (spacing[0] + spacing[1] + spacing[2])
+    for i in range(ni):
+        for j in range(nj):
+            for k in range(nk):
+                d = float(best[i, j, k])
+                if d > reach:
+                    continue
+                p = part[i, j, k]
+                in_body = p in (_BODY, _BODY_RIM)
+                if not in_body:  # a disc parts bodies, however thin it is
+                    d = max(d, (d - second[i, j, k] + gap_mm) * 0.5)
+                    if d > reach:
+                        continue
+                o = owner[i, j, k]
+                width = mean_mm
+                if not even:
+                    # How wide the voxel is across the surface: the box projected on the normal.
+                    gi = gj = gk = 0.0
+                    if ni > 1:
+                        a, b = max(i - 1, 0), min(i + 1, ni - 1)
+                        gi = abs(best[b, j, k] - best[a, j, k]) / ((b - a) * spacing[0])
+                    if nj > 1:
+                        a, b = max(j - 1, 0), min(j + 1, nj - 1)
+                        gj = abs(best[i, b, k] - best[i, a, k]) / ((b - a) * spacing[1])
+                    if nk > 1:
+                        a, b = max(k - 1, 0), min(k + 1, nk - 1)
+                        gk = abs(best[i, j, b] - best[i, j, a]) / ((b - a) * spacing[2])
+                    size = math.sqrt(gi * gi + gj * gj + gk * gk)
+                    if size > 1e-3 and size < 50.0:
+                        width = (gi * spacing[0] + gj * spacing[1] + gk * spacing[2]) / size
+                        width = max(width, 0.5 * mean_mm)
+                outer = min(max(0.5 - d / width, 0.0), 1.0)
+                if outer > 0.0:
+                    thick = thickness[o, 0] if in_body else thickness[o, 1]
+                    inner = min(max(0.5 - (d + thick) / width, 0.0), 1.0)
+                    g = trabecular[o, 0] if in_body else trabecular[o, 1]
+                    if inner > 0.0:
+                        if in_body:
+                            y = front[o, 0] * i + front[o, 1] * j + front[o, 2] * k + front[o, 3]
+                            g *= 1.0 - gradient * min(max(y, -1.0), 1.0)
+                        g += texture[i % n, j % n, k % n] * texture_gain * (0.35 + 0.65 * min(g / 150.0, 1.6))
+                    value[i, j, k] = value[i, j, k] * (1.0 - outer) + cortical[o] * (outer - inner) + g * inner
+                    bone[i, j, k] = np.uint8(255.0 * outer + 0.5)
+                if d < 0.0:
+                    tissue[i, j, k] = 13 if d < -thickness[o, 0] else 12
+                    vertebrae[i, j, k] = labels[o]
+                    if labels[o] > 0:
+                        subregions[i, j, k] = part[i, j, k]
+
+
+@njit(cache=True)
+def mark_blobs(mask: Numbers, numbers: Numbers, blob_pull: Numbers, blob_box: Numbers, label: int) -> None:
+    """Write a label wherever a voxel's centre lies in one of the blobs."""
+    for n in range(numbers.shape[0]):
+        m, b = blob_pull[n], blob_box[n]
+        for i in range(b[0], b[1]):
+            for j in range(b[2], b[3]):
+                for k in range(b[4], b[5]):
+                    d = blob_distance(
+                        m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
+                        m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],
+                        m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3],
+                        numbers[n],
+                    )
+                    if d < 0.0:
+                        mask[i, j, k] = label
+
+
+@njit(cache=True)
+def paint_extra(
+    value: Numbers,
+    tissue: Numbers,
+    numbers: Numbers,
+    blob_pull: Numbers,
+    blob_box: Numbers,
+    number: float,
+    added: bool,
+    inside: bool,
+    host: int,
+    owner: Numbers,
+    part: Numbers,
+    width_mm: float,
+    best: Numbers,
+) -> None:
+    """Paint a solid of pathology: everywhere, or (`inside`) only within the host's body and under its surface."""
+    for n in range(numbers.shape[0]):
+        m, b = blob_pull[n], blob_box[n]
+        kind = int(numbers[n, 8])
+        for i in range(b[0], b[1]):
+            for j in range(b[2], b[3]):
+                for k in range(b[4], b[5]):
+                    d = blob_distance(
+                        m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
+                        m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],
+                        m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3],
+                        numbers[n],
+                    )
+                    c = min(max(0.5 - d / width_mm, 0.0), 1.0)
+                    if c <= 0.0:
+                        continue
+                    if inside:
+                        if owner[i, j, k] != host or (part[i, j, k] != _BODY and part[i, j, k] != _BODY_RIM):
+                            continue
+                        # The cortex stays.
+                        c *= min(max(0.5 - (best[i, j, k] + 0.5) / width_mm, 0.0), 1.0)
+                        if c <= 0.0:
+                            continue
+                    if added:
+                        value[i, j, k] += c * number
+                    else:
+                        value[i, j, k] = value[i, j, k] * (1.0 - c) + number * c
+                    if d < 0.0 and c > 0.5:
+                        tissue[i, j, k] = kind
+
+
+@njit(cache=True)
+def clear_where_bone(discs: Numbers, canal: Numbers, bone: Numbers) -> None:
+    """Discs and canal end where bone covers more than half of a voxel; a disc takes from the canal."""
+    for i in range(discs.shape[0]):
+        for j in range(discs.shape[1]):
+            for k in range(discs.shape[2]):
+                if bone[i, j, k] > 127:
+                    discs[i, j, k] = 0
+                    canal[i, j, k] = 0
+                elif discs[i, j, k] > 0:
+                    canal[i, j, k] = 0
