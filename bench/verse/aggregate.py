@@ -205,6 +205,7 @@ def counts_of(cases: Sequence[CaseScore], vertebrae: Sequence[VertebraScore]) ->
         "identified": sum(bool(vertebra.identified) for vertebra in vertebrae),
         "predicted": sum(case.predicted or 0 for case in cases),
         "wrong_levels": sum(len(case.wrong_levels) for case in cases),
+        "wrong_outlines": sum(len(case.wrong_outlines) for case in cases),
         "shifted_scans": sum(case.shift is not None for case in cases),
         "extra": sum(not extra.excuse for case in cases for extra in case.extra),
         "extra_excused": sum(bool(extra.excuse) for case in cases for extra in case.extra),

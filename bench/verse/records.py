@@ -223,7 +223,8 @@ class CaseScore(Record):
     compat_warnings: tuple[str, ...] = ()
     """`compat` only: the published rule's defects that change this case."""
     shift: int | None = None
-    """All found vertebrae are called this many levels too low (positive) or too high: one event, not many."""
+    """The found vertebrae are called this many levels too low (positive) or too high: one event, not many. By their
+    centres; where labelling is not scored, by their outlines."""
     runs: tuple[ShiftRun, ...] = ()
     """Neighbouring vertebrae that are called the same number of levels off."""
     admissible_numberings: int | None = None
@@ -231,6 +232,8 @@ class CaseScore(Record):
     hits_admissible: int | None = None
     """Hits under the best of them."""
     wrong_levels: tuple[WrongLevel, ...] = ()
+    wrong_outlines: tuple[WrongLevel, ...] = ()
+    """Vertebrae most of whose voxels the prediction gave to another level, whatever became of the centres."""
     missed: tuple[Level, ...] = ()
     extra: tuple[ExtraLevel, ...] = ()
     confusion: tuple[Confusion, ...] = ()

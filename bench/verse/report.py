@@ -10,6 +10,7 @@ Trap: case names and error texts come from files: they reach the page through th
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,8 +63,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _inside(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _inside(png: bytes, dpi: int = 150) -> dict[str, Any]:
+    """A picture for the page, and the width at which its inches are the screen's (96 pixels each)."""
+    pixels = struct.unpack(">I", png[16:20])[0]  # the first field of a PNG's header
+    return {"src": f"data:image/png;base64,{base64.b64encode(png).decode()}", "width": round(96 * pixels / dpi)}
 
 
 def report_page(scores: Scores, jobs: Mapping[str, Job], *, published: bool = False) -> str:
@@ -100,6 +103,7 @@ def report_page(scores: Scores, jobs: Mapping[str, Job], *, published: bool = Fa
             groups=_groups(scores, _shown(_COLUMNS, present)),
             plots=_plots(scores, present, labelled=bool(labelled)),
             fewest=FEWEST_PATIENTS,
+            with_masks=with_masks,
             confusion_words=" (most of its voxels)" if with_masks else " (the centre that belongs to it)",
             worst=worst,
             worst_by="mean Dice" if with_masks else "share of identified vertebrae",
@@ -168,7 +172,7 @@ def _cell(row: SummaryRow, name: str) -> dict[str, str]:
 def _interval_note(scores: Scores) -> str:
     patients = scores.counts["patients"]
     if patients < FEWEST_PATIENTS:
-        return f"No intervals: {patients} patients, and fewer than {FEWEST_PATIENTS} are too few to resample."
+        return f"No intervals: fewer than {FEWEST_PATIENTS} patients are too few to resample (here {patients})."
     return f"A group of fewer than {FEWEST_PATIENTS} patients has no interval."
 
 
@@ -182,7 +186,7 @@ def _groups(scores: Scores, columns: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _plots(scores: Scores, present: set[str], *, labelled: bool) -> dict[str, str | None]:
+def _plots(scores: Scores, present: set[str], *, labelled: bool) -> dict[str, dict[str, Any] | None]:
     rows = [row for row in scores.summary if row.by == "level"]
     if not rows:
         return {"levels": None, "confusion": None, "offsets": None}
@@ -223,7 +227,7 @@ def _picture(case: CaseScore, job: Job) -> dict[str, Any]:
             image = read_nifti(job.case.image, unit="HU")
         except SpineMedError as error:
             found["notes"] = "; ".join([*case.notes, f"the CT cannot be shown: {error.problem}"])
-    return found | {"picture": _inside(case_picture(inputs.reference, inputs.prediction, image))}
+    return found | {"picture": _inside(case_picture(inputs.reference, inputs.prediction, image), 110)}
 
 
 def _published_cells(values: Any, columns: Mapping[str, str]) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 from bench.verse.aggregate import scan_means
 from bench.verse.compat import CompatScore, CompatWarning, compat_dice, compat_score, dice_warnings
 from bench.verse.labelling import LabellingScore, LevelScore, score_labelling
-from bench.verse.numbering import admissible_numberings
+from bench.verse.numbering import admissible_numberings, steps_between
 from bench.verse.records import (
     CaseError,
     CaseResult,
@@ -39,7 +39,7 @@ from bench.verse.records import (
     anomalies_of,
     view_of,
 )
-from spinemed.anatomy import Level
+from spinemed.anatomy import Level, Region
 from spinemed.errors import SpineMedError, VolumeError
 from spinemed.geometry import WorldPoints, world_to_voxel
 from spinemed.labelling import CentroidSet, LabelMask, body_centroids, labels_at_border, vertebra_of_label
@@ -49,6 +49,7 @@ from spinemed.volume import grid_difference, reorient_volume, resample_like
 __all__ = ["Aligned", "Inputs", "align", "as_error", "score_case", "structure_name"]
 
 _SACRUM, _COCCYX = 26, 27
+_LEVELS = {level.value: level for level in Level if level.region in (Region.CERVICAL, Region.THORACIC, Region.LUMBAR)}
 _SACRUM_BELOW_MM = 55.0
 """From the centre of the last lumbar body to the lower end of S1, at least: half a body, a disc, and S1."""
 
@@ -239,6 +240,7 @@ def score_case(inputs: Inputs, settings: Settings, *, roots: Mapping[str, str] |
         means=scan_means(vertebrae),
         **_events(labelled),
     )
+    case = case.model_copy(update=_outlines(levels, vertebrae, labelled is not None))
     if settings.mode == "compat":
         case = case.model_copy(update=_official(inputs, aligned, comparison, official))
     return CaseResult(key="", case=case, vertebrae=vertebrae)
@@ -405,6 +407,28 @@ def _events(labelled: LabellingScore | None) -> dict[str, Any]:
             for one in labelled.extra
         ),
     }
+
+
+def _outlines(levels: tuple[Level, ...], vertebrae: tuple[VertebraScore, ...], labelled: bool) -> dict[str, Any]:
+    """Vertebrae that were outlined under another name, and, where no centres tell, the shift of all of them."""
+    wrong, offsets = [], []
+    for vertebra in vertebrae:
+        called = _LEVELS.get(vertebra.covered_by or "")
+        if called is None:
+            continue
+        offset = steps_between(levels, vertebra.level, called)
+        offsets.append(offset)
+        if called is not vertebra.level:
+            wrong.append(WrongLevel(level=vertebra.level, called=called, offset=offset))
+    found: dict[str, Any] = {"wrong_outlines": tuple(wrong)}
+    return found if labelled else found | {"shift": _shift(offsets)}
+
+
+def _shift(offsets: list[int]) -> int | None:
+    """The offset that 80 % of two or more vertebrae share, as for centres; None if that is 0 or there is none."""
+    common = max(set(offsets), key=offsets.count, default=0)
+    whole = len(offsets) >= 2 and offsets.count(common) >= 0.8 * len(offsets)
+    return common if whole and common else None
 
 
 def _unscored(prediction: LabelMask | None) -> dict[str, int]:

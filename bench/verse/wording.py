@@ -70,22 +70,23 @@ def event_rows(cases: Iterable[CaseScore]) -> list[dict[str, str]]:
     """One row per scan with wrong levels, the whole-spine shifts first, then by the number of vertebrae."""
     rows = []
     for case in cases:
-        if not case.wrong_levels and case.shift is None:
+        called = {wrong.level for wrong in case.wrong_levels}
+        outlined = [wrong for wrong in case.wrong_outlines if wrong.level not in called]
+        wrong = len(case.wrong_levels) + len(outlined)
+        if not wrong and case.shift is None:
             continue
         if case.shift is not None:
             title = f"shift {case.shift:+d}"
         elif len(case.runs) == 1 and case.runs[0].vertebrae > 1:
             title = f"{case.runs[0].vertebrae} neighbours {case.runs[0].offset:+d}"
         else:
-            title = f"{len(case.wrong_levels)} {'vertebra' if len(case.wrong_levels) == 1 else 'vertebrae'} wrong"
-        detail = ", ".join(f"{wrong.level} called {wrong.called} ({wrong.offset:+d})" for wrong in case.wrong_levels)
-        hits = f"{case.hits} of {len(case.levels)}"
-        rows.append((case.shift is None, -len(case.wrong_levels), case.case, title, detail, hits))
+            title = f"{wrong} {'vertebra' if wrong == 1 else 'vertebrae'} wrong"
+        parts = [f"{one.level} called {one.called} ({one.offset:+d})" for one in case.wrong_levels]
+        parts += [f"{one.level} outlined as {one.called} ({one.offset:+d})" for one in outlined]
+        hits = DASH if case.hits is None else f"{case.hits} of {len(case.levels)}"
+        rows.append((case.shift is None, -wrong, case.case, title, ", ".join(parts), hits))
     rows.sort()
-    return [
-        {"case": name, "title": title, "detail": detail or "as the published rule counts, none", "hits": hits}
-        for _, _, name, title, detail, hits in rows
-    ]
+    return [{"case": name, "title": title, "detail": detail, "hits": hits} for _, _, name, title, detail, hits in rows]
 
 
 def case_words(case: CaseScore) -> str:

@@ -15,6 +15,7 @@ import pytest
 from bench.verse import evaluate as module
 from bench.verse.evaluate import evaluate_case, evaluate_folder
 from bench.verse.records import Scores, Settings, read_scores
+from bench.verse.wording import event_rows
 from spinemed.anatomy import Level
 from spinemed.cli import main
 from spinemed.errors import ReadError, RecordError, VolumeError
@@ -224,6 +225,19 @@ def test_a_shift_is_one_event_and_no_hit(folders: Callable[..., tuple[Path, Path
         (Level.L1, Level.L2, 1),
         (Level.L2, Level.L3, 1),
     ]
+
+
+def test_outlines_under_another_name_are_seen_without_centres_too(
+    folders: Callable[..., tuple[Path, Path]], shifted: Any
+) -> None:
+    levels = (Level.T12, Level.L1, Level.L2)
+    merged = {Level.L2: Level.L1}  # both outlined as L1: one centre cannot tell, the voxels do
+    reference, prediction = folders({"sub-a": {"calls": shifted(levels, 1)}, "sub-b": {"calls": merged}}, levels=levels)
+    whole, part = run(reference, prediction, settings=Settings(task="segmentation")).cases
+    assert (whole.shift, part.shift) == (1, None)
+    assert [(one.level, one.called, one.offset) for one in part.wrong_outlines] == [(Level.L2, Level.L1, -1)]
+    (event,) = event_rows([part])
+    assert event["detail"] == "L2 outlined as L1 (-1)"
 
 
 def test_a_view_without_an_anchor_is_also_judged_by_the_best_numbering_it_admits(

@@ -106,7 +106,8 @@ def test_a_report_without_masks_or_centres_leaves_their_parts_out(
     reference, prediction = folders({"sub-a": {"shift": 1}})
     evaluate_folder(reference, prediction, tmp_path / "out", settings=Settings(task="segmentation"), resamples=100)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Wrong levels" not in page
+    assert "were identified" not in page
+    assert "No vertebra was called or outlined as another." in page
     assert "localisation" not in page
     assert "No CT was found" in page
     assert "Published results" not in page
