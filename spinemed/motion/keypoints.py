@@ -1,8 +1,9 @@
 """Two label sets: vertebral centroids, and the 37 surface points of SpineTrack in the published order.
 
 Convention: `SPINETRACK_37` follows the order, sigmas and training weights of SpineTrack's published metadata; of a pair
-the left one comes first. `SIMSPINE_15` is the subset, order and tree of SIMSPINE's preprocessing. Surface points are skin over bone, derived
-from the tables; each belongs to its own vertebra (C7, C3/4 and C1 to the neck, T8 to T8), so they move with it.
+the left one comes first. `SIMSPINE_15` is the subset, order and tree of SIMSPINE's preprocessing. Surface points are
+skin over bone, derived from the tables; each belongs to its own vertebra (C7, C3/4 and C1 to the neck, T8 to T8), so
+they move with it.
 
 The trap: surface points over the spinous processes move apart in flexion. Only centroids keep a rigid vertebra's
 neighbours at disc distance; test segment lengths on centroids or within one body.

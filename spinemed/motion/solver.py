@@ -1,0 +1,425 @@
+"""One Gauss-Newton step over a chain of frames, compiled: kinematics, normal equations, prior, block elimination.
+
+Convention: the state of a frame is [p, m, v] (see `linear`); p and m turn into freedoms by `single` (one column times a
+unit: pelvis and limbs) or by a row of `dense` (spine: regional angles and modes, which stand side by side). Markers
+pull through the 6 x 6 information of their body, gathered at the pelvis' origin, so many markers on few bodies cost
+little (the composite body idea of Featherstone 2008, applied to measurements).
+
+Huber's weight (1964) is taken on a marker's whole residual in standard deviations: 1 within `huber`, then huber / s.
+
+The trap: frames without any marker are legal; the prior alone carries them.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from spinemed.motion.linear import covariance_step, eliminate, invert
+
+__all__ = [
+    "barrier_kernel",
+    "chain_step",
+    "chain_variances",
+    "columns_kernel",
+    "compose",
+    "gather_kernel",
+    "normal_kernel",
+    "place_kernel",
+]
+
+_fast = nb.njit(cache=True, nogil=True, fastmath={"contract"})
+
+
+@_fast
+def compose(x, single, unit, dense, spine_start, dense_column, q):  # type: ignore[no-untyped-def]
+    """Fill freedoms q [n_q] of a frame from its state x [n]."""
+    for d in range(q.shape[0]):
+        column = single[d]
+        if column >= 0:
+            q[d] = unit[d] * x[column]
+        else:
+            row = dense[d - spine_start]
+            total = 0.0
+            for j in range(row.shape[0]):
+                total += row[j] * x[dense_column + j]
+            q[d] = total
+
+
+@_fast
+def place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes):  # type: ignore[no-untyped-def]
+    """Forward kinematics of one frame: origin [B, 3], rotation [B, 3, 3], axes [n_q, 3]."""
+    for b in range(parent.shape[0]):
+        p = parent[b]
+        r = rotation[b]
+        if p < 0:
+            for i in range(3):
+                origin[b, i] = offset[b, i]
+                for j in range(3):
+                    r[i, j] = rest[b, i, j]
+        else:
+            rp = rotation[p]
+            for i in range(3):
+                origin[b, i] = (
+                    origin[p, i] + rp[i, 0] * offset[b, 0] + rp[i, 1] * offset[b, 1] + rp[i, 2] * offset[b, 2]
+                )
+                for j in range(3):
+                    r[i, j] = rp[i, 0] * rest[b, 0, j] + rp[i, 1] * rest[b, 1, j] + rp[i, 2] * rest[b, 2, j]
+        for d in range(first[b], first[b] + count[b]):
+            a = axis[d]
+            for i in range(3):
+                axes[d, i] = sign[d] * r[i, a]
+            if slide[d]:
+                for i in range(3):
+                    origin[b, i] += axes[d, i] * q[d]
+            else:
+                angle = sign[d] * q[d]
+                c = np.cos(angle)
+                s = np.sin(angle)
+                u = (a + 1) % 3
+                v = (a + 2) % 3
+                for i in range(3):
+                    ru = r[i, u]
+                    rv = r[i, v]
+                    r[i, u] = c * ru + s * rv
+                    r[i, v] = c * rv - s * ru
+
+
+@_fast
+def columns_kernel(parent, first, count, slide, origin, axes, single, unit, dense, spine_start, dense_column, twist):  # type: ignore[no-untyped-def]
+    """Fill twist [B, 6, nx]: how a body turns (0-2) and moves at the pelvis' origin (3-5) with each place or mode."""
+    nx = twist.shape[2]
+    width = dense.shape[1]
+    part = np.zeros((6, 6))
+    for b in range(parent.shape[0]):
+        p = parent[b]
+        own = twist[b]
+        x = origin[0, 0] - origin[b, 0]
+        y = origin[0, 1] - origin[b, 1]
+        z = origin[0, 2] - origin[b, 2]
+        start = first[b]
+        for k in range(count[b]):
+            d = start + k
+            ax = axes[d, 0]
+            ay = axes[d, 1]
+            az = axes[d, 2]
+            if slide[d]:
+                part[k, 0] = 0.0
+                part[k, 1] = 0.0
+                part[k, 2] = 0.0
+                part[k, 3] = ax
+                part[k, 4] = ay
+                part[k, 5] = az
+            else:
+                part[k, 0] = ax
+                part[k, 1] = ay
+                part[k, 2] = az
+                part[k, 3] = ay * z - az * y
+                part[k, 4] = az * x - ax * z
+                part[k, 5] = ax * y - ay * x
+        if p < 0:
+            for i in range(6):
+                for j in range(nx):
+                    own[i, j] = 0.0
+        else:
+            above = twist[p]
+            for i in range(6):
+                for j in range(nx):
+                    own[i, j] = above[i, j]
+        if single[start] >= 0:
+            for k in range(count[b]):
+                column = single[start + k]
+                for i in range(6):
+                    own[i, column] += unit[start + k] * part[k, i]
+        else:
+            r0 = dense[start - spine_start]
+            r1 = dense[start - spine_start + 1]
+            r2 = dense[start - spine_start + 2]
+            for i in range(6):
+                p0 = part[0, i]
+                p1 = part[1, i]
+                p2 = part[2, i]
+                line = own[i, dense_column:]
+                for j in range(width):
+                    line[j] += p0 * r0[j] + p1 * r1[j] + p2 * r2[j]
+
+
+@_fast
+def gather_kernel(body, local, seen, weight, huber, origin, rotation, pull, load, used):  # type: ignore[no-untyped-def]
+    """Sum the markers' information: pull [B, 6, 6], load [B, 6]. Returns the robust cost."""
+    cost = 0.0
+    for b in range(used.shape[0]):
+        used[b] = False
+        for i in range(6):
+            load[b, i] = 0.0
+            for j in range(6):
+                pull[b, i, j] = 0.0
+    e = np.empty(3)
+    we = np.empty(3)
+    point = np.empty(3)
+    jac = np.zeros((3, 6))
+    wj = np.zeros((3, 6))
+    for k in range(body.shape[0]):
+        if not (np.isfinite(seen[k, 0]) and np.isfinite(seen[k, 1]) and np.isfinite(seen[k, 2])):
+            continue
+        b = body[k]
+        for i in range(3):
+            value = origin[b, i]
+            for j in range(3):
+                value += rotation[b, i, j] * local[k, j]
+            point[i] = value
+            e[i] = seen[k, i] - value
+        s2 = 0.0
+        for i in range(3):
+            we[i] = weight[k, i, 0] * e[0] + weight[k, i, 1] * e[1] + weight[k, i, 2] * e[2]
+            s2 += we[i] * e[i]
+        s = np.sqrt(max(s2, 0.0))
+        h = 1.0
+        if s > huber:
+            h = huber / s
+            cost += huber * (s - 0.5 * huber)
+        else:
+            cost += 0.5 * s2
+        x = point[0] - origin[0, 0]
+        y = point[1] - origin[0, 1]
+        z = point[2] - origin[0, 2]
+        # The point moves by turn x (x, y, z) + shift.
+        jac[0, 1] = z
+        jac[0, 2] = -y
+        jac[1, 0] = -z
+        jac[1, 2] = x
+        jac[2, 0] = y
+        jac[2, 1] = -x
+        for i in range(3):
+            jac[i, 3 + i] = 1.0
+        for i in range(3):
+            for j in range(6):
+                wj[i, j] = h * (weight[k, i, 0] * jac[0, j] + weight[k, i, 1] * jac[1, j] + weight[k, i, 2] * jac[2, j])
+        used[b] = True
+        for i in range(6):
+            load[b, i] += h * (jac[0, i] * we[0] + jac[1, i] * we[1] + jac[2, i] * we[2])
+            for j in range(6):
+                pull[b, i, j] += jac[0, i] * wj[0, j] + jac[1, i] * wj[1, j] + jac[2, i] * wj[2, j]
+    return cost
+
+
+@_fast
+def normal_kernel(pull, load, used, twist, a, g, room):  # type: ignore[no-untyped-def]
+    """a (lower triangle) += sum J' M J, g += sum J' f over the bodies that carry markers."""
+    nx = twist.shape[2]
+    for b in range(used.shape[0]):
+        if not used[b]:
+            continue
+        j = twist[b]
+        for r in range(6):
+            line = room[r]
+            for c in range(nx):
+                line[c] = 0.0
+            for s in range(6):
+                f = pull[b, r, s]
+                from_ = j[s]
+                for c in range(nx):
+                    line[c] += f * from_[c]
+        k0 = room[0]
+        k1 = room[1]
+        k2 = room[2]
+        k3 = room[3]
+        k4 = room[4]
+        k5 = room[5]
+        for i in range(nx):
+            j0 = j[0, i]
+            j1 = j[1, i]
+            j2 = j[2, i]
+            j3 = j[3, i]
+            j4 = j[4, i]
+            j5 = j[5, i]
+            if j0 == 0.0 and j1 == 0.0 and j2 == 0.0 and j3 == 0.0 and j4 == 0.0 and j5 == 0.0:
+                continue
+            row = a[i]
+            for c in range(i + 1):
+                row[c] += j0 * k0[c] + j1 * k1[c] + j2 * k2[c] + j3 * k3[c] + j4 * k4[c] + j5 * k5[c]
+            f = load[b]
+            g[i] += j0 * f[0] + j1 * f[1] + j2 * f[2] + j3 * f[3] + j4 * f[4] + j5 * f[5]
+
+
+@_fast
+def barrier_kernel(q, low, high, stiff, single, unit, dense, spine_start, dense_column, a, g, row):  # type: ignore[no-untyped-def]
+    """Add the soft walls at the limits; returns their cost."""
+    cost = 0.0
+    nx = row.shape[0]
+    for d in range(q.shape[0]):
+        over = 0.0
+        if q[d] > high[d]:
+            over = q[d] - high[d]
+        elif q[d] < low[d]:
+            over = q[d] - low[d]
+        if over == 0.0:
+            continue
+        cost += 0.5 * stiff * over * over
+        column = single[d]
+        if column >= 0:
+            a[column, column] += stiff * unit[d] * unit[d]
+            g[column] -= stiff * over * unit[d]
+            continue
+        for j in range(dense_column):
+            row[j] = 0.0
+        for j in range(dense.shape[1]):
+            row[dense_column + j] = dense[d - spine_start, j]
+        for i in range(nx):
+            f = stiff * row[i]
+            if f != 0.0:
+                g[i] -= over * f
+                for j in range(i + 1):
+                    a[i, j] += f * row[j]
+    return cost
+
+
+@_fast
+def _prior(x, t, step, precision, start, rho, a, g):  # type: ignore[no-untyped-def]
+    """Add frame t's share of the prior; returns the cost of the link from t to t + 1 (and of the start, at t = 0)."""
+    frames = x.shape[0]
+    n = x.shape[1]
+    places = step.shape[0]
+    modes = n - 2 * places
+    shift = places + modes
+    cost = 0.0
+    fpf = np.empty((2, 2))
+    pf = np.empty((2, 2))
+    e = np.empty(2)
+    for i in range(places):
+        v = shift + i
+        f = step[i]
+        w = precision[i]
+        if t == 0:
+            s = start[i]
+            a[i, i] += s[0, 0]
+            a[v, v] += s[1, 1]
+            a[v, i] += s[1, 0]
+            g[i] -= s[0, 0] * x[t, i] + s[0, 1] * x[t, v]
+            g[v] -= s[1, 0] * x[t, i] + s[1, 1] * x[t, v]
+            cost += 0.5 * (s[0, 0] * x[t, i] ** 2 + 2 * s[0, 1] * x[t, i] * x[t, v] + s[1, 1] * x[t, v] ** 2)
+        else:
+            e[0] = x[t, i] - f[0, 0] * x[t - 1, i] - f[0, 1] * x[t - 1, v]
+            e[1] = x[t, v] - f[1, 0] * x[t - 1, i] - f[1, 1] * x[t - 1, v]
+            a[i, i] += w[0, 0]
+            a[v, v] += w[1, 1]
+            a[v, i] += w[1, 0]
+            g[i] -= w[0, 0] * e[0] + w[0, 1] * e[1]
+            g[v] -= w[1, 0] * e[0] + w[1, 1] * e[1]
+        if t < frames - 1:
+            e[0] = x[t + 1, i] - f[0, 0] * x[t, i] - f[0, 1] * x[t, v]
+            e[1] = x[t + 1, v] - f[1, 0] * x[t, i] - f[1, 1] * x[t, v]
+            for r in range(2):
+                for c in range(2):
+                    pf[r, c] = w[r, 0] * f[0, c] + w[r, 1] * f[1, c]
+            for r in range(2):
+                for c in range(2):
+                    fpf[r, c] = f[0, r] * pf[0, c] + f[1, r] * pf[1, c]
+            a[i, i] += fpf[0, 0]
+            a[v, v] += fpf[1, 1]
+            a[v, i] += fpf[1, 0]
+            g[i] += pf[0, 0] * e[0] + pf[1, 0] * e[1]
+            g[v] += pf[0, 1] * e[0] + pf[1, 1] * e[1]
+            cost += 0.5 * (w[0, 0] * e[0] ** 2 + 2 * w[0, 1] * e[0] * e[1] + w[1, 1] * e[1] ** 2)
+    w1 = 1.0 / (1.0 - rho * rho)
+    for i in range(places, shift):
+        if t == 0:
+            a[i, i] += 1.0
+            g[i] -= x[t, i]
+            cost += 0.5 * x[t, i] ** 2
+        else:
+            a[i, i] += w1
+            g[i] -= w1 * (x[t, i] - rho * x[t - 1, i])
+        if t < frames - 1:
+            link = x[t + 1, i] - rho * x[t, i]
+            a[i, i] += w1 * rho * rho
+            g[i] += w1 * rho * link
+            cost += 0.5 * w1 * link * link
+    return cost
+
+
+@_fast
+def chain_step(  # type: ignore[no-untyped-def]
+    x, seen, weight, huber, body, local, parent, offset, rest, first, count, axis, sign, slide, single, unit, dense,
+    spine_start, dense_column, places, low, high, stiff, step, precision, start, rho, coupling, coupled, s, y,
+):  # fmt: skip
+    """Linearise at x [T, n] and eliminate: fill s [T, n, n] and y [T, n] for `linear.backward`.
+
+    Args: seen [T, K, 3] with NaN for what is missing; weight [1 or T, K, 3, 3] inverse covariances; the model's arrays;
+    the composition's arrays; limits [n_q] and their stiffness; the process; coupling [P, 2, 2] = -precision step, and
+    coupled [k], the modes' coupling.
+
+    Returns:
+        The cost at x, or -1 where a block is not positive definite (a fault of the inputs, such as weight NaN).
+    """
+    frames = x.shape[0]
+    n = x.shape[1]
+    bodies = parent.shape[0]
+    freedoms = axis.shape[0]
+    nx = n - places
+    q = np.empty(freedoms)
+    origin = np.empty((bodies, 3))
+    rotation = np.empty((bodies, 3, 3))
+    axes = np.empty((freedoms, 3))
+    twist = np.zeros((bodies, 6, nx))
+    pull = np.empty((bodies, 6, 6))
+    load = np.empty((bodies, 6))
+    used = np.zeros(bodies, dtype=np.bool_)
+    room = np.empty((6, nx))
+    row = np.empty(nx)
+    pivots = np.empty((4, n))
+    z = np.empty((n, n))
+    r = np.empty((n, n))
+    u = np.empty((2, n))
+    cost = 0.0
+    for t in range(frames):
+        compose(x[t], single, unit, dense, spine_start, dense_column, q)
+        place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
+        a = s[t]
+        g = y[t]
+        for i in range(n):
+            g[i] = 0.0
+            for j in range(n):
+                a[i, j] = 0.0
+        cost += gather_kernel(
+            body, local, seen[t], weight[t if weight.shape[0] > 1 else 0], huber, origin, rotation, pull, load, used
+        )
+        columns_kernel(parent, first, count, slide, origin, axes, single, unit, dense, spine_start, dense_column, twist)
+        normal_kernel(pull, load, used, twist, a, g, room)
+        cost += barrier_kernel(q, low, high, stiff, single, unit, dense, spine_start, dense_column, a, g, row)
+        cost += _prior(x, t, step, precision, start, rho, a, g)
+        if t > 0:
+            eliminate(coupling, coupled, s[t - 1], y[t - 1], a, g, z, r, u)
+        if not invert(a, pivots):
+            return -1.0
+    return cost
+
+
+@_fast
+def chain_variances(s, coupling_t, coupled, rows, out):  # type: ignore[no-untyped-def]
+    """Fill out [T, f] with the posterior variance of rows [f, nx] times the state, from the last frame back."""
+    frames = s.shape[0]
+    n = s.shape[1]
+    nx = rows.shape[1]
+    cov = s[frames - 1].copy()
+    w = np.empty((n, n))
+    z = np.empty((n, n))
+    r = np.empty((n, n))
+    part = np.empty(nx)
+    for t in range(frames - 1, -1, -1):
+        if t < frames - 1:
+            covariance_step(coupling_t, coupled, s[t], cov, w, z, r)
+        for f in range(rows.shape[0]):
+            line = rows[f]
+            for j in range(nx):
+                part[j] = 0.0
+            for i in range(nx):
+                c = line[i]
+                if c != 0.0:
+                    own = cov[i]
+                    for j in range(nx):
+                        part[j] += c * own[j]
+            total = 0.0
+            for j in range(nx):
+                total += part[j] * line[j]
+            out[t, f] = total
