@@ -29,14 +29,25 @@ PostureName = Literal["standing", "supine"]
 
 _LEAST_GAP_MM = 1.2
 _LEAST_CERVICAL_GAP_MM = 0.9
-_BASES = (14.8, 13.5, 6.4, 5.2, 4.0, 3.0)
-_JUNCTION = {Level.C7: 1.0, Level.T1: 0.8, Level.T2: 0.5, Level.T3: 0.0}
+_BASES = (15.3, 13.0, 7.2, 5.0, 3.4, 3.0)
+_JUNCTION = {Level.C7: 0.0, Level.T1: -0.4, Level.T2: -0.6, Level.T3: -0.6}
 """Wedge of the discs between neck and thoracic curve, degrees (recalled)."""
-_TILT_TIE = -0.2
+_TILT_TIE = -0.57
 """Degrees of pelvic tilt per degree of lordosis beyond what incidence predicts: flat backs stand with the pelvis turned
 back (recalled)."""
-_KYPHOSIS_TIE = 0.75
+_KYPHOSIS_TIE = 0.65
 """Share of the kyphosis that balance asks for, against the mean of people."""
+_STOOP_DEG = 5.0
+"""The published means of incidence, lordosis and kyphosis do not balance exactly: with C7 straight over the sacrum the
+other two ask for some 27 degrees of kyphosis, people have 35-41. Meeting half way leaves C7 about 1 cm further forward.
+"""
+_LYING_TIE = 0.3
+_LYING_STANDING = 0.5
+"""The same lying, and how much of a person's standing departure stays."""
+_CHEST_BASE = (-0.4, -0.7, -0.9, -0.9, -0.4, 0.4, 1.2, 1.7)
+"""Wedge of the discs T4/5 … T11/12 at no kyphosis of the discs together: the lowest are near straight (recalled)."""
+_CHEST = (0.9, 1.1, 1.2, 1.2, 1.0, 0.8, 0.5, 0.2)
+"""How the discs T4/5 … T11/12 share a departure of the kyphosis: most at its apex T6-T8 (recalled)."""
 
 
 class Curves(NamedTuple):
@@ -95,25 +106,33 @@ def draw_curves(
     lordosis = standing.mean + standing.sd * (lordosis_z + own_z)
     tie = alignment("lordosis_correlation").mean
     lying = supine.mean + supine.sd * (tie * (lordosis_z + own_z) + math.sqrt(1 - tie * tie) * _clip(z[1]))
+    own_tilt = _TILT_TIE * own_z * standing.sd
+    scatter = alignment("pelvic_tilt_residual", "standing").sd
     tilt = (
         alignment("pelvic_tilt_constant", "standing").mean
         + alignment("pelvic_tilt_per_incidence", "standing").mean * incidence_deg
         + alignment("pelvic_tilt_per_year", "standing").mean * age_years
-        + _TILT_TIE * own_z * standing.sd
-        + alignment("pelvic_tilt_residual", "standing").sd * _clip(z[2])
+        + own_tilt
+        + math.sqrt(scatter**2 - (1 - explained) * (_TILT_TIE * standing.sd) ** 2) * _clip(z[2])
     )
     change = alignment("pelvic_tilt_change", "supine")
-    tilt_supine = tilt + change.mean + change.sd * _clip(z[3])
+    flatter = (lordosis - standing.mean) - (lying - supine.mean)
+    tilt_supine = tilt + change.mean - _TILT_TIE * flatter + change.sd * _clip(z[3])
 
     bodies = _lumbar_bodies(column, sizes, noise[0], traits.body_share * (lordosis - standing.mean))
-    kyphosis = _balanced_kyphosis(column, bodies, lordosis, incidence_deg - tilt, z[4], z[5])
     tk, tk_supine = alignment("kyphosis_t4_t12", "standing"), alignment("kyphosis_t4_t12", "supine")
+    needed = _balancing_kyphosis(column, bodies, lordosis, incidence_deg - tilt, "standing", z[4])
+    kyphosis = tk.mean + _KYPHOSIS_TIE * (needed + _STOOP_DEG - tk.mean) + 0.3 * tk.sd * _clip(z[5])
+    kyphosis = float(np.clip(kyphosis, 8.0, 75.0))
     bodies = bodies - column.kyphotic * (traits.body_share * 1.5 * (kyphosis - tk.mean) / column.kyphotic.sum())
-    tie = alignment("kyphosis_correlation").mean
-    kyphosis_lying = tk_supine.mean + tk_supine.sd * (
-        tie * (kyphosis - tk.mean) / tk.sd + math.sqrt(1 - tie * tie) * _clip(z[6])
-    )
-    slope = incidence_deg - tilt - lordosis + kyphosis
+    needed = _balancing_kyphosis(column, bodies, lying, incidence_deg - tilt_supine, "supine", z[11])
+    kyphosis_lying = tk_supine.mean + _LYING_TIE * (needed + _STOOP_DEG - tk_supine.mean)
+    kyphosis_lying += tk_supine.sd * (_LYING_STANDING * (kyphosis - tk.mean) / tk.sd + 0.3 * _clip(z[6]))
+    kyphosis_lying = float(np.clip(kyphosis_lying, 5.0, 70.0))
+    twelfth = int(np.flatnonzero(column.lordotic)[0])
+    upper = [i for i, x in enumerate(levels) if x in (Level.T1, Level.T2, Level.T3)]
+    junction = bodies[upper].sum() + sum(_JUNCTION[levels[i]] for i in upper)
+    slope = incidence_deg - tilt - lordosis + kyphosis + bodies[twelfth] - junction  # of T1
     neck, neck_lying = _neck(z[7:10], slope)
     exchange = 5.5 * _clip(z[10])
     return Curves(
@@ -155,11 +174,11 @@ def _lumbar_bodies(column: _Column, sizes: Sizes, noise: Array, extra_deg: float
     return result
 
 
-def _balanced_kyphosis(
-    column: _Column, bodies: Array, lordosis: float, slope: float, wanted_z: float, own_z: float
+def _balancing_kyphosis(
+    column: _Column, bodies: Array, lordosis: float, slope: float, posture: PostureName, wanted_z: float
 ) -> float:
-    """Kyphosis around the value that puts C7 at a drawn distance before the sacrum's back corner."""
-    cell, sva = alignment("kyphosis_t4_t12", "standing"), alignment("sva", "standing")
+    """The kyphosis that puts C7 at a drawn distance before the sacrum's back corner; linear in two trials."""
+    cell, sva = alignment("kyphosis_t4_t12", posture), alignment("sva", posture)
     zero = np.zeros(len(bodies))
     trial = (cell.mean - 8.0, cell.mean + 8.0)
     low, high = (
@@ -167,10 +186,8 @@ def _balanced_kyphosis(
         for t in trial
     )
     back_corner = -column.depths[-1] / 2 * math.cos(math.radians(slope))
-    target = sva.mean + 0.8 * sva.sd * _clip(wanted_z) + back_corner
-    needed = trial[0] + (target - low) * (trial[1] - trial[0]) / (high - low)
-    kyphosis = cell.mean + _KYPHOSIS_TIE * (needed - cell.mean) + 0.3 * cell.sd * _clip(own_z)
-    return float(np.clip(kyphosis, 8.0, 75.0))
+    target = sva.mean + 0.6 * sva.sd * _clip(wanted_z) + back_corner
+    return trial[0] + (target - low) * (trial[1] - trial[0]) / (high - low)
 
 
 def _c7_forward_mm(column: _Column, bodies: Array, discs: Array, slope: float) -> float:
@@ -188,7 +205,7 @@ def _neck(z: Array, slope: float) -> tuple[float, float]:
     standing, supine = alignment("cervical_lordosis_c2_c7", "standing"), alignment("cervical_lordosis_c2_c7", "supine")
     t1 = alignment("t1_slope", "standing")
     own = 0.5 * (slope - t1.mean) / t1.sd
-    first = float(np.clip(own, -1.2, 1.2)) + 0.87 * _clip(z[0])
+    first = float(np.clip(own, -1.2, 1.2)) + 0.95 * _clip(z[0])
     tie = alignment("cervical_correlation").mean
     second = tie * first + math.sqrt(1 - tie * tie) * _clip(z[1])
     return standing.mean + standing.sd * first, supine.mean + supine.sd * second
@@ -225,9 +242,10 @@ def _discs(
 
     chest = np.flatnonzero(column.kyphotic)
     between = chest[:-1]
-    weight = column.discs[between]
+    weight = np.array(_CHEST[: len(between)])
+    base = np.array(_CHEST_BASE[: len(between)])
     total = -kyphosis - bodies[chest].sum()
-    result[between] = _meet(total, np.zeros(len(between)), weight, 0.8 * noise[between], most[between])
+    result[between] = _meet(total, base, weight, 0.8 * noise[between], most[between])
 
     throat = np.flatnonzero(column.cervical)
     above = throat - 1  # the discs C2/3 … C6/7

@@ -18,33 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinemed.anatomy import Level
+from spinemed.errors import LevelError
 from spinemed.phantom.spine.config import SpineConfig
-from spinemed.phantom.spine.frames import RimPlane, endplate_frame
-from spinemed.phantom.spine.pose import PosedSpine, pose_spine
-from spinemed.phantom.spine.records import Posture, Scoliosis, SpinePhantom
+from spinemed.phantom.spine.frames import Link, RimPlane, endplate_frame, sacral_frame, stack
+from spinemed.phantom.spine.records import Scoliosis, SpinePhantom
 from spinemed.phantom.spine.sizes import FAMILIES, FamilyTraits
 
-__all__ = ["bend", "coronal_cobb_deg", "draw_scoliosis"]
+__all__ = ["bend", "draw_scoliosis"]
 
 Array = NDArray[np.float64]
-_ROUNDS = 4
+_ROUNDS = 10
 _BODY_MOST_DEG = 9.0
-_RETURN_DEG = 4.0
+_BALANCE_MM = 10.0
+"""C7 stands this near the midline, if the column below the curves can lean so far."""
+_RETURN_DEG = 7.0
 """What one body or disc outside the curve gives at most to bring the column back to level."""
-
-
-def coronal_cobb_deg(posed: PosedSpine, upper: Level, lower: Level) -> float:
-    """Signed Cobb angle from the upper endplate of `upper` to the lower endplate of `lower`, positive: convex right.
-
-    Source: Cobb 1948 (AAOS Instr Course Lect 5:261), on the lines in which the planes cut the coronal plane.
-    """
-    top, bottom = posed.bodies[upper].upper_plane, posed.bodies[lower].lower_plane
-    slopes: list[float] = []
-    for level, plane in ((upper, top), (lower, bottom)):
-        rim = RimPlane(plane.centre_mm, plane.tilt_deg, plane.lateral_deg)
-        normal = endplate_frame(posed.frames[level], rim).rotation[:, 2]
-        slopes.append(math.degrees(math.atan2(-normal[0], normal[2])))
-    return slopes[0] - slopes[1]
 
 
 def draw_scoliosis(
@@ -109,8 +97,8 @@ def bend(spine: SpinePhantom, curves: tuple[Scoliosis, ...]) -> SpinePhantom:
         curves: Cranial to caudal; their vertebrae do not overlap.
 
     Returns:
-        The bent record. Its standing Cobb angles are those of the curves to some hundredths of a degree, unless
-        neighbouring discs are too thin to open so far; `alignment_truth` tells what the geometry shows.
+        The bent record. Its standing Cobb angles are those asked for within 0.1 degrees; where neighbouring discs are
+        too thin to open so far, the record's curve carries the smaller angle that was reached.
     """
     levels = [v.level for v in spine.vertebrae]
     n = len(levels)
@@ -119,20 +107,63 @@ def bend(spine: SpinePhantom, curves: tuple[Scoliosis, ...]) -> SpinePhantom:
     signed = np.array([c.cobb_deg if c.convex == "right" else -c.cobb_deg for c in curves])
     limits = _limits(spine)
     turns = _turns(n, spans, [c.apical_rotation_deg for c in curves])
-    scale = np.ones(len(curves))
-    result = spine
+    scale, lean = np.ones(len(curves)), 0.0
+    neck = levels.index(Level.C7)
     for _ in range(_ROUNDS):
         wedges = np.zeros((n, 2))  # of each body, and of the disc below it
         for k, span in enumerate(spans):
             _spread(wedges, span, float(scale[k] * signed[k]), traits, limits)
-        _return_to_level(wedges, spans, signed, limits)
-        result = _with(spine, curves, wedges, turns)
-        posed = pose_spine(result, Posture.STANDING)
-        shown = np.array([coronal_cobb_deg(posed, c.upper_end, c.lower_end) for c in curves])
-        if np.abs(shown - signed).max() < 0.02:
+        _return_to_level(wedges, spans, signed, limits, lean)
+        slopes, places = _slopes_deg(spine, wedges, turns)
+        shown = np.array([slopes[upper, 0] - slopes[lower, 1] for upper, _, lower in spans])
+        if np.abs(shown - signed).max() < 0.02 and abs(places[neck, 0]) < _BALANCE_MM:
             break
+        rise = places[neck] - places[spans[-1][2]]
+        lean += 0.8 * math.degrees(places[neck, 0] / rise[2])
         scale = np.clip(scale * np.where(np.abs(shown) > 1e-6, signed / np.where(shown == 0, 1, shown), 1.0), 0.5, 2.0)
-    return result
+    # What the discs could not open to is not claimed: the record holds the angle that the geometry shows.
+    curves = tuple(
+        curve if abs(angle - wanted) < 0.1 else curve.model_copy(update={"cobb_deg": round(abs(float(angle)), 3)})
+        for curve, angle, wanted in zip(curves, shown, signed)
+    )
+    return _with(spine, curves, wedges, turns)
+
+
+def _slopes_deg(spine: SpinePhantom, wedges: Array, turns: Array) -> tuple[Array, Array]:
+    """(n, 2) coronal inclination of the upper and lower endplate of each vertebra, and (n, 3) its origin, standing."""
+    n = len(spine.vertebrae)
+    below = np.append(turns[1:], 0.0)
+    links: list[Link] = []
+    depth = spine.sacrum.endplate_depth_mm
+    for i in range(n - 1, 0, -1):
+        body, disc = spine.vertebrae[i].body, spine.discs[i - 1]
+        if body is None:
+            raise LevelError(f"{spine.vertebrae[i].level} has no body", field="vertebrae", cure="only C1 has none")
+        half = (body.anterior_height_mm - body.posterior_height_mm) / 2
+        upper_deg = math.degrees(math.atan(half / body.upper_depth_mm))
+        lower_deg = -math.degrees(math.atan(half / body.lower_depth_mm))
+        side = float(wedges[i, 0]) / 2
+        links.append(
+            Link(
+                disc.middle_height_mm,
+                disc.wedge_standing_deg,
+                float(wedges[i, 1]),
+                float(turns[i] - below[i]),
+                depth,
+                body.lower_depth_mm,
+                RimPlane(-body.height_mm / 2, lower_deg, -side),
+                RimPlane(body.height_mm / 2, upper_deg, side),
+            )
+        )
+        depth = body.upper_depth_mm
+    sacrum = sacral_frame(spine.person.pelvic_incidence_deg - spine.pelvis.tilt_standing_deg)
+    result, places = np.zeros((n, 2)), np.zeros((n, 3))
+    for i, frame, link in zip(range(n - 1, 0, -1), stack(sacrum, links), links):
+        places[i] = frame.origin_mm
+        for side_at, plane in enumerate((link.upper, link.lower)):
+            normal = endplate_frame(frame, plane).rotation[:, 2]
+            result[i, side_at] = math.degrees(math.atan2(-normal[0], normal[2]))
+    return result, places
 
 
 def _limits(spine: SpinePhantom) -> Array:
@@ -167,13 +198,16 @@ def _spread(wedges: Array, span: tuple[int, int, int], total: float, traits: Fam
     _pour(wedges, share, total, limits)
 
 
-def _return_to_level(wedges: Array, spans: list[tuple[int, int, int]], signed: Array, limits: Array) -> None:
+def _return_to_level(
+    wedges: Array, spans: list[tuple[int, int, int]], signed: Array, limits: Array, lean_deg: float
+) -> None:
     """Tilt the column below the lowest curve, and back to level above the highest one."""
     n = len(wedges)
     if len(signed) == 1:
         below = -signed[0] / 2
     else:
         below = -signed[1] - math.copysign(float(np.abs(signed).sum()) / 4, float(signed[0]))
+    below += lean_deg
     lower = spans[-1][2]
     share = np.zeros_like(wedges)
     share[lower, 1] = 1.0
@@ -184,8 +218,9 @@ def _return_to_level(wedges: Array, spans: list[tuple[int, int, int]], signed: A
     tilt = below + float(signed.sum())
     upper = spans[0][0]
     share = np.zeros_like(wedges)
-    share[max(2, upper - 6) : upper] = 1.0
-    most = _RETURN_DEG * share.sum()
+    near = max(2, upper - 6)
+    share[near:upper] = (np.arange(near, upper) - near + 1.0)[:, None]  # most beside the curve
+    most = _RETURN_DEG * 2 * (upper - near)
     _pour(wedges, share, float(np.clip(-tilt, -most, most)), limits)
 
 
