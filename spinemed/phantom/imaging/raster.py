@@ -191,8 +191,9 @@ def paint_torso(
 ) -> None:
     """Fill the grid with trunk, neck and air.
 
-    `table` (rows, 10) over world z: centre x, centre y, half width, half depth, fat mm, wall mm, lung half width, lung
-    front depth, mediastinum half width, dome. Tissues: 0 air, 1 fat, 2 muscle, 3 viscera, 4 lung.
+    `table` (rows, 12) over world z: centre x, centre y, half width, half depth, fat mm, wall mm, height below the
+    lungs' apex mm, height above the diaphragm's edge mm, half width of the mediastinum, spine x, spine y, spine radius.
+    Tissues: 0 air, 1 fat, 2 muscle, 3 viscera, 4 lung.
     """
     ni, nj, nk = value.shape
     rows = table.shape[0]
@@ -225,13 +226,27 @@ def paint_torso(
                     t = 2
                 else:
                     t = 3
-                    lung = table[r, 6] * (1 - w) + table[r + 1, 6] * w
-                    if lung > 0.0:
+                    apex = table[r, 6] * (1 - w) + table[r + 1, 6] * w
+                    base = table[r, 7] * (1 - w) + table[r + 1, 7] * w
+                    if apex > 0.0 and base > 0.0:
+                        # Each lung around its own middle: under a dome above, over the diaphragm's dome below.
+                        side = (abs(x - cx) / a - 0.42) / 0.42
+                        front = (v + 0.05) / 0.72
+                        near = side * side + front * front
                         middle = table[r, 8] * (1 - w) + table[r + 1, 8] * w
-                        if abs(x - cx) > middle or (v < -0.55 and abs(x - cx) > 0.6 * middle):
-                            side = max(abs(abs(x - cx) / a - 0.42) / 0.5, 0.0)
-                            if lung > side * side + 0.8 * (v + 0.1) * (v + 0.1):
-                                t = 4
+                        sx = x - (table[r, 9] * (1 - w) + table[r + 1, 9] * w)
+                        sy = y - (table[r, 10] * (1 - w) + table[r + 1, 10] * w)
+                        clear = table[r, 11] * (1 - w) + table[r + 1, 11] * w
+                        heart = (x - cx) / middle
+                        ahead = (v - 0.15) / 0.85
+                        if (
+                            apex > 26.0 * near
+                            and base > 52.0 * max(1.0 - near, 0.0)
+                            and heart * heart + ahead * ahead > 1.0
+                            and sx * sx + sy * sy > clear * clear
+                            and not (abs(sx) < 0.62 * clear and sy < 0.0)
+                        ):
+                            t = 4
                 g = palette[t]
                 if t == 3:
                     n = smooth_noise(tile, x / 13.0, y / 13.0, z / 13.0)

@@ -184,7 +184,7 @@ def arch_solids(
     if level == Level.C2:
         middle += _dens(vertebra, body)
         right.append(  # the shoulder that carries C1
-            ellipsoid((8.5, -1.0, height / 2 - 1.5), 7.5, 8.0, 5.5, side_axis=(0.88, 0.0, -0.47), part=SUPERIOR)
+            ellipsoid((9.5, -1.0, height / 2 - 0.5), 8.5, 8.0, 6.0, side_axis=(0.90, 0.0, -0.44), part=SUPERIOR)
         )
         right.append(capsule((8.5, -2.0, height / 2 - 3.0), pillar, 5.0, 5.5, part=ARCH))
     return ArchSolids(shell, middle + right + mirrored(right, MIRROR_PARTS), holes + mirrored(holes))
@@ -284,9 +284,19 @@ def _spinous(
     region = level.region
     if region is Region.LUMBAR or level in (Level.T12, Level.T13):
         middle = root + (tip - root) * 0.5
+        rise = vec(0.0, 0.0, 0.24 * tall)
         return [
-            capsule(root, middle, (4.2, 2.9), (tall * 0.95, tall * 0.9), end_mm=2.5, power=4, part=SPINOUS),
-            to_tip(capsule(middle, tip, (2.9, 4.2), (tall * 0.9, tall), end_mm=3.0, power=4, part=SPINOUS)),
+            # A hatchet: narrow and higher up at its neck, tall and thickened at its lower hind corner.
+            capsule(root + rise, middle, (4.4, 2.9), (tall * 0.72, tall * 0.80), end_mm=2.5, power=4, part=SPINOUS),
+            to_tip(capsule(middle, tip, (2.9, 4.0), (tall * 0.80, tall * 0.86), end_mm=3.5, power=4, part=SPINOUS)),
+            capsule(
+                middle - 0.5 * rise,
+                tip - 1.2 * rise - (tip - middle) * 0.16,
+                (2.6, 4.2),
+                (tall * 0.6, tall * 0.62),
+                end_mm=3.0,
+                part=SPINOUS,
+            ),
         ]
     if region is Region.THORACIC:
         middle = root + (tip - root) * 0.45
@@ -326,7 +336,7 @@ def atlas_solids(vertebra: Vertebra) -> ArchSolids:
     right = [
         ellipsoid(mass, 7.0, 8.5, 8.0, side_axis=(0.95, 0.0, 0.3), power=4, part=ARCH),
         ellipsoid(mass + vec(0.0, 0.0, 4.5), 6.5, 9.0, 4.0, side_axis=(0.9, 0.0, 0.44), part=SUPERIOR),
-        ellipsoid(mass + vec(0.5, 0.0, -4.5), 7.0, 8.0, 4.0, side_axis=(0.9, 0.0, -0.44), part=INFERIOR),
+        ellipsoid(mass + vec(0.0, 0.0, -5.0), 7.5, 8.0, 4.5, side_axis=(0.9, 0.0, -0.44), part=INFERIOR),
         to_tip(capsule(mass, (arch.transverse_span_mm / 2, -4.0, -1.0), 3.6, 4.0, part=COSTAL)),
     ]
     points = [mass + vec(0.5, -6.0, 0.0)]

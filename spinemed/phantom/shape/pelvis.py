@@ -78,8 +78,8 @@ def sacrum_solids(sacrum: SacrumShape, joint: Joint, canal_width: float, canal_d
     right: list[Blob] = []
     # Alae and lateral masses: down the side, as wide as the sacrum at S1/S2 and then narrowing.
     for k in range(5):
-        a = points[k] + back[k] * (0.12 * thick[k]) + down[k] * (10.0 if k == 0 else 0.0)
-        b = points[k + 1] + back[k + 1] * (0.12 * thick[k + 1])
+        a = points[k] + back[k] * (0.45 * thick[k]) + down[k] * (10.0 if k == 0 else 0.0)
+        b = points[k + 1] + back[k + 1] * (0.40 * thick[k + 1])
         inner0, inner1 = 0.55 * half[k], 0.55 * half[k + 1]
         outer0, outer1 = lateral[k] - (5.0 if k == 0 else 0.0), lateral[k + 1]
         right.append(
@@ -87,7 +87,7 @@ def sacrum_solids(sacrum: SacrumShape, joint: Joint, canal_width: float, canal_d
                 a + vec(0.5 * (inner0 + outer0), 0.0, 0.0),
                 b + vec(0.5 * (inner1 + outer1), 0.0, 0.0),
                 (0.5 * (outer0 - inner0), 0.5 * (outer1 - inner1)),
-                (max(0.78 * thick[k], 4.0), max(0.85 * thick[k + 1], 3.5)),
+                (max(1.05 * thick[k], 6.0), max(1.15 * thick[k + 1], 4.5)),
                 end_mm=5.0 if k == 0 else 2.0,
                 power=4,
                 part=41,

@@ -218,7 +218,8 @@ def _vertebra_bone(posed: PosedSpine, vertebra: Vertebra, joints: dict[Level, Jo
             solids = _transitional(solids, vertebra, posed)
     marrow = vertebra.trabecular_hu
     cortical = vertebra.cortical_hu
-    return _bone(str(vertebra.level), label, frame, packed, solids, marrow, 1.35 * marrow + 60.0, cortical, 2.2)
+    blend = 2.2 if packed is not None else 0.9
+    return _bone(str(vertebra.level), label, frame, packed, solids, marrow, 1.35 * marrow + 60.0, cortical, blend)
 
 
 def _sacrum_bone(posed: PosedSpine, joint: Joint) -> Bone:

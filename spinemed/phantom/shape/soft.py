@@ -302,9 +302,10 @@ def _vessels(by: Mapping[Level, Station], thoracic: Sequence[Station], lumbar: S
 
 
 def torso_table(stations: Sequence[Station], hip_mm: Array, stature_mm: float, fat_mm: float) -> tuple[Array, float]:
-    """Outline of the trunk over world z: (rows, 10) as `raster.paint_torso` reads them, and z of the first row."""
+    """Outline of the trunk over world z: (rows, 12) as `raster.paint_torso` reads them, and z of the first row."""
     scale = stature_mm / 1700.0
     rows: list[tuple[float, ...]] = []
+    column: list[tuple[float, ...]] = []
     thoracic = [s.level for s in stations if s.level.region is Region.THORACIC]
     for s in stations:
         tip = s.at(*s.spinous_tip)
@@ -313,7 +314,7 @@ def torso_table(stations: Sequence[Station], hip_mm: Array, stature_mm: float, f
         if region is Region.CERVICAL:
             a = 66.0 if s.level > Level.C2 else 76.0
             ahead = 52.0 if s.level > Level.C3 else 82.0
-            fat, wall, lung = 0.45 * fat_mm, 40.0, -1.0
+            fat, wall = 0.45 * fat_mm, 40.0
             if s.level >= Level.C6:
                 a, ahead = (95.0, 58.0) if s.level is Level.C6 else (140.0, 68.0)
         elif region is Region.THORACIC:
@@ -321,25 +322,35 @@ def torso_table(stations: Sequence[Station], hip_mm: Array, stature_mm: float, f
             a = float(np.interp(share, [0, 0.15, 0.5, 1], [185.0, 188.0, 172.0, 162.0]))
             ahead = float(np.interp(share, [0, 0.3, 0.7, 1], [85.0, 128.0, 150.0, 150.0]))
             fat, wall = 0.75 * fat_mm, 17.0
-            lung = float(np.interp(share, [0.0, 0.12, 0.25, 0.72, 0.92], [0.12, 0.55, 0.95, 0.9, -0.6]))
         else:
             a = 160.0 if s.level < Level.L5 else 176.0
-            ahead, fat, wall, lung = 132.0, fat_mm, 13.0, -1.0
+            ahead, fat, wall = 132.0, fat_mm, 13.0
         back = min(tip[1], centre[1] - s.half_depth - s.canal_depth - 14.0) - 9.0 - 0.55 * fat_mm
         front = centre[1] + ahead * scale
-        rows.append((centre[2], 0.25 * centre[0], (back + front) / 2, a * scale, (front - back) / 2, fat, wall, lung))
-    rows.append((hip_mm[2], 0.0, hip_mm[1] - 10.0, 190.0 * scale, 118.0, 1.2 * fat_mm, 14.0, -1.0))
-    rows.append((hip_mm[2] - 200.0, 0.0, hip_mm[1] - 10.0, 185.0 * scale, 105.0, 1.2 * fat_mm, 60.0, -1.0))
+        rows.append((centre[2], 0.25 * centre[0], (back + front) / 2, a * scale, (front - back) / 2, fat, wall))
+        column.append((centre[2], centre[0], centre[1], s.half_width + 7.0))
+    rows.append((hip_mm[2], 0.0, hip_mm[1] - 10.0, 190.0 * scale, 118.0, 1.2 * fat_mm, 14.0))
+    rows.append((hip_mm[2] - 200.0, 0.0, hip_mm[1] - 10.0, 185.0 * scale, 105.0, 1.2 * fat_mm, 60.0))
     top = rows[0]
-    rows.insert(0, (top[0] + 40.0, top[1], top[2] + 6.0, 80.0, 98.0, 5.0, 30.0, -1.0))
-    rows.insert(0, (top[0] + 160.0, top[1], top[2] + 6.0, 60.0, 80.0, 5.0, 30.0, -1.0))
+    rows.insert(0, (top[0] + 40.0, top[1], top[2] + 6.0, 80.0, 98.0, 5.0, 30.0))
+    rows.insert(0, (top[0] + 160.0, top[1], top[2] + 6.0, 60.0, 80.0, 5.0, 30.0))
     data = np.array(sorted(rows, key=lambda row: row[0]))
     z = np.arange(data[0, 0], data[-1, 0] + TORSO_STEP_MM, TORSO_STEP_MM)
-    table = np.zeros((len(z), 10))
+    table = np.zeros((len(z), 12))
     kernel = np.exp(-0.5 * (np.arange(-8, 9) / 3.5) ** 2)
     kernel /= kernel.sum()
-    for column in range(7):
-        line = np.interp(z, data[:, 0], data[:, column + 1])
-        table[:, column] = np.convolve(np.pad(line, 8, mode="edge"), kernel, mode="valid")
-    table[:, 8] = 34.0
+    for item in range(6):
+        line = np.interp(z, data[:, 0], data[:, item + 1])
+        table[:, item] = np.convolve(np.pad(line, 8, mode="edge"), kernel, mode="valid")
+    spine = np.array(sorted(column))
+    for item in (1, 2, 3):
+        table[:, 8 + item] = np.interp(z, spine[:, 0], spine[:, item])
+    chest = [s for s in stations if s.level.region is Region.THORACIC]
+    if len(chest) > 4:
+        apex, edge = chest[0].origin[2] + 6.0, chest[-1].origin[2] - 6.0
+        table[:, 6] = apex - z
+        table[:, 7] = z - edge
+        table[:, 8] = np.interp((apex - z) / (apex - edge), [0.0, 0.35, 0.7, 1.0], [30.0, 38.0, 62.0, 66.0])
+    else:
+        table[:, 6:9] = (-1.0, -1.0, 1.0)
     return table, float(z[0])
