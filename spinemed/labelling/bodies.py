@@ -4,9 +4,10 @@ VerSe's centroids are those of the bodies. Where a mask of subregions is at hand
 body is read from it; otherwise it is estimated from the shape alone:
 
 1. the largest connected part of the label is taken (an island moves nothing);
-2. the radius of the largest ball that fits into it is found by a distance transform: that ball lies in the body;
-3. the part is opened with a ball of `_SHARE` times that radius. Pedicles, arch and processes are thinner and vanish;
-4. the centroid of what remains connected to the largest ball is the answer.
+2. a distance transform finds the places where large balls fit in, and of those at least `_AS_LARGE` times as large as
+   the largest the one farthest in front is in the body (in the neck the articular masses may be thicker than the body);
+3. the part is opened with a ball of `_SHARE` times the body's largest. Pedicles, arch and processes mostly vanish;
+4. the centroid of what remains connected to the body's largest ball is the answer.
 
 C1 has no body; its estimate is the centroid of the whole ring.
 
@@ -34,6 +35,7 @@ Array = NDArray[np.float64]
 BODY_SUBREGIONS = (49, 50)
 """Labels of the vertebral body in TPTBox's and SPINEPS' subregion masks (corpus border, corpus)."""
 
+_AS_LARGE = 0.8
 _SHARE = 0.65
 _FINEST_MM = 1.0  # finer grids are thinned by whole voxels: it changes the centroid by less than 0.1 mm
 
@@ -107,10 +109,22 @@ def _body_index(shape: NDArray[np.bool_], affine: Array, *, whole: bool) -> Arra
         # A rim of background, so that a label that fills its box is thin where the box ends.
         padded = np.pad(coarse, 1)
         depth = ndimage.distance_transform_edt(padded, sampling=sampling)
-        radius = _SHARE * float(depth.max())
-        core = depth >= radius
-        kept, number = ndimage.label(core)
-        core = kept == kept[np.unravel_index(int(depth.argmax()), depth.shape)]
+        seed = _most_anterior(depth, step, affine)
+        radius = _SHARE * float(depth[seed])
+        kept, _ = ndimage.label(depth >= radius)
+        core = kept == kept[seed]
         opened = ndimage.distance_transform_edt(~core, sampling=sampling) < radius
         body = (opened & padded)[1:-1, 1:-1, 1:-1]
     return np.array([axis.mean() for axis in np.nonzero(body)]) * step
+
+
+def _most_anterior(depth: Array, step: NDArray[np.int_], affine: Array) -> tuple[int, ...]:
+    """Index of the deepest voxel of the most anterior of the deep places."""
+    from scipy import ndimage
+
+    places, number = ndimage.label(depth >= _AS_LARGE * float(depth.max()))
+    numbers = np.arange(1, number + 1)
+    centres = np.array(ndimage.center_of_mass(places > 0, places, numbers)) * step
+    front = int(np.argmax(centres @ affine[1, :3]))  # world y grows towards the front
+    found = ndimage.maximum_position(depth, places, numbers[front])
+    return tuple(int(index) for index in found)

@@ -72,6 +72,22 @@ def test_the_estimate_on_a_made_vertebra_whole_and_crushed(height: float, worst_
     assert np.linalg.norm(whole_centroids(mask)[Level.L3]) > 5.0
 
 
+def test_in_the_neck_the_body_is_taken_and_not_the_thicker_articular_masses() -> None:
+    affine = np.eye(4)
+    affine[:3, 3] = (-35, -45, -15)
+    x, y, z = np.meshgrid(np.arange(70) - 35.0, np.arange(60) - 45.0, np.arange(30) - 15.0, indexing="ij")
+    bone = (x / 9) ** 2 + (y / 7.5) ** 2 <= 1
+    bone &= np.abs(z) <= 6.5  # a body of 18 x 15 x 13 mm
+    bone |= (np.abs(x) - 17) ** 2 + (y + 15) ** 2 + z**2 <= 7.3**2  # articular masses
+    bone |= (np.abs(np.abs(x) - 10) < 5) & (np.abs(y + 7) < 6) & (np.abs(z) < 3)  # pedicles
+    bone |= (np.abs(x) < 18) & (np.abs(y + 25) < 3) & (np.abs(z) < 5)  # lamina
+    mask = LabelMask(np.asfortranarray(bone.astype(np.uint8) * 4), affine)
+    assert np.linalg.norm(body_centroids(mask)[Level.C4]) < 1.5
+    turned = reorient_volume(mask.volume, "PIR")
+    other = LabelMask(np.asarray(turned.data), turned.affine)
+    np.testing.assert_allclose(body_centroids(other)[Level.C4], body_centroids(mask)[Level.C4], atol=1e-9)
+
+
 def test_an_island_moves_nothing() -> None:
     mask = vertebra()
     data = np.array(mask.data)
