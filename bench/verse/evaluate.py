@@ -348,8 +348,8 @@ def _scored(
     names = _file_names(jobs)
     if folder is not None:
         folder.mkdir(exist_ok=True)
-        for stale in folder.glob("*.json"):
-            if stale.name not in names:
+        for stale in folder.iterdir():  # cases that are gone, and what a killed run was writing
+            if stale.name not in names and stale.suffix in (".json", ".tmp"):
                 stale.unlink()
     for number, job in enumerate(jobs):
         key = _key(job)

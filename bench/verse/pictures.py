@@ -37,19 +37,20 @@ def case_picture(reference: LabelMask | None, prediction: LabelMask | None, imag
     base = (reference or prediction).volume  # type: ignore[union-attr]
     turned = reorient_volume(base, "LPI")
     masks = [_onto(None if mask is None else mask.volume, turned) for mask in (reference, prediction)]
-    grey = None if image is None else _scan(image, turned)
     box = _box([mask for mask in masks if mask is not None], turned.spacing_mm)
     masks = [None if mask is None else mask[box] for mask in masks]
-    grey = None if grey is None else grey[box]
+    scan = None if image is None else _scan(image, turned, box)
     middle = _middle(masks[0] if reference is not None else masks[1])
+    # Windowed after the cut: a whole volume as floats would be several times the file.
+    layer_of_scan, through_scan = (None, None) if scan is None else (_grey(scan[middle]), _grey(scan.max(axis=1)))
     panels: list[tuple[str, NDArray[Any] | None, NDArray[Any] | None, float]] = []
     right, posterior, inferior = turned.spacing_mm
     for name, mask in zip(("reference", "prediction"), masks, strict=True):
         layer = None if mask is None else mask[middle].T
-        panels.append((f"{name}\nsagittal", layer, None if grey is None else grey[middle].T, inferior / posterior))
+        panels.append((f"{name}\nsagittal", layer, layer_of_scan, inferior / posterior))
     for name, mask in zip(("reference", "prediction"), masks, strict=True):
         through = None if mask is None else _looking_through(mask)
-        panels.append((f"{name}\ncoronal", through, None if grey is None else grey.max(axis=1).T, inferior / right))
+        panels.append((f"{name}\ncoronal", through, through_scan, inferior / right))
     return _painted(panels, turned.spacing_mm, next(mask for mask in masks if mask is not None).shape)
 
 
@@ -62,9 +63,13 @@ def _onto(volume: Volume | None, grid: Volume) -> NDArray[Any] | None:
     return resample_like(volume, grid, fill=0).data
 
 
-def _scan(image: Volume, grid: Volume) -> NDArray[np.uint8] | None:
+def _scan(image: Volume, grid: Volume, box: tuple[slice, ...]) -> NDArray[Any] | None:
     turned = reorient_volume(image, grid.codes)
-    return to_uint8(turned.data, WINDOWS["bone"]) if grid_difference(turned, grid) is None else None
+    return turned.data[box] if grid_difference(turned, grid) is None else None
+
+
+def _grey(layer: NDArray[Any]) -> NDArray[np.uint8]:
+    return to_uint8(layer, WINDOWS["bone"]).T
 
 
 def _box(masks: list[NDArray[Any]], spacing: tuple[float, float, float]) -> tuple[slice, ...]:

@@ -99,7 +99,7 @@ def report_page(scores: Scores, jobs: Mapping[str, Job], *, published: bool = Fa
             events=events[:_EVENTS],
             events_left=max(0, len(events) - _EVENTS),
             unnamed=sum(one.identified is not None and one.called is None for one in scores.vertebrae),
-            columns=[dict(zip(("title", "unit"), wording.title_of(one))) for one in _shown(_COLUMNS, present)],
+            columns=[_heading(name) for name in _shown(_COLUMNS, present)],
             groups=_groups(scores, _shown(_COLUMNS, present)),
             plots=_plots(scores, present, labelled=bool(labelled)),
             fewest=FEWEST_PATIENTS,
@@ -184,6 +184,13 @@ def _groups(scores: Scores, columns: list[str]) -> list[dict[str, Any]]:
             cells = [{**row.model_dump(), "cells": [_cell(row, name) for name in columns]} for row in rows]
             found.append({"title": title, "rows": cells})
     return found
+
+
+def _heading(name: str) -> dict[str, str]:
+    """A column's title, and what else must stand in it, small."""
+    title, unit = wording.title_of(name)
+    first, *rest = title.split(", ")
+    return {"title": first, "role": ", ".join([*filter(None, [unit]), *rest])}
 
 
 def _plots(scores: Scores, present: set[str], *, labelled: bool) -> dict[str, dict[str, Any] | None]:

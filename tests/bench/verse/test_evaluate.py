@@ -354,6 +354,7 @@ def test_a_killed_run_goes_on_and_scores_nothing_twice(
     assert run(reference, prediction, tmp_path / "out", page=False) != whole
     assert scored == ["sub-c", "sub-a"]
     shutil.rmtree(reference / "derivatives" / "sub-b")
+    (tmp_path / "out" / "cases" / ".sub-b.json.x1y2.tmp").write_text("{")
     run(reference, prediction, tmp_path / "out", page=False, settings=Settings(tolerance_mm=2))
     assert scored == ["sub-c", "sub-a", "sub-a", "sub-c"]
     assert sorted(path.name for path in (tmp_path / "out" / "cases").iterdir()) == ["sub-a.json", "sub-c.json"]
