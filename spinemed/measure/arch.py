@@ -26,6 +26,7 @@ Mask = NDArray[np.bool_]
 _BAND_MM = 8.0  # half-width of the band in which the way back is walked
 _LEAST_GAP_MM = 3.0  # a canal is wider than this; a hole in a mask is not
 _LEAST_SHARE = 0.5  # of the body's height must show the canal behind it
+_LEAST_BEHIND = 0.1  # of the columns that reach the canal must meet bone again behind it: else there is no arch
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +147,9 @@ def _wall(field: Field, frame: BodyFrame, local: Array, start: Array) -> _Wall:
     share = float(seen[central].any(axis=0)[body_rows].mean()) if body_rows.any() else 0.0
     if share < _LEAST_SHARE:
         raise _inseparable("no canal shows behind it in the midline")
+    walked = np.arange(back.shape[1])[None, :, None] > leaves[:, None, :]
+    if float((back & walked).any(axis=1)[seen].mean()) < _LEAST_BEHIND:
+        raise _inseparable("no arch shows behind it; a mask of bodies alone is to be given as one")
     grid_x, grid_z = np.meshgrid(x, z, indexing="ij")
     px, pz = grid_x[seen], grid_z[seen]
     # The last sample inside and the first outside: the surface lies midway on average.

@@ -287,7 +287,7 @@ def _endplate(field_: Field, frame: BodyFrame, plane: Array, side: int, height: 
     gx, gy, gd = np.meshgrid(x, y, depths, indexing="ij")
     gz = plane[0] + plane[1] * gx + plane[2] * gy - side * gd
     values = field_.at(frame.to_world(np.stack([gx, gy, gz], axis=-1)))
-    band = np.abs(x) <= max(0.1 * 2 * half[0], 1.0)
+    band = np.abs(x) <= max(0.06 * 2 * half[0], 1.0)
     front = rim(depths, known_mean(np.array([outlines(values[band, :, d].T, y, +1) for d in range(len(depths))]).T))
     back = -rim(depths, -known_mean(np.array([outlines(values[band, :, d].T, y, -1) for d in range(len(depths))]).T))
     middle = (y >= back + 0.25 * (front - back)) & (y <= back + 0.75 * (front - back))
