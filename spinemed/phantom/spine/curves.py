@@ -13,6 +13,7 @@ thereby a result, which the tests hold to the table.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,9 +30,10 @@ PostureName = Literal["standing", "supine"]
 
 _LEAST_GAP_MM = 1.2
 _LEAST_CERVICAL_GAP_MM = 0.9
-_BASES = (15.3, 13.0, 7.2, 5.0, 3.4, 3.0)
-_JUNCTION = {Level.C7: 0.0, Level.T1: -0.4, Level.T2: -0.6, Level.T3: -0.6}
-"""Wedge of the discs between neck and thoracic curve, degrees (recalled)."""
+_SIXTH = (3.0, 0.15)
+"""Wedge and share of the disc L1/2 where six lumbar vertebrae leave it a place of its own (recalled)."""
+_THIRTEENTH = (0.2, 0.02)
+"""The same of the disc T12/13."""
 _TILT_TIE = -0.57
 """Degrees of pelvic tilt per degree of lordosis beyond what incidence predicts: flat backs stand with the pelvis turned
 back (recalled)."""
@@ -44,10 +46,6 @@ other two ask for some 27 degrees of kyphosis, people have 35-41. Meeting half w
 _LYING_TIE = 0.3
 _LYING_STANDING = 0.5
 """The same lying, and how much of a person's standing departure stays."""
-_CHEST_BASE = (-0.4, -0.7, -0.9, -0.9, -0.4, 0.4, 1.2, 1.7)
-"""Wedge of the discs T4/5 … T11/12 at no kyphosis of the discs together: the lowest are near straight (recalled)."""
-_CHEST = (0.9, 1.1, 1.2, 1.2, 1.0, 0.8, 0.5, 0.2)
-"""How the discs T4/5 … T11/12 share a departure of the kyphosis: most at its apex T6-T8 (recalled)."""
 
 
 class Curves(NamedTuple):
@@ -131,7 +129,7 @@ def draw_curves(
     kyphosis_lying = float(np.clip(kyphosis_lying, 5.0, 70.0))
     twelfth = int(np.flatnonzero(column.lordotic)[0])
     upper = [i for i, x in enumerate(levels) if x in (Level.T1, Level.T2, Level.T3)]
-    junction = bodies[upper].sum() + sum(_JUNCTION[levels[i]] for i in upper)
+    junction = bodies[upper].sum() + sum(_junction()[levels[i]] for i in upper)
     slope = incidence_deg - tilt - lordosis + kyphosis + bodies[twelfth] - junction  # of T1
     neck, neck_lying = _neck(z[7:10], slope)
     exchange = 5.5 * _clip(z[10])
@@ -232,8 +230,7 @@ def _discs(
 
     low = np.flatnonzero(column.lordotic)  # T12 … last lumbar: the discs below each
     lumbar = [i for i in low if levels[i].region is Region.LUMBAR]
-    base = np.array([0.2] * (len(low) - len(lumbar) - 1) + [0.7] + list(_BASES[: len(lumbar)][::-1]))
-    share = np.array([0.02] * (len(low) - len(lumbar) - 1) + [0.05] + [0.16] * (len(lumbar) - 3) + [0.21, 0.20, 0.19])
+    base, share = _lordotic(len(low) - len(lumbar), len(lumbar))
     swap = np.zeros(len(low))
     swap[-2:] = 0.5
     swap[-5:-2] = -1.0 / 3.0 if len(low) >= 5 else 0.0
@@ -242,8 +239,7 @@ def _discs(
 
     chest = np.flatnonzero(column.kyphotic)
     between = chest[:-1]
-    weight = np.array(_CHEST[: len(between)])
-    base = np.array(_CHEST_BASE[: len(between)])
+    base, weight = (column_of[: len(between)] for column_of in _thoracic())
     total = -kyphosis - bodies[chest].sum()
     result[between] = _meet(total, base, weight, 0.8 * noise[between], most[between])
 
@@ -254,9 +250,39 @@ def _discs(
     )
 
     for i, level in enumerate(levels):
-        if level in _JUNCTION:
-            result[i] = np.clip(_JUNCTION[level] + 0.6 * noise[i], -most[i], most[i])
+        if level in _junction():
+            result[i] = np.clip(_junction()[level] + 0.6 * noise[i], -most[i], most[i])
     return result
+
+
+@cache
+def _lordotic(thoracic: int, lumbar: int) -> tuple[Array, Array]:
+    """Mean wedge and share of the discs below T12 (and T13) and each lumbar vertebra, cranial to caudal.
+
+    They go by their place above the sacrum: L4/S1 in a spine of four lumbar vertebrae is as wedged as L5/S1 in others.
+    """
+    names = ("l5_s1", "l4_l5", "l3_l4", "l2_l3", "l1_l2")
+    cells = [(alignment(f"disc_wedge_{x}", "standing").mean, alignment(f"curve_share_{x}").mean) for x in names]
+    cells = [*cells, _SIXTH][:lumbar]
+    cells.append((alignment("disc_wedge_t12_l1", "standing").mean, alignment("curve_share_t12_l1").mean))
+    cells += [_THIRTEENTH] * (thoracic - 1)
+    columns = np.array(cells[::-1])
+    return columns[:, 0], columns[:, 1]
+
+
+@cache
+def _thoracic() -> tuple[Array, Array]:
+    """Mean wedge and share of the discs T4/5 … T11/12."""
+    names = [f"t{i}_t{i + 1}" for i in range(4, 12)]
+    wedges = [alignment(f"disc_wedge_{x}").mean for x in names]
+    return np.array(wedges), np.array([alignment(f"curve_share_{x}").mean for x in names])
+
+
+@cache
+def _junction() -> dict[Level, float]:
+    """Mean wedge of the discs between neck and thoracic curve, by the level above."""
+    names = {Level.C7: "c7_t1", Level.T1: "t1_t2", Level.T2: "t2_t3", Level.T3: "t3_t4"}
+    return {level: alignment(f"disc_wedge_{x}").mean for level, x in names.items()}
 
 
 def _meet(total: float, base: Array, share: Array, noise: Array, most: Array) -> Array:

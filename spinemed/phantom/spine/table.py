@@ -21,10 +21,11 @@ from spinemed.anatomy import Level
 from spinemed.phantom.spine.config import SpineConfig
 from spinemed.phantom.spine.draw import draw_spine
 from spinemed.phantom.spine.records import Family, Posture, Sex, SpinePhantom
+from spinemed.phantom.spine.sizes import FAMILIES
 from spinemed.phantom.spine.truth import alignment_truth
 from spinemed.phantom.tables.morphometry import alignment, morphometry
 
-__all__ = ["AlignmentRow", "SizeRow", "alignment_table", "population", "print_tables", "size_table"]
+__all__ = ["AlignmentRow", "SizeRow", "alignment_table", "population", "size_table", "tables_text"]
 
 Array = NDArray[np.float64]
 
@@ -130,9 +131,10 @@ def _sizes(spine: SpinePhantom) -> dict[tuple[str, Level], float]:
             sizes[("rib_length", level)] = (vertebra.ribs.right_length_mm + vertebra.ribs.left_length_mm) / 2
     for disc in spine.discs:
         sizes[("disc_height", disc.disc.upper)] = disc.middle_height_mm
-    for names, part in ((_SACRUM, spine.sacrum), (_PELVIS, spine.pelvis)):
-        for name, field in names.items():
-            sizes[(name, Level.S1)] = getattr(part, field)
+    for name, field in _SACRUM.items():
+        sizes[(name, Level.S1)] = getattr(spine.sacrum, field)
+    for name, field in _PELVIS.items():
+        sizes[(name, Level.S1)] = getattr(spine.pelvis, field)
     return sizes
 
 
@@ -149,10 +151,9 @@ def alignment_table(spines: Sequence[SpinePhantom]) -> list[AlignmentRow]:
     return rows
 
 
-def print_tables(n: int = 200, family: Family = "a") -> None:
-    """Print both tables for `n` spines of each sex."""
-    spines = [spine for sex in Sex for spine in population(sex, n, family)]
-    out = [f"Family {family}, {n} spines of each sex: drawn mean (sd) beside the table. Phantoms, no patients."]
+def tables_text(spines: Sequence[SpinePhantom], title: str) -> str:
+    """Both tables of regular spines of both sexes, as text."""
+    out = [f"{title}: drawn mean (sd) beside the table. Phantoms, no patients."]
     out.append(f"{'level':5} {'sex':6} {'quantity':22} {'table':>8} {'drawn':>8} {'sd':>7} {'off %':>6} unit mark")
     for row in size_table(spines):
         out.append(
@@ -165,9 +166,10 @@ def print_tables(n: int = 200, family: Family = "a") -> None:
             f"{angle.quantity:24} {angle.posture:8} {angle.table:6.1f} +- {angle.table_sd:4.1f} "
             f"{angle.drawn:6.1f} +- {angle.sd:4.1f} {angle.unit:4} {angle.mark}"
         )
-    sys.stdout.write("\n".join(out) + "\n")
+    return "\n".join(out)
 
 
 if __name__ == "__main__":
-    for name in ("a", "b"):
-        print_tables(family=name)  # type: ignore[arg-type]
+    for family in FAMILIES:
+        drawn = [spine for sex in Sex for spine in population(sex, 200, family)]
+        sys.stdout.write(tables_text(drawn, f"Family {family}, 200 spines of each sex") + "\n")
