@@ -195,11 +195,17 @@ class PathologyConfig(Config):
         return self
 
 
+_OF_THESE = frozenset({"fracture_adjacent_share", "fracture_multiple_share", "posterior_slip_share"})
+"""Shares of a share: they say how a fracture or slip is drawn, and draw none themselves."""
+
+
 def healthy_config(**changes: object) -> PathologyConfig:
-    """A config that draws nothing, with the given fields set: `healthy_config(fracture_share=1.0)`."""
-    nothing: dict[str, object] = {
-        name: 0.0 for name in PathologyConfig.model_fields if name.endswith("_share") or name == "degeneration"
-    }
+    """A config that draws nothing, with the given fields set: `healthy_config(fracture_share=1.0)`.
+
+    How a kind is drawn once it is asked for (weights, and shares of a share) keeps its default.
+    """
+    shares = {name for name in PathologyConfig.model_fields if name.endswith("_share")} - _OF_THESE
+    nothing: dict[str, object] = dict.fromkeys((*sorted(shares), "degeneration"), 0.0)
     return PathologyConfig.model_validate({**nothing, "mimic_shares": {}, **changes})
 
 

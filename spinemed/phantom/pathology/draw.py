@@ -205,7 +205,7 @@ class _Draw:
             direction = "anterior"
             kind = "isthmic" if self.happens(self.priors.isthmic_share) else "degenerative"
             weight = {last: 6.0, before: 1.5} if kind == "isthmic" else {last: 0.8, before: 6.0}
-            level = self.pick(free, [weight.get(x, 0.5) for x in free])
+            level = self.pick(free, [weight.get(x, 0.15) for x in free])
             if kind == "isthmic":
                 low, high = self.pick(
                     ((6, 25), (26, 50), (51, 75), (76, 100), (101, 115)), (0.58, 0.26, 0.1, 0.04, 0.02)
@@ -252,7 +252,8 @@ class _Draw:
         if kind == "extrusion" and self.happens(0.6):
             migration = self.between(2.0, 0.35 * body.height_mm)
         elif kind == "sequestration":
-            migration = self.between(6.0, 0.6 * body.height_mm)
+            disc_height = next(shape.middle_height_mm for shape in self.spine.discs if shape.disc == disc)
+            migration = self.between(disc_height / 2 + 3.0, min(disc_height / 2 + 12.0, 0.95 * body.height_mm))
         if migration and self.happens(0.65):
             migration = -migration
         return Herniation(

@@ -42,6 +42,8 @@ Tissue = Literal["bone", "disc", "lytic", "blastic", "modic_1", "modic_2", "modi
 Clip = Literal["none", "body", "outside_bone"]
 
 METAL_HU = 3000.0
+FREE_GAP_MM = 0.5
+"""Between a sequestrated piece and the disc it came from."""
 SPUR_HU = 450.0
 DISC_HU = 85.0
 PEEK_HU = 150.0
@@ -333,7 +335,8 @@ def _displaced(item: Herniation, host: _Host, disc: EffectiveDisc, index: int) -
         yield piece((x, y - 0.55 * item.depth_mm, z + item.migration_mm / 2), (dome, 0.45 * item.depth_mm, reach))
         return
     centre = (x, y - 0.55 * item.depth_mm, z + item.migration_mm)
-    yield piece(centre, (dome, 0.45 * item.depth_mm, max(0.8 * item.depth_mm, 2.0)))
+    free = abs(item.migration_mm) - disc.middle_height_mm / 2 - FREE_GAP_MM
+    yield piece(centre, (dome, 0.45 * item.depth_mm, max(min(0.8 * item.depth_mm, free), 1.0)))
 
 
 def _cage(item: Cage, host: _Host, disc: EffectiveDisc, index: int) -> Primitive:

@@ -146,8 +146,9 @@ def _herniation(item: Herniation, spine: SpinePhantom, vertebrae: dict[Level, Ve
         yield f"a depth of {item.depth_mm:g} mm leaves no canal", "keep it within 80 % of the canal's depth"
     if abs(item.migration_mm) > body.height_mm:
         yield f"a migration of {item.migration_mm:g} mm reaches the next disc", "keep it within one vertebral height"
-    if item.type == "sequestration" and item.migration_mm == 0:
-        yield "a sequestration that lies at its disc", "give it a migration; it has lost continuity"
+    least = next(shape.middle_height_mm for shape in spine.discs if shape.disc == item.disc) / 2 + 2.0
+    if item.type == "sequestration" and abs(item.migration_mm) < least:
+        yield "a sequestration that lies at its disc", f"give it a migration of {least:.1f} mm or more"
 
 
 def _canal(item: CanalStenosis, *_: object) -> Iterator[Problem]:
