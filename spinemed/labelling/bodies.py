@@ -4,8 +4,9 @@ VerSe's centroids are those of the bodies. Where a mask of subregions is at hand
 body is read from it; otherwise it is estimated from the shape alone:
 
 1. the largest connected part of the label is taken (an island moves nothing);
-2. a distance transform finds the places where large balls fit in, and of those at least `_AS_LARGE` times as large as
-   the largest the one farthest in front is in the body (in the neck the articular masses may be thicker than the body);
+2. a distance transform finds the places where large balls fit in; of those at least `_AS_LARGE` times as large as the
+   largest and not farther than `_ONE_VERTEBRA_MM` from it (a label may lie on two vertebrae by mistake), the one
+   farthest in front is in the body: in the neck the articular masses may be thicker than the body;
 3. the part is opened with a ball of `_SHARE` times the body's largest. Pedicles, arch and processes mostly vanish;
 4. the centroid of what remains connected to the body's largest ball is the answer.
 
@@ -36,6 +37,7 @@ BODY_SUBREGIONS = (49, 50)
 """Labels of the vertebral body in TPTBox's and SPINEPS' subregion masks (corpus border, corpus)."""
 
 _AS_LARGE = 0.8
+_ONE_VERTEBRA_MM = 25.0
 _SHARE = 0.65
 _FINEST_MM = 1.0  # finer grids are thinned by whole voxels: it changes the centroid by less than 0.1 mm
 
@@ -119,12 +121,15 @@ def _body_index(shape: NDArray[np.bool_], affine: Array, *, whole: bool) -> Arra
 
 
 def _most_anterior(depth: Array, step: NDArray[np.int_], affine: Array) -> tuple[int, ...]:
-    """Index of the deepest voxel of the most anterior of the deep places."""
+    """Index of the deepest voxel of the most anterior of the deep places of one vertebra."""
     from scipy import ndimage
 
     places, number = ndimage.label(depth >= _AS_LARGE * float(depth.max()))
     numbers = np.arange(1, number + 1)
-    centres = np.array(ndimage.center_of_mass(places > 0, places, numbers)) * step
-    front = int(np.argmax(centres @ affine[1, :3]))  # world y grows towards the front
+    indices = np.array(ndimage.center_of_mass(places > 0, places, numbers)) * step
+    centres = indices @ affine[:3, :3].T
+    deepest = places[np.unravel_index(int(depth.argmax()), depth.shape)] - 1
+    near = np.linalg.norm(centres - centres[deepest], axis=1) <= _ONE_VERTEBRA_MM
+    front = int(np.argmax(np.where(near, centres[:, 1], -np.inf)))  # world y grows towards the front
     found = ndimage.maximum_position(depth, places, numbers[front])
     return tuple(int(index) for index in found)
