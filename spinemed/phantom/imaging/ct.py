@@ -46,18 +46,22 @@ class CtLook(Record):
     texture_sd: float = Limits(default=34.0, ge=0)
     """Of the marrow, at 150 HU."""
     texture_mm: float = Limits(default=0.65, gt=0)
-    cortex_mm: float = Limits(default=0.42, gt=0)
-    """True thickness of the bodies' cortex."""
-    arch_cortex_mm: float = Limits(default=0.9, gt=0)
+    cortex_mm: float = Limits(default=0.55, gt=0)
+    """Of the bodies, as it matches the real crops; the true shell is 0.3-0.6."""
+    arch_cortex_mm: float = Limits(default=1.05, gt=0)
     """Of pedicles, laminae and processes."""
     anterior_fall: float = 0.12
     """Marrow at the front of a body is lower, at the back higher, by this share."""
     marrow_scale: float = 1.0
     marrow_offset: float = 0.0
-    cortical_scale: float = 1.0
+    cortical_scale: float = 1.45
+    """True cortex against the record's cortical HU, which is what a scan shows of it."""
+    arch_cortical_scale: float = 1.5
+    arch_marrow_scale: float = 0.75
+    """Marrow of pedicles, laminae and processes against the record's."""
     fat: float = -102.0
-    muscle: float = 54.0
-    paraspinal: float = 44.0
+    muscle: float = 50.0
+    paraspinal: float = 41.0
     viscera: float = 34.0
     liver: float = 58.0
     kidney: float = 36.0
@@ -80,18 +84,21 @@ class CtLook(Record):
 
 _LOOKS: Mapping[tuple[str, str], CtLook] = {
     ("a", "soft"): CtLook(),
-    ("a", "bone"): CtLook(blur_mm=0.32, noise_sd=55.0, texture_sd=40.0),
+    ("a", "bone"): CtLook(blur_mm=0.32, noise_sd=55.0, texture_sd=55.0),
     ("b", "soft"): CtLook(
-        blur_mm=0.75, noise_sd=11.0, texture_sd=26.0, texture_mm=0.9, cortex_mm=0.5, arch_cortex_mm=1.15,
-        cortical_scale=1.12, marrow_scale=0.94, marrow_offset=6.0, anterior_fall=0.06, fat=-92.0, muscle=60.0,
+        blur_mm=0.75, noise_sd=11.0, texture_sd=26.0, texture_mm=0.9, cortex_mm=0.62, arch_cortex_mm=1.2,
+        cortical_scale=1.6, marrow_scale=0.94, marrow_offset=6.0, anterior_fall=0.06, fat=-92.0, muscle=60.0,
         paraspinal=50.0, viscera=42.0, vessel=165.0, annulus=84.0, nucleus=80.0, csf=6.0, offset=3.0, muscle_spread=9.0,
     ),
     ("b", "bone"): CtLook(
-        blur_mm=0.42, noise_sd=70.0, texture_sd=30.0, texture_mm=0.9, cortex_mm=0.5, arch_cortex_mm=1.15,
-        cortical_scale=1.15, marrow_scale=0.96, marrow_offset=8.0, anterior_fall=0.06, fat=-92.0, muscle=60.0,
+        blur_mm=0.42, noise_sd=70.0, texture_sd=30.0, texture_mm=0.9, cortex_mm=0.62, arch_cortex_mm=1.2,
+        cortical_scale=1.65, marrow_scale=0.96, marrow_offset=8.0, anterior_fall=0.06, fat=-92.0, muscle=60.0,
         paraspinal=50.0, viscera=42.0, vessel=165.0, annulus=84.0, nucleus=80.0, csf=6.0, offset=3.0, muscle_spread=9.0,
     ),
 }  # fmt: skip
+
+_PART_CORTEX = {42: 0.85, 43: 0.4, 44: 0.4, 45: 1.1, 46: 1.1, 47: 1.35, 48: 1.35}
+"""Spinous and transverse processes have a thinner cortex than laminae, facets a thicker one."""
 
 
 def look_of(family: str, kernel: Literal["soft", "bone"] = "soft") -> CtLook:
@@ -175,7 +182,8 @@ def ct_palette(scene: Scene, look: CtLook) -> Palette:
         Tissue.LUNG: 40.0,
         Tissue.LIVER: 4.0,
     }
-    marrow = np.array([[bone.trabecular_hu, bone.arch_hu] for bone in scene.bones])
+    marrow = np.array([[bone.trabecular_hu, bone.arch_hu * look.arch_marrow_scale] for bone in scene.bones])
+    cortical = np.array([bone.cortical_hu for bone in scene.bones])
     discs = np.array(
         [
             # A worn disc loses its nucleus: both parts become alike.
@@ -191,7 +199,8 @@ def ct_palette(scene: Scene, look: CtLook) -> Palette:
         values=values,
         spread=spread,
         trabecular=marrow * look.marrow_scale + look.marrow_offset,
-        cortical=np.array([bone.cortical_hu for bone in scene.bones]) * look.cortical_scale,
+        cortical=np.outer(cortical, [look.cortical_scale, look.arch_cortical_scale]),
+        part_cortex=_PART_CORTEX,
         cortex_mm=(look.cortex_mm, look.arch_cortex_mm),
         discs=discs,
         extra=extra,

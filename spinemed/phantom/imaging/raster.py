@@ -382,6 +382,7 @@ def compose_bone(
     trabecular: Numbers,
     cortical: Numbers,
     thickness: Numbers,
+    part_cortex: Numbers,
     gap_mm: float,
     front: Numbers,
     gradient: float,
@@ -393,8 +394,10 @@ def compose_bone(
 ) -> None:
     """Mix bone into the values and write its labels.
 
-    `labels` of each bone: its number in the vertebra mask, 0 for bones that are none. `front` (N, 4): row from voxel
-    indices to the own frame's y as a share of half the body's depth, for the fall of density towards the front.
+    `labels` of each bone: its number in the vertebra mask, 0 for bones that are none. `thickness` (N, 2) and `cortical`
+    (N, 2): of the body and of the rest; `part_cortex` (64,): thickness of each sub-region's cortex as a share of that.
+    `front` (N, 4): row from voxel indices to the own frame's y as a share of half the body's depth, for the fall of
+    density towards the front.
     """
     ni, nj, nk = value.shape
     n = texture.shape[0]
@@ -433,7 +436,8 @@ def compose_bone(
                         width = max(width, 0.5 * mean_mm)
                 outer = min(max(0.5 - d / width, 0.0), 1.0)
                 if outer > 0.0:
-                    thick = thickness[o, 0] if in_body else thickness[o, 1]
+                    thick = (thickness[o, 0] if in_body else thickness[o, 1]) * part_cortex[p]
+                    shell = cortical[o, 0] if in_body else cortical[o, 1]
                     inner = min(max(0.5 - (d + thick) / width, 0.0), 1.0)
                     g = trabecular[o, 0] if in_body else trabecular[o, 1]
                     if inner > 0.0:
@@ -441,7 +445,7 @@ def compose_bone(
                             y = front[o, 0] * i + front[o, 1] * j + front[o, 2] * k + front[o, 3]
                             g *= 1.0 - gradient * min(max(y, -1.0), 1.0)
                         g += texture[i % n, j % n, k % n] * texture_gain * (0.35 + 0.65 * min(g / 150.0, 1.6))
-                    value[i, j, k] = value[i, j, k] * (1.0 - outer) + cortical[o] * (outer - inner) + g * inner
+                    value[i, j, k] = value[i, j, k] * (1.0 - outer) + shell * (outer - inner) + g * inner
                     bone[i, j, k] = np.uint8(255.0 * outer + 0.5)
                 if d < 0.0:
                     tissue[i, j, k] = 13 if d < -thickness[o, 0] else 12

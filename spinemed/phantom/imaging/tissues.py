@@ -23,7 +23,7 @@ and what was dropped is counted in `dropped_voxels`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -67,8 +67,9 @@ class Palette:
         values: Value of each tissue that is painted as such; others 0.
         spread: How much a tissue varies from place to place (muscle with fat, viscera).
         trabecular: (bones, 2) marrow of the body and of the rest, in the order of `Scene.bones`.
-        cortical: (bones,) value of cortex.
+        cortical: (bones, 2) value of the cortex of the body and of the rest.
         cortex_mm: Thickness of the cortex of bodies and of the rest.
+        part_cortex: Thickness of a sub-region's cortex as a share of that; 1 where none is named.
         discs: (discs, 3) annulus, nucleus and gas, in the order of `Scene.discs`.
         extra: Value of an added solid and whether it is added to what was there.
         anterior_fall: Marrow at the front of a body is lower by this share, at the back higher.
@@ -83,6 +84,7 @@ class Palette:
     cortex_mm: tuple[float, float]
     discs: Array
     extra: Callable[[Primitive], tuple[float, bool]]
+    part_cortex: Mapping[int, float] = field(default_factory=dict)
     anterior_fall: float = 0.0
     texture_gain: float = 0.0
     texture_mm: float = 0.6
@@ -123,7 +125,7 @@ def render_tissues(spine: SpinePhantom | Scene, grid: VoxelGrid, *, posture: Pos
         values={},
         spread={},
         trabecular=np.ones((n, 2)),
-        cortical=np.ones(n),
+        cortical=np.ones((n, 2)),
         cortex_mm=(0.4, 0.5),
         discs=np.zeros((len(scene.discs), 3)),
         extra=lambda item: (1.0 if item.tissue in ("bone", "metal") else 0.0, False),
@@ -264,10 +266,13 @@ def _paint(
     texture = _texture(palette, spacing, texture_offset)
     n = len(scene.bones)
     cortex = np.broadcast_to(np.array(palette.cortex_mm), (n, 2))
+    part_cortex = np.ones(64)
+    for number, share in palette.part_cortex.items():
+        part_cortex[number] = share
     raster.compose_bone(
         value, tissue_map, bone_share, best, second, owner, part,
         np.array([b.label for b in scene.bones], dtype=np.uint8), np.ascontiguousarray(palette.trabecular),
-        np.ascontiguousarray(palette.cortical), np.ascontiguousarray(cortex),
+        np.ascontiguousarray(palette.cortical), np.ascontiguousarray(cortex), part_cortex,
         _GAP_MM, front, palette.anterior_fall, texture, palette.texture_gain, spacing, vertebrae, subregions,
     )  # fmt: skip
     for item, host, blobs in scene.extras:
