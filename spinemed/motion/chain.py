@@ -33,7 +33,7 @@ class Problem:
     """What stays the same over a clip.
 
     Attributes:
-        huber: Residual in standard deviations from which a marker pulls less.
+        huber: Residual in standard deviations from which a marker pulls less; `reject` from which not at all.
         iterations: At most; `tolerance` is the gain of cost per frame that ends the search.
         rows: [f, n_q] what variances are wanted of, as combinations of freedoms.
     """
@@ -44,6 +44,7 @@ class Problem:
     dynamics: Dynamics
     dt_s: float
     huber: float
+    reject: float
     iterations: int
     tolerance: float
     rows: NDArray[np.float64]
@@ -101,12 +102,16 @@ def solve_stretch(
     thin_weight = weight if len(weight) == 1 else weight[kept]
     part, _ = solve_alone(problem, start[kept], thin_seen, thin_weight)
     if len(kept) < frames:
-        part, *_ = _iterate(problem, _with_velocity(reduction, part), thin_seen, thin_weight, problem.dt_s * thin, 6)
+        part, *_ = _iterate(
+            problem, _with_velocity(reduction, part), thin_seen, thin_weight, problem.dt_s * thin, 6, 1e9
+        )
     x = np.zeros((frames, n))
     for j in range(reduction.places + reduction.modes):
         x[:, j] = np.interp(np.arange(frames), kept, part[:, j])
     x = _with_velocity(reduction, x[:, : reduction.places + reduction.modes])
-    x, s, process, cost, count, converged = _iterate(problem, x, seen, weight, problem.dt_s, problem.iterations)
+    x, s, process, cost, count, converged = _iterate(
+        problem, x, seen, weight, problem.dt_s, problem.iterations, problem.reject
+    )
     variances = None
     if posterior:
         from spinemed.motion.solver import chain_variances
@@ -163,6 +168,7 @@ def _iterate(
     weight: NDArray[np.float64],
     dt_s: float,
     iterations: int,
+    reject: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Process, float, int, bool]:
     """Gauss-Newton with halved steps where the cost rises."""
     from spinemed.motion.linear import backward
@@ -180,11 +186,11 @@ def _iterate(
     for _count in range(iterations):
         count = _count + 1
         cost = chain_step(
-            x, seen, weight, problem.huber, problem.markers.body, problem.markers.local_mm,
+            x, seen, weight, problem.huber, reject, problem.markers.body, problem.markers.local_mm,
             model.parent, model.offset_mm, model.rest, model.first, model.count, model.axis, model.sign, model.slide,
-            reduction.single, reduction.unit, reduction.dense, model.spine.start, reduction.places - 9, reduction.places,
-            low, high, 1.0 / _WALL_SD_RAD**2, process.step, process.precision, process.start, process.rho, coupling,
-            coupled, s, y,
+            reduction.single, reduction.unit, reduction.dense, model.spine.start, reduction.places - 9,
+            reduction.places, low, high, 1.0 / _WALL_SD_RAD**2, process.step, process.precision, process.start,
+            process.rho, coupling, coupled, s, y,
         )  # fmt: skip
         if cost < 0:
             raise MotionError(

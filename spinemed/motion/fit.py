@@ -43,6 +43,7 @@ class FitOptions:
         dynamics: Prior in time.
         sigma_mm: Standard deviation of a marker on each axis where no covariance is given; one or one per marker.
         huber: Residual in standard deviations from which a marker pulls less.
+        reject: From which it is left out of the last search.
         scale: Parts whose proportions follow the clip: "all", "none" (the model is the subject), or names of
             `SCALE_GROUPS`.
         marker_sd_mm: How far each marker may sit from its table, by name; absent or 0 holds it. "*" stands for all.
@@ -56,13 +57,14 @@ class FitOptions:
     dynamics: Dynamics = field(default_factory=Dynamics)
     sigma_mm: float | Sequence[float] = 5.0
     huber: float = 3.0
+    reject: float = 15.0
     scale: str | Sequence[str] = "all"
     marker_sd_mm: dict[str, float] = field(default_factory=dict)
     posterior: bool = True
     iterations: int = 12
     tolerance: float = 1e-2
-    stretch_frames: int = 500
-    overlap_s: float = 0.5
+    stretch_frames: int = 800
+    overlap_s: float = 1.0
     threads: int = 1
 
 
@@ -172,7 +174,7 @@ def fit_motion(
     )
     flags += more
     problem = Problem(
-        subject, placed, reduction, options.dynamics, 1.0 / rate_hz, options.huber, options.iterations,
+        subject, placed, reduction, options.dynamics, 1.0 / rate_hz, options.huber, options.reject, options.iterations,
         options.tolerance, posterior_rows(subject),
     )  # fmt: skip
     solved = _solve(problem, seen, weight, rate_hz, options)
@@ -208,12 +210,10 @@ def _weights(
             f"covariances of shape {given.shape} do not fit {len(seen)} frames of {count} markers",
             field="covariance_mm2", cure="give [K, 3, 3] or [T, K, 3, 3]",
         )  # fmt: skip
-    missing = ~np.isfinite(given).all(axis=(-1, -2))
     if given.shape[0] == len(seen):
-        missing &= ~np.isfinite(seen).all(axis=-1)  # where nothing was seen no covariance is needed
-        given = np.where(
-            ~np.isfinite(given).all(axis=(-1, -2))[..., None, None] & missing[..., None, None], np.eye(3), given
-        )
+        # Where nothing was seen no covariance is needed.
+        gone = np.asarray(~np.isfinite(seen).all(axis=-1))
+        given = np.where(gone[..., None, None], np.eye(3), given)
     turn = from_up_axis(np.eye(3), up)  # rows are the images of the axes
     given = np.einsum("ia,...ij,jb->...ab", turn, given, turn)
     if not np.isfinite(given).all() or np.linalg.eigvalsh(given).min() <= 0:
@@ -266,7 +266,16 @@ def _subject(
     rest = np.repeat(subject.zero(), min(len(some), 6), axis=0)
     reduction = reduced(rest)
     bare = Problem(
-        subject, placed, reduction, options.dynamics, 1.0 / rate_hz, options.huber, 1, 0.0, np.zeros((0, model.size))
+        subject,
+        placed,
+        reduction,
+        options.dynamics,
+        1.0 / rate_hz,
+        options.huber,
+        options.reject,
+        1,
+        0.0,
+        np.zeros((0, model.size)),
     )
     x, cost = solve_alone(bare, root_start(subject, placed, part), part, part_weight)
     order = swap_order(markers.names)

@@ -81,7 +81,7 @@ def solve_frames(  # type: ignore[no-untyped-def]
                     g[i] = 0.0
                     for j in range(nx):
                         damped[i, j] = 0.0
-                found = gather_kernel(body, local, seen[t], w, limit, origin, rotation, pull, load, used)
+                found = gather_kernel(body, local, seen[t], w, limit, 1e9, origin, rotation, pull, load, used)
                 columns_kernel(
                     parent, first, count, slide, origin, axes, single, unit, dense, spine_start, dense_column, twist
                 )

@@ -5,7 +5,8 @@ unit: pelvis and limbs) or by a row of `dense` (spine: regional angles and modes
 pull through the 6 x 6 information of their body, gathered at the pelvis' origin, so many markers on few bodies cost
 little (the composite body idea of Featherstone 2008, applied to measurements).
 
-Huber's weight (1964) is taken on a marker's whole residual in standard deviations: 1 within `huber`, then huber / s.
+Huber's weight (1964) is taken on a marker's whole residual in standard deviations: 1 within `huber`, then huber / s;
+beyond `reject` the marker is left out, because a gross error would still pull with all of Huber's force.
 
 The trap: frames without any marker are legal; the prior alone carries them.
 """
@@ -145,7 +146,7 @@ def columns_kernel(parent, first, count, slide, origin, axes, single, unit, dens
 
 
 @_fast
-def gather_kernel(body, local, seen, weight, huber, origin, rotation, pull, load, used):  # type: ignore[no-untyped-def]
+def gather_kernel(body, local, seen, weight, huber, reject, origin, rotation, pull, load, used):  # type: ignore[no-untyped-def]
     """Sum the markers' information: pull [B, 6, 6], load [B, 6]. Returns the robust cost."""
     cost = 0.0
     for b in range(used.shape[0]):
@@ -174,6 +175,10 @@ def gather_kernel(body, local, seen, weight, huber, origin, rotation, pull, load
             we[i] = weight[k, i, 0] * e[0] + weight[k, i, 1] * e[1] + weight[k, i, 2] * e[2]
             s2 += we[i] * e[i]
         s = np.sqrt(max(s2, 0.0))
+        if s > reject:
+            bend = min(huber, reject)
+            cost += bend * (reject - 0.5 * bend)
+            continue
         h = 1.0
         if s > huber:
             h = huber / s
@@ -340,8 +345,9 @@ def _prior(x, t, step, precision, start, rho, a, g):  # type: ignore[no-untyped-
 
 @_fast
 def chain_step(  # type: ignore[no-untyped-def]
-    x, seen, weight, huber, body, local, parent, offset, rest, first, count, axis, sign, slide, single, unit, dense,
-    spine_start, dense_column, places, low, high, stiff, step, precision, start, rho, coupling, coupled, s, y,
+    x, seen, weight, huber, reject, body, local, parent, offset, rest, first, count, axis, sign, slide, single,
+    unit, dense, spine_start, dense_column, places, low, high, stiff, step, precision, start, rho, coupling,
+    coupled, s, y,
 ):  # fmt: skip
     """Linearise at x [T, n] and eliminate: fill s [T, n, n] and y [T, n] for `linear.backward`.
 
@@ -382,7 +388,17 @@ def chain_step(  # type: ignore[no-untyped-def]
             for j in range(n):
                 a[i, j] = 0.0
         cost += gather_kernel(
-            body, local, seen[t], weight[t if weight.shape[0] > 1 else 0], huber, origin, rotation, pull, load, used
+            body,
+            local,
+            seen[t],
+            weight[t if weight.shape[0] > 1 else 0],
+            huber,
+            reject,
+            origin,
+            rotation,
+            pull,
+            load,
+            used,
         )
         columns_kernel(parent, first, count, slide, origin, axes, single, unit, dense, spine_start, dense_column, twist)
         normal_kernel(pull, load, used, twist, a, g, room)
