@@ -23,7 +23,7 @@ from bench.verse.labelling import HIT_MM, PENALTY_MM
 from bench.verse.metrics import METRICS, metric
 from bench.verse.pictures import case_picture
 from bench.verse.plots import confusion_plot, levels_plot, offsets_plot
-from bench.verse.published import PublishedTable, own_values, published_table
+from bench.verse.published import PublishedTable, PublishedValues, own_values, published_table
 from bench.verse.records import CaseScore, Scores, SummaryRow
 from spinemed.errors import SpineMedError
 from spinemed.records import content_hash
@@ -248,8 +248,10 @@ def _published_cells(values: Any, columns: Mapping[str, str]) -> list[str]:
 def _published_rows(table: PublishedTable) -> list[dict[str, Any]]:
     rows = []
     for row in table.rows:
-        cells = [cell for part in (row.public, row.hidden) for cell in _published_cells(part, table.columns)]
-        rows.append({"team": row.team, "score": f"{row.score:.3f}", "cells": cells})
+        sets = [("public", _published_cells(row.public, table.columns))]
+        if row.hidden != PublishedValues():
+            sets.append(("hidden", _published_cells(row.hidden, table.columns)))
+        rows.append({"team": row.team, "score": f"{row.score:.3f}", "sets": sets})
     return rows
 
 

@@ -71,20 +71,25 @@ def _print_summary(scores: Scores, console: Console) -> None:
 
 def _print_published(scores: Scores, console: Console) -> None:
     published = published_table()
-    table = Table(title=f"{published.title}: {' / '.join(published.columns.values())}", title_justify="left")
-    for header in ("team", "score", "public test set", "hidden test set"):
-        table.add_column(header, justify="left" if header == "team" else "right")
-    table.add_row(escape(scores.name), wording.DASH, _four(own_values(scores)), "other data, other implementation")
+    table = Table(title=escape(published.title), title_justify="left")
+    for header in ("team", "score", "scored on"):
+        table.add_column(header, justify="right" if header == "score" else "left")
+    for column in published.columns.values():
+        table.add_column(column, justify="right")
+    table.add_row(escape(scores.name), wording.DASH, "own data", *_four(own_values(scores)))
     table.add_section()
     for row in published.rows:
-        table.add_row(escape(row.team), f"{row.score:.3f}", _four(row.public), _four(row.hidden))
+        table.add_row(escape(row.team), f"{row.score:.3f}", "public", *_four(row.public))
+        if row.hidden != PublishedValues():
+            table.add_row("", "", "hidden", *_four(row.hidden))
     console.print(table)
-    console.print(f"{published.source}, doi {published.doi}. {published.note}", markup=False, soft_wrap=True)
+    source = f"{published.source}, doi {published.doi}. Other data, other implementation: not ranked together."
+    console.print(f"{source} {published.note}", markup=False, soft_wrap=True)
 
 
-def _four(values: PublishedValues) -> str:
+def _four(values: PublishedValues) -> list[str]:
     found = ((values.id_percent, 2), (values.d_mm, 2), (values.dice, 3), (values.hd_mm, 2))
-    return " / ".join(wording.DASH if one is None else f"{one:.{digits}f}" for one, digits in found)
+    return [wording.DASH if one is None else f"{one:.{digits}f}" for one, digits in found]
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -405,7 +406,8 @@ def test_the_command_names_what_failed_and_its_exit_code_tells(
     assert command(*arguments, "--out", tmp_path / "good", "--published") == 0
     shown = capsys.readouterr().out
     assert "Payer C." in shown
-    assert "95.65 / 4.27 / 0.909 / 6.35" in shown
+    assert re.search(r"Payer C. +│ 0.691 │ public +│ +95.65 │ +4.27 │ 0.909 │ +6.35 ", shown)
+    assert "Other data, other implementation: not ranked together" in shown
     cut_short(prediction / "sub-b.nii.gz")
     assert command(*arguments, "--out", tmp_path / "bad") == 1
     shown = capsys.readouterr().out

@@ -377,7 +377,7 @@ def test_the_published_table_is_complete_and_named_by_its_source() -> None:
     assert (best.team, best.score) == ("Payer C.", 0.691)
     assert (best.hidden.id_percent, best.hidden.d_mm, best.hidden.dice, best.hidden.hd_mm) == (94.25, 4.80, 0.898, 7.34)
     assert table.rows[9].public.id_percent is None  # Brown took no part in labelling
-    assert "implementation" in table.note
+    assert "never published" in table.note
     with pytest.raises(ValidationError):
         table.rows[0].score = 1.0  # type: ignore[misc]
 
