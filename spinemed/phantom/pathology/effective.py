@@ -235,14 +235,14 @@ def _disc(spine: SpinePhantom, index: int) -> EffectiveDisc:
     if cage is not None:
         height = shape.middle_height_mm
     height = max(height, LEAST_DISC_MM)
-    # Of the two rims, the far one is at most half a depth away: that bounds the wedge a thin disc can have.
-    most = math.degrees(2 * math.asin(min(1.0, (height - LEAST_DISC_MM) / caudal_endplate_depth_mm(spine, shape.disc))))
+    depth, width = _caudal_size_mm(spine, shape.disc)
+    most, most_lateral = _widest_wedge_deg(height, depth), _widest_wedge_deg(height, width)
     return EffectiveDisc(
         disc=shape.disc,
         middle_height_mm=height,
         wedge_standing_deg=float(np.clip(shape.wedge_standing_deg, -most, most)),
         wedge_supine_deg=float(np.clip(shape.wedge_supine_deg, -most, most)),
-        lateral_wedge_deg=float(np.clip(shape.lateral_wedge_deg, -most, most)),
+        lateral_wedge_deg=float(np.clip(shape.lateral_wedge_deg, -most_lateral, most_lateral)),
         axial_rotation_deg=shape.axial_rotation_deg,
         degeneration=grade,
         bulge_mm=bulge,
@@ -254,12 +254,22 @@ def _disc(spine: SpinePhantom, index: int) -> EffectiveDisc:
     )
 
 
+def _widest_wedge_deg(height_mm: float, across_mm: float) -> float:
+    """The wedge at which the closer rim of a disc is `LEAST_DISC_MM` high: each rim is half a length away."""
+    return math.degrees(2 * math.asin(min(1.0, (height_mm - LEAST_DISC_MM) / across_mm)))
+
+
 def caudal_endplate_depth_mm(spine: SpinePhantom, disc: Disc) -> float:
     """Length of the superior endplate below a disc, front to back: what a slip is a share of (Meyerding)."""
+    return _caudal_size_mm(spine, disc)[0]
+
+
+def _caudal_size_mm(spine: SpinePhantom, disc: Disc) -> tuple[float, float]:
+    """Depth and width of the healthy superior endplate below a disc."""
     for vertebra in spine.vertebrae:
         if vertebra.level == disc.lower and vertebra.body is not None:
-            return vertebra.body.upper_depth_mm
-    return spine.sacrum.endplate_depth_mm
+            return vertebra.body.upper_depth_mm, vertebra.body.upper_width_mm
+    return spine.sacrum.endplate_depth_mm, spine.sacrum.endplate_width_mm
 
 
 def displacements(spine: SpinePhantom) -> dict[Level, tuple[float, float, float]]:

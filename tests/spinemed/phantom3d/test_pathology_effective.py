@@ -36,6 +36,7 @@ from spinemed.phantom.pathology.records import (
     Screws,
     Slip,
 )
+from spinemed.phantom.spine.config import SpineConfig
 from spinemed.phantom.spine.draw import draw_spine
 from spinemed.phantom.spine.records import Posture
 
@@ -131,13 +132,21 @@ def test_a_disc_loses_height_signal_and_outline(healthy):
     assert not sound.vacuum
 
 
-def test_a_collapsed_disc_never_lets_its_rims_touch(healthy):
-    spine = ill(healthy, *(DiscDegeneration(disc=s.disc, pfirrmann=5, height_loss_percent=95) for s in healthy.discs))
+def test_a_collapsed_disc_never_lets_its_rims_touch():
+    curved = draw_spine(2, 3, SpineConfig(scoliosis_share=1.0))
+    spine = ill(curved, *(DiscDegeneration(disc=s.disc, pfirrmann=5, height_loss_percent=90) for s in curved.discs))
     for disc in effective_discs(spine).values():
-        for posture in Posture:
-            half_depth = body_of(healthy, disc.disc.upper).lower_depth_mm / 2
-            rim = disc.middle_height_mm - abs(math.sin(math.radians(disc.wedge_deg(posture)))) * half_depth
-            assert rim > 0
+        body = body_of(curved, disc.disc.upper)
+        wedges = [(disc.wedge_deg(posture), body.lower_depth_mm) for posture in Posture]
+        for wedge, across in (*wedges, (disc.lateral_wedge_deg, body.lower_width_mm)):
+            assert disc.middle_height_mm - abs(math.sin(math.radians(wedge / 2))) * across > 0
+
+
+def test_a_healthy_disc_keeps_its_wedges():
+    curved = draw_spine(2, 3, SpineConfig(scoliosis_share=1.0))
+    for shape, disc in zip(curved.discs, effective_discs(curved).values()):
+        assert (disc.wedge_standing_deg, disc.wedge_supine_deg) == (shape.wedge_standing_deg, shape.wedge_supine_deg)
+        assert disc.lateral_wedge_deg == shape.lateral_wedge_deg
 
 
 @pytest.mark.parametrize(("percent", "direction", "sign"), [(30.0, "anterior", 1), (12.0, "posterior", -1)])
