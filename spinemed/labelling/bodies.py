@@ -104,9 +104,7 @@ def _body_index(shape: NDArray[np.bool_], affine: Array, *, whole: bool) -> Arra
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         coarse = parts == int(sizes.argmax())
-    if whole:
-        body = coarse
-    else:
+    if not whole:
         sampling = spacing * step
         # A rim of background, so that a label that fills its box is thin where the box ends.
         padded = np.pad(coarse, 1)
@@ -115,9 +113,16 @@ def _body_index(shape: NDArray[np.bool_], affine: Array, *, whole: bool) -> Arra
         radius = _SHARE * float(depth[seed])
         kept, _ = ndimage.label(depth >= radius)
         core = kept == kept[seed]
-        opened = ndimage.distance_transform_edt(~core, sampling=sampling) < radius
-        body = (opened & padded)[1:-1, 1:-1, 1:-1]
-    return np.array([axis.mean() for axis in np.nonzero(body)]) * step
+        # The opened body lies within one radius of its core: the second transform needs no more than that.
+        reach = np.ceil(radius / sampling).astype(int)
+        box = tuple(
+            slice(max(0, part.start - far), part.stop + far)
+            for part, far in zip(ndimage.find_objects(core.astype(np.uint8))[0], reach, strict=True)
+        )
+        opened = ndimage.distance_transform_edt(~core[box], sampling=sampling) < radius
+        index = np.array([axis.mean() for axis in np.nonzero(opened & padded[box])])
+        return np.asarray((index + [part.start for part in box] - 1.0) * step)  # 1: the rim
+    return np.array([axis.mean() for axis in np.nonzero(coarse)]) * step
 
 
 def _most_anterior(depth: Array, step: NDArray[np.int_], affine: Array) -> tuple[int, ...]:
