@@ -87,7 +87,8 @@ def population(sex: Sex, n: int = 200, family: Family = "a", seed: int = 11) -> 
     config = SpineConfig(
         family=family, sex=sex, variant_shares={}, transition_share=0.0, rib_stub_share=0.0, scoliosis_share=0.0
     )
-    return tuple(draw_spine(seed, index, config) for index in range(n))
+    start = 0 if sex is Sex.FEMALE else n  # other people, not the same ones as the other sex
+    return tuple(draw_spine(seed, start + index, config) for index in range(n))
 
 
 def size_table(spines: Sequence[SpinePhantom]) -> list[SizeRow]:
@@ -151,17 +152,17 @@ def alignment_table(spines: Sequence[SpinePhantom]) -> list[AlignmentRow]:
     return rows
 
 
-def tables_text(spines: Sequence[SpinePhantom], title: str) -> str:
-    """Both tables of regular spines of both sexes, as text."""
+def tables_text(sizes: Sequence[SizeRow], angles: Sequence[AlignmentRow], title: str) -> str:
+    """Both tables as text."""
     out = [f"{title}: drawn mean (sd) beside the table. Phantoms, no patients."]
     out.append(f"{'level':5} {'sex':6} {'quantity':22} {'table':>8} {'drawn':>8} {'sd':>7} {'off %':>6} unit mark")
-    for row in size_table(spines):
+    for row in sizes:
         out.append(
             f"{row.level:5} {row.sex:6} {row.quantity:22} {row.table:8.2f} {row.drawn:8.2f} {row.sd:7.2f} "
             f"{row.off_percent:6.1f} {row.unit:4} {row.mark}"
         )
     out.append(f"{'alignment':24} {'posture':8} {'table':>14} {'drawn':>14} unit mark")
-    for angle in alignment_table(spines):
+    for angle in angles:
         out.append(
             f"{angle.quantity:24} {angle.posture:8} {angle.table:6.1f} +- {angle.table_sd:4.1f} "
             f"{angle.drawn:6.1f} +- {angle.sd:4.1f} {angle.unit:4} {angle.mark}"
@@ -172,4 +173,7 @@ def tables_text(spines: Sequence[SpinePhantom], title: str) -> str:
 if __name__ == "__main__":
     for family in FAMILIES:
         drawn = [spine for sex in Sex for spine in population(sex, 200, family)]
-        sys.stdout.write(tables_text(drawn, f"Family {family}, 200 spines of each sex") + "\n")
+        sys.stdout.write(
+            tables_text(size_table(drawn), alignment_table(drawn), f"Family {family}, 200 spines of each sex")
+        )
+        sys.stdout.write("\n")
