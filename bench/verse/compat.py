@@ -56,6 +56,7 @@ Defect = Literal[
     "no reference",
     "Dice ignores labels",
     "fill values are foreground",
+    "nothing is perfect",
 ]
 
 ROWS = 28
@@ -238,6 +239,10 @@ def dice_warnings(
                     "fill values are foreground", f"Dice {value:.4f}, {cleaned:.4f} without the negative voxels"
                 )
             )
+    if not reference.any() and not prediction.any():
+        found.append(
+            CompatWarning("nothing is perfect", "two empty volumes have Dice 1; there is no vertebra to score")
+        )
     scores = _label_dice(reference, prediction) if per_label is None else list(per_label)
     if scores and abs(float(np.mean(scores)) - value) >= 5e-5:
         found.append(

@@ -130,11 +130,13 @@ def _most_anterior(depth: Array, step: NDArray[np.int_], affine: Array) -> tuple
     from scipy import ndimage
 
     places, number = ndimage.label(depth >= _AS_LARGE * float(depth.max()))
-    numbers = np.arange(1, number + 1)
-    indices = np.array(ndimage.center_of_mass(places > 0, places, numbers)) * step
+    where = np.nonzero(places)
+    owner = places[where] - 1
+    sizes = np.bincount(owner, minlength=number)
+    indices = np.stack([np.bincount(owner, weights=axis) / sizes for axis in where], axis=1) * step
     centres = indices @ affine[:3, :3].T
     deepest = places[np.unravel_index(int(depth.argmax()), depth.shape)] - 1
     near = np.linalg.norm(centres - centres[deepest], axis=1) <= _ONE_VERTEBRA_MM
     front = int(np.argmax(np.where(near, centres[:, 1], -np.inf)))  # world y grows towards the front
-    found = ndimage.maximum_position(depth, places, numbers[front])
-    return tuple(int(index) for index in found)
+    chosen = np.where(owner == front, depth[where], -1.0).argmax()
+    return tuple(int(axis[chosen]) for axis in where)

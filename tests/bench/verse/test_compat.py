@@ -140,6 +140,7 @@ def test_dice_is_blind_to_labels() -> None:
 def test_dice_of_nothing_and_of_fill_values() -> None:
     empty = np.zeros((5, 5, 5), np.int16)
     assert compat_dice(empty, empty) == 1.0
+    assert names(dice_warnings(empty, empty)) == {"nothing is perfect"}
     reference, filled = empty.copy(), empty.copy()
     reference[0, 0, 0], filled[4] = 20, -1024
     reference[4] = -1024
