@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from spinemed.phantom.shape.surfaces import (
     arch_distance,
     blob_distance,
+    blob_level,
+    blob_limit,
     body_distance,
     body_outline,
     body_surfaces,
@@ -80,13 +82,17 @@ def raster_bone(
     for n in range(numbers.shape[0]):
         m, blob, b = blob_pull[n], numbers[n], blob_box[n]
         label = np.uint8(blob[7])
+        most = blob_limit(blob, 5.0)
         for i in range(max(b[0], i0), min(b[1], i1)):
             for j in range(max(b[2], j0), min(b[3], j1)):
                 p0 = m[0, 0] * i + m[0, 1] * j + m[0, 3]
                 q0 = m[1, 0] * i + m[1, 1] * j + m[1, 3]
                 t0 = m[2, 0] * i + m[2, 1] * j + m[2, 3]
                 for k in range(max(b[4], k0), min(b[5], k1)):
-                    d = blob_distance(p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k, blob)
+                    p, q, t = p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k
+                    if blob_level(p, q, t, blob) > most:
+                        continue
+                    d = blob_distance(p, q, t, blob)
                     old = arch[i - i0, j - j0, k - k0]
                     low = min(d, old)
                     h = blend_mm - abs(d - old)
@@ -96,6 +102,8 @@ def raster_bone(
                     if d < old:
                         which[i - i0, j - j0, k - k0] = label
     use_shell = shell[12] > 0.5
+    highest = max(shell[6] + shell[8], shell[7] + shell[9]) + 4.0
+    lowest = min(shell[6] - shell[8], shell[7] - shell[9]) - 4.0
     for i in range(i0, i1):
         for j in range(j0, j1):
             x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
@@ -105,12 +113,19 @@ def raster_bone(
                 x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
                 a = float(arch[i - i0, j - j0, k - k0])
                 if use_shell:
+                    wall = 1000.0
+                    if a < 5.0:
+                        wall = canal_distance(x, y, z, shell)
                     if (
                         y < shell[2] + shell[1] + 8.0
                         and y > shell[2] - shell[1] - shell[5] - 14.0
                         and abs(x) < shell[0] + shell[5] + 4.0
+                        and z < highest
+                        and z > lowest
                     ):
-                        d = arch_distance(x, y, z, shell)
+                        if wall == 1000.0:
+                            wall = canal_distance(x, y, z, shell)
+                        d = arch_distance(x, y, z, shell, wall)
                         low = min(d, a)
                         h = blend_mm - abs(d - a)
                         if h > 0.0:
@@ -118,8 +133,8 @@ def raster_bone(
                         if d < a:
                             which[i - i0, j - j0, k - k0] = 41
                         a = low
-                    if a < 8.0:
-                        a = max(a, -canal_distance(x, y, z, shell))
+                    if a < 5.0:
+                        a = max(a, -wall)
                 arch[i - i0, j - j0, k - k0] = a
     for n in range(holes.shape[0]):
         m, blob, b = hole_pull[n], holes[n], hole_box[n]
@@ -279,26 +294,32 @@ def paint_blobs(
         m, blob, b = blob_pull[n], numbers[n], blob_box[n]
         t = int(blob[8])
         g0, amp = palette[t], spread[t]
+        most, least = blob_limit(blob, 0.5 * width_mm), blob_limit(blob, -0.5 * width_mm)
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
+                p0 = m[0, 0] * i + m[0, 1] * j + m[0, 3]
+                q0 = m[1, 0] * i + m[1, 1] * j + m[1, 3]
+                t0 = m[2, 0] * i + m[2, 1] * j + m[2, 3]
                 for k in range(b[4], b[5]):
-                    d = blob_distance(
-                        m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
-                        m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],
-                        m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3],
-                        blob,
-                    )
-                    c = 0.5 - d / width_mm
-                    if c <= 0.0:
+                    p, q, s = p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k
+                    level = blob_level(p, q, s, blob)
+                    if level > most:
                         continue
+                    d = -width_mm
+                    c = 1.0
+                    if level > least:
+                        d = blob_distance(p, q, s, blob)
+                        c = 0.5 - d / width_mm
+                        if c <= 0.0:
+                            continue
                     g = g0
                     if amp > 0.0:
                         x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
                         y = affine[1, 0] * i + affine[1, 1] * j + affine[1, 2] * k + affine[1, 3]
                         z = affine[2, 0] * i + affine[2, 1] * j + affine[2, 2] * k + affine[2, 3]
-                        s = smooth_noise(tile, x / 3.0, y / 3.0, z / 6.0)
+                        n0 = smooth_noise(tile, x / 3.0, y / 3.0, z / 6.0)
                         # Streaks of fat: only the dark tail of the noise.
-                        g += amp * (s if s > -0.35 else 4.0 * (s + 0.35) - 0.35)
+                        g += amp * (n0 if n0 > -0.35 else 4.0 * (n0 + 0.35) - 0.35)
                     c = min(c, 1.0)
                     value[i, j, k] = value[i, j, k] * (1.0 - c) + g * c
                     if d < 0.0:
@@ -462,13 +483,13 @@ def mark_blobs(mask: Numbers, numbers: Numbers, blob_pull: Numbers, blob_box: Nu
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
                 for k in range(b[4], b[5]):
-                    d = blob_distance(
+                    level = blob_level(
                         m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
                         m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],
                         m[2, 0] * i + m[2, 1] * j + m[2, 2] * k + m[2, 3],
                         numbers[n],
                     )
-                    if d < 0.0:
+                    if level < 1.0:
                         mask[i, j, k] = label
 
 

@@ -72,6 +72,7 @@ def joint_between(upper: Vertebra, lower: ArchShape, gap_mm: float) -> Joint:
     thoracic 70-75° to it and nearly frontal, lumbar nearly upright, turning from sagittal at L1/2 to 45° at L5/S1.
     """
     width = (upper.arch.canal_width_mm + lower.canal_width_mm) / 2
+    widest = max(upper.arch.canal_width_mm, lower.canal_width_mm)
     depth = (upper.arch.canal_depth_mm + lower.canal_depth_mm) / 2
     size = (upper.arch.facet_size_mm + lower.facet_size_mm) / 2
     level = upper.level
@@ -90,7 +91,7 @@ def joint_between(upper: Vertebra, lower: ArchShape, gap_mm: float) -> Joint:
         )
     below = {Level.T12: 0, Level.T13: 0, Level.L1: 0, Level.L2: 1, Level.L3: 2, Level.L4: 3, Level.L5: 4, Level.L6: 4}
     turn = math.radians(18 + 8 * below[level])
-    return Joint(width / 2 + 2.5, 0.80 * depth, (-math.cos(turn), -math.sin(turn), 0.12), size, gap_mm, 1.5)
+    return Joint(widest / 2 + 3.0, 0.84 * depth, (-math.cos(turn), -math.sin(turn), 0.12), size, gap_mm, 1.5)
 
 
 def arch_solids(

@@ -10,19 +10,21 @@ exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Blob", "PackedBlobs", "capsule", "chain", "ellipsoid", "mirrored", "pack", "to_tip", "vec"]
+__all__ = ["Blob", "PackedBlobs", "capsule", "chain", "ellipsoid", "mirrored", "pack", "pack_groups", "to_tip", "vec"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(NamedTuple):
     """One tapered elliptic capsule.
 
     Args:
@@ -68,7 +70,9 @@ def vec(x: float, y: float, z: float) -> Array:
 
 
 def _vector(value: ArrayLike) -> tuple[float, float, float]:
-    x, y, z = (float(v) for v in np.asarray(value, dtype=float))
+    if isinstance(value, tuple):
+        return value
+    x, y, z = np.asarray(value, dtype=np.float64).tolist()
     return x, y, z
 
 
@@ -95,10 +99,10 @@ def capsule(
 
 def to_tip(blob: Blob) -> Blob:
     """The blob with its far end drawn back so that its tip, not its axis, ends at `end`."""
-    start, end = np.array(blob.start), np.array(blob.end)
-    length = float(np.linalg.norm(end - start))
+    (ax, ay, az), (bx, by, bz) = blob.start, blob.end
+    length = math.dist(blob.start, blob.end)
     share = max(0.05, (length - blob.end_mm) / length)
-    return replace(blob, end=_vector(start + (end - start) * share))
+    return blob._replace(end=(ax + (bx - ax) * share, ay + (by - ay) * share, az + (bz - az) * share))
 
 
 def ellipsoid(
@@ -154,8 +158,7 @@ def mirrored(blobs: Iterable[Blob], parts: dict[int, int] | None = None) -> list
         return (-v[0], v[1], v[2])
 
     return [
-        replace(
-            b,
+        b._replace(
             start=flip(b.start),
             end=flip(b.end),
             side_axis=flip(b.side_axis),
@@ -169,45 +172,53 @@ def mirrored(blobs: Iterable[Blob], parts: dict[int, int] | None = None) -> list
 def pack(blobs: Sequence[Blob]) -> PackedBlobs:
     """Arrays of many blobs. A blob's own axes are (side, flat, axis) with the origin at `start`."""
     n = len(blobs)
-    start = np.array([b.start for b in blobs], dtype=float).reshape(n, 3)
-    axis = np.array([b.end for b in blobs], dtype=float).reshape(n, 3) - start
-    length = np.linalg.norm(axis, axis=1)
+    flat: list[float] = []  # one list of numbers, not a tuple per blob: a scene has a thousand blobs
+    for b in blobs:
+        flat += b.start
+        flat += b.end
+        flat += b.axis
+        flat += b.side_axis
+        flat.append(0.0)
+        flat += b.side
+        flat += b.flat
+        flat += (b.end_mm, b.power, b.part, b.material)
+    rows = np.array(flat, dtype=np.float64).reshape(n, 21)
+    start, axis, side = rows[:, 0:3], rows[:, 3:6] - rows[:, 0:3], rows[:, 9:12]
+    length = np.sqrt(np.einsum("ij,ij->i", axis, axis))
     point = length < 1e-6
-    axis = np.where(point[:, None], np.array([b.axis for b in blobs], dtype=float).reshape(n, 3), axis)
-    axis = axis / np.maximum(np.linalg.norm(axis, axis=1), 1e-9)[:, None]
-    side = np.array([b.side_axis for b in blobs], dtype=float).reshape(n, 3)
-    side = side - (side * axis).sum(axis=1)[:, None] * axis
-    size = np.linalg.norm(side, axis=1)
+    if point.any():
+        axis = np.where(point[:, None], rows[:, 6:9], axis)
+    axis = axis / np.sqrt(np.einsum("ij,ij->i", axis, axis))[:, None]
+    side = side - np.einsum("ij,ij->i", side, axis)[:, None] * axis
+    size = np.sqrt(np.einsum("ij,ij->i", side, side))
     bad = size < 1e-3  # the side direction runs along the axis: take any direction across it
     if bad.any():
         other = np.where(np.abs(axis[:, :1]) < 0.9, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-        other = other - (other * axis).sum(axis=1)[:, None] * axis
+        other = other - np.einsum("ij,ij->i", other, axis)[:, None] * axis
         side = np.where(bad[:, None], other, side)
-        size = np.linalg.norm(side, axis=1)
-    side = side / np.maximum(size, 1e-9)[:, None]
-    flat = np.cross(axis, side)
-    rows = np.stack([side, flat, axis], axis=1)
-    pull = np.concatenate([rows, -np.einsum("nij,nj->ni", rows, start)[:, :, None]], axis=2)
-    numbers = np.array(
-        [
-            (
-                0.0,
-                b.side[0],
-                b.side[1],
-                b.flat[0],
-                b.flat[1],
-                b.end_mm,
-                float(b.power),
-                float(b.part),
-                float(b.material),
-            )
-            for b in blobs
-        ],
-        dtype=float,
-    ).reshape(n, 9)
+        size = np.sqrt(np.einsum("ij,ij->i", side, side))
+    side = side / size[:, None]
+    pull = np.empty((n, 3, 4))
+    pull[:, 0, :3], pull[:, 2, :3] = side, axis
+    for k in range(3):  # flat = axis x side
+        a, b = (k + 1) % 3, (k + 2) % 3
+        pull[:, 1, k] = axis[:, a] * side[:, b] - axis[:, b] * side[:, a]
+    pull[:, :, 3] = -np.einsum("nij,nj->ni", pull[:, :, :3], start)
+    numbers = np.ascontiguousarray(rows[:, 12:21])
     numbers[:, 0] = np.where(point, 0.0, length)
-    reach = np.stack([numbers[:, 1:3].max(axis=1), numbers[:, 3:5].max(axis=1)], axis=1) if n else np.zeros((0, 2))
     box = np.empty((n, 2, 3))
-    box[:, 0, :2], box[:, 1, :2] = -reach, reach
+    box[:, 1, 0] = np.maximum(numbers[:, 1], numbers[:, 2])
+    box[:, 1, 1] = np.maximum(numbers[:, 3], numbers[:, 4])
+    box[:, 0, :2] = -box[:, 1, :2]
     box[:, 0, 2], box[:, 1, 2] = -numbers[:, 5], numbers[:, 0] + numbers[:, 5]
     return PackedBlobs(numbers, pull, box)
+
+
+def pack_groups(groups: Sequence[Sequence[Blob]]) -> list[PackedBlobs]:
+    """`pack` of each group, in one go: much faster than one call per group."""
+    packed = pack([blob for group in groups for blob in group])
+    ends = np.cumsum([0, *(len(group) for group in groups)]).tolist()
+    return [
+        PackedBlobs(packed.numbers[first:last], packed.pull[first:last], packed.box[first:last])
+        for first, last in pairwise(ends)
+    ]

@@ -11,6 +11,7 @@ nominal sacral slope and turned into the frame of S1.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,36 +248,57 @@ def rib_blobs(vertebra: Vertebra, position: float) -> tuple[list[Blob], list[Blo
         [0.46 * body.upper_width_mm + 3.5, wall + (6.0 if last else 2.5), body.height_mm / 2 - (6.0 if last else 2.0)]
     )
     neck = np.array([span + (6.0 if last else 1.5), tip_y + (12.0 if last else 8.0), body.height_mm / 2 - 6.0])
-    centre_y = neck[1] - 4.0 + depth_cage
+    centre_y = float(neck[1]) - 4.0 + depth_cage
+    hx, hy, hz = head.tolist()
+    nx, ny, nz = neck.tolist()
+    first = math.dist((hx, hy, hz), (nx, ny, nz))
     sides: list[list[Blob]] = []
     for length in (vertebra.ribs.right_length_mm, vertebra.ribs.left_length_mm):
         if length <= 0:
             sides.append([])
             continue
-        points = [head, neck]
-        run = float(np.linalg.norm(neck - head))
-        angle = math.asin(min(0.9, neck[0] / half_cage))
+        if length <= first:  # a stub
+            share = length / first
+            tip = (hx + (nx - hx) * share, hy + (ny - hy) * share, hz + (nz - hz) * share)
+            sides.append([capsule((hx, hy, hz), tip, 3.4, 3.6)])
+            continue
+        points = [(hx, hy, hz), (nx, ny, nz)]
+        run = first
+        angle = math.asin(min(0.9, nx / half_cage))
         # Start on the ellipse of the cage at the neck and walk forward until the rib is as long as stated.
-        shift = neck - np.array([half_cage * math.sin(angle), centre_y - depth_cage * math.cos(angle), neck[2]])
-        while run < length:
+        shift_x = nx - half_cage * math.sin(angle)
+        shift_y = ny - (centre_y - depth_cage * math.cos(angle))
+        while run < length - 1e-6:
             angle += 16.0 / math.hypot(half_cage * math.cos(angle), depth_cage * math.sin(angle))
             fade = max(0.0, 1.0 - (angle / 1.2))
-            point = np.array(
-                [
-                    half_cage * math.sin(angle) + shift[0] * fade,
-                    centre_y - depth_cage * math.cos(angle) + shift[1] * fade,
-                    neck[2] - slope * max(run - float(np.linalg.norm(neck - head)), 0.0) - 2.0,
-                ]
+            point = (
+                half_cage * math.sin(angle) + shift_x * fade,
+                centre_y - depth_cage * math.cos(angle) + shift_y * fade,
+                nz - slope * (run - first) - 2.0,
             )
-            step = float(np.linalg.norm(point - points[-1]))
+            step = math.dist(point, points[-1])
             if run + step > length:
-                point = points[-1] + (point - points[-1]) * (length - run) / step
-                step = length - run + 1e-6
+                share = (length - run) / step
+                last_point = points[-1]
+                point = (
+                    last_point[0] + (point[0] - last_point[0]) * share,
+                    last_point[1] + (point[1] - last_point[1]) * share,
+                    last_point[2] + (point[2] - last_point[2]) * share,
+                )
+                step = length - run
             points.append(point)
             run += step
-        at = np.array(points)
-        ramp = np.clip(np.arange(len(at)) / 2.0, 0, 1)
-        along = np.diff(at, axis=0)
-        radial = np.cross(along, (0.0, 0.0, 1.0))
-        sides.append(chain(at, list(4.2 - 1.0 * ramp), list(4.4 + 1.8 * ramp), side_axis=radial))
+        blobs = []
+        for k, (a, b) in enumerate(pairwise(points)):
+            one, two = min(k / 2, 1.0), min((k + 1) / 2, 1.0)
+            blobs.append(
+                capsule(
+                    a,
+                    b,
+                    (4.2 - one, 4.2 - two),
+                    (4.4 + 1.8 * one, 4.4 + 1.8 * two),
+                    side_axis=(b[1] - a[1], a[0] - b[0], 0.0),
+                )
+            )
+        sides.append(blobs)
     return sides[0], mirrored(sides[1])

@@ -26,7 +26,7 @@ from spinemed.phantom.pathology import (
 )
 from spinemed.phantom.pathology.records import Side
 from spinemed.phantom.shape.arch import COSTAL, ArchSolids, Joint, arch_solids, atlas_solids, joint_between, spinous_tip
-from spinemed.phantom.shape.blobs import Blob, PackedBlobs, capsule, ellipsoid, pack
+from spinemed.phantom.shape.blobs import Blob, PackedBlobs, capsule, ellipsoid, pack, pack_groups
 from spinemed.phantom.shape.body import PackedBody, pack_body, pack_sacral_body
 from spinemed.phantom.shape.materials import Tissue
 from spinemed.phantom.shape.pelvis import (
@@ -48,7 +48,6 @@ __all__ = ["COCCYX_LABEL", "SACRUM_LABEL", "Bone", "Scene", "build_scene"]
 Array = NDArray[np.float64]
 
 SACRUM_LABEL, COCCYX_LABEL = 26, 27
-_NO_HOLES = pack([])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +75,21 @@ class Bone:
     blobs: PackedBlobs
     holes: PackedBlobs
     reach: Array
+    trabecular_hu: float
+    arch_hu: float
+    cortical_hu: float
+    blend_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A bone before its solids are packed."""
+
+    name: str
+    label: int
+    frame: Frame
+    body: PackedBody | None
+    solids: ArchSolids
     trabecular_hu: float
     arch_hu: float
     cortical_hu: float
@@ -134,22 +148,20 @@ def build_scene(spine: SpinePhantom, posture: Posture = Posture.SUPINE) -> Scene
     """
     posed = pose_spine(spine, posture)
     joints = _joints(posed)
-    bones = [_vertebra_bone(posed, vertebra, joints) for vertebra in spine.vertebrae]
     extras = extra_primitives(spine)
-    bones = [_with_spurs(bone, extras) for bone in bones]
+    drafts = [_vertebra(posed, vertebra, joints, extras) for vertebra in spine.vertebrae]
     discs = tuple(
         DiscSolid(posed.discs[above.level].disc, index, index + 1, posed.discs[above.level])
         for index, above in enumerate(spine.vertebrae)
         if above.level in posed.discs
     )
-    bones.append(_sacrum_bone(posed, joints[spine.vertebrae[-1].level]))
-    last = spine.vertebrae[-1]
-    bones.append(_plain_bone("coccyx", COCCYX_LABEL, posed.sacrum, coccyx_blobs(spine.sacrum), 80.0, 3.0))
+    drafts.append(_sacrum(posed, joints[spine.vertebrae[-1].level]))
+    drafts.append(_plain("coccyx", COCCYX_LABEL, posed.sacrum, coccyx_blobs(spine.sacrum), 80.0, 3.0))
     person, pelvis = spine.person, spine.pelvis
     marrow = spine.sacrum.trabecular_hu
-    hip = _plain_bone("hip bones", 0, posed.sacrum, ilium_blobs(person, pelvis, spine.sacrum), 0.8 * marrow, 7.0)
-    bones.append(replace(hip, holes=pack(acetabulum_holes(person, pelvis))))
-    bones.append(_plain_bone("femora", 0, posed.sacrum, femur_blobs(person, pelvis), 1.2 * marrow, 6.0))
+    hip, sockets = ilium_blobs(person, pelvis, spine.sacrum), acetabulum_holes(person, pelvis)
+    drafts.append(_plain("hip bones", 0, posed.sacrum, hip, 0.8 * marrow, 7.0, sockets))
+    drafts.append(_plain("femora", 0, posed.sacrum, femur_blobs(person, pelvis), 1.2 * marrow, 6.0))
     thoracic = [v for v in spine.vertebrae if v.ribs is not None]
     chest = [v for v in thoracic if v.level.region is Region.THORACIC]
     for vertebra in thoracic:
@@ -157,13 +169,14 @@ def build_scene(spine: SpinePhantom, posture: Posture = Posture.SUPINE) -> Scene
         for side, blobs in zip(("right", "left"), rib_blobs(vertebra, place)):
             if blobs:
                 frame = posed.frame(vertebra.level)
-                bones.append(_plain_bone(f"{side} rib {vertebra.level}", 0, frame, blobs, 120.0, 1.5))
+                drafts.append(_plain(f"{side} rib {vertebra.level}", 0, frame, blobs, 120.0, 1.5))
+    bones = _packed(drafts)
     stations = _stations(posed)
     middle = posed.hips_mm.mean(axis=0)
     narrowing = canal_narrowing(spine)
     canal, sac, cord = canal_blobs(stations, narrowing, spine.family)
     soft = soft_blobs(stations, middle, spine.family)
-    soft += _foramina(posed, bones, stations, foramen_narrowing(spine))
+    soft += _foramina(stations, foramen_narrowing(spine))
     # A girth from the record alone: no random number is drawn while rendering.
     fat = 17.0 + 6.0 * math.sin(spine.seed * 12.9898 + spine.index * 78.233) + (2.0 if person.sex == "female" else 0.0)
     table, z_first = torso_table(stations, middle, person.stature_mm, fat)
@@ -173,17 +186,17 @@ def build_scene(spine: SpinePhantom, posture: Posture = Posture.SUPINE) -> Scene
         if not item.in_mask:
             host = names[str(item.host)] if item.host is not Level.S1 else names["sacrum"]
             resolved.append((item, host, pack([_primitive_blob(item, posed)])))
-    assert last.level in joints
+    chains = pack_groups([canal, sac, cord, soft])
     return Scene(
         spine=spine,
         posture=posture,
         posed=posed,
         bones=tuple(bones),
         discs=discs,
-        canal=pack(canal),
-        sac=pack(sac),
-        cord=pack(cord),
-        soft=pack(soft),
+        canal=chains[0],
+        sac=chains[1],
+        cord=chains[2],
+        soft=chains[3],
         torso=table,
         torso_z_mm=z_first,
         extras=tuple(resolved),
@@ -203,7 +216,9 @@ def _joints(posed: PosedSpine) -> dict[Level, Joint]:
     return joints
 
 
-def _vertebra_bone(posed: PosedSpine, vertebra: Vertebra, joints: dict[Level, Joint]) -> Bone:
+def _vertebra(
+    posed: PosedSpine, vertebra: Vertebra, joints: dict[Level, Joint], extras: tuple[Primitive, ...]
+) -> _Draft:
     label = LABEL_MAPS["verse"].to_label(vertebra.level)
     frame = posed.frame(vertebra.level)
     packed: PackedBody | None = None
@@ -219,47 +234,66 @@ def _vertebra_bone(posed: PosedSpine, vertebra: Vertebra, joints: dict[Level, Jo
     marrow = vertebra.trabecular_hu
     cortical = vertebra.cortical_hu
     blend = 2.2 if packed is not None else 0.9
-    return _bone(str(vertebra.level), label, frame, packed, solids, marrow, 1.35 * marrow + 60.0, cortical, blend)
+    spurs = [_own_blob(item, part=50) for item in extras if item.in_mask and item.host is vertebra.level]
+    if spurs:  # what pathology adds to the vertebra's mask
+        solids = ArchSolids(solids.shell, [*solids.blobs, *spurs], solids.holes)
+    return _Draft(str(vertebra.level), label, frame, packed, solids, marrow, 1.35 * marrow + 60.0, cortical, blend)
 
 
-def _sacrum_bone(posed: PosedSpine, joint: Joint) -> Bone:
+def _sacrum(posed: PosedSpine, joint: Joint) -> _Draft:
     spine = posed.spine
     arch = spine.vertebrae[-1].arch
     solids = sacrum_solids(spine.sacrum, joint, arch.canal_width_mm, arch.canal_depth_mm)
     hu, cortical = spine.sacrum.trabecular_hu, spine.vertebrae[-1].cortical_hu
-    return _bone(
+    return _Draft(
         "sacrum", SACRUM_LABEL, posed.sacrum, pack_sacral_body(spine.sacrum), solids, hu, 0.75 * hu, cortical, 4.0
     )
 
 
-def _plain_bone(name: str, label: int, frame: Frame, blobs: list[Blob], marrow: float, blend: float) -> Bone:
-    return _bone(name, label, frame, None, ArchSolids(np.zeros(13), blobs, []), marrow, marrow, 1250.0, blend)
+def _plain(
+    name: str, label: int, frame: Frame, blobs: list[Blob], marrow: float, blend: float, holes: list[Blob] | None = None
+) -> _Draft:
+    """A bone of blobs only."""
+    return _Draft(name, label, frame, None, ArchSolids(np.zeros(13), blobs, holes or []), marrow, marrow, 850.0, blend)
 
 
-def _bone(
-    name: str,
-    label: int,
-    frame: Frame,
-    body: PackedBody | None,
-    solids: ArchSolids,
-    marrow: float,
-    arch_hu: float,
-    cortical: float,
-    blend: float,
-) -> Bone:
-    blobs = pack(solids.blobs)
+def _packed(drafts: list[_Draft]) -> list[Bone]:
+    """The bones with their solids as arrays, packed in one go."""
+    groups = pack_groups([d.solids.blobs for d in drafts] + [d.solids.holes for d in drafts])
+    n = len(drafts)
+    return [
+        Bone(
+            d.name,
+            d.label,
+            d.frame,
+            d.body,
+            d.solids.shell,
+            blobs,
+            holes,
+            _extent(d, blobs),
+            d.trabecular_hu,
+            d.arch_hu,
+            d.cortical_hu,
+            d.blend_mm,
+        )
+        for d, blobs, holes in zip(drafts, groups[:n], groups[n:], strict=True)
+    ]
+
+
+def _extent(draft: _Draft, blobs: PackedBlobs) -> Array:
+    """Box of a bone in its own frame (2, 3)."""
     boxes = [_reach(blobs)] if len(blobs) else []
-    if body is not None:
-        p = body.numbers
+    if draft.body is not None:
+        p = draft.body.numbers
         wide, deep = max(p[0], p[2]) / 2, max(p[1], p[3]) * 0.56 + p[17]
-        lift = np.abs([p[5], p[8]]).max() * deep + np.abs([p[6], p[9]]).max() * wide + p[16]
-        top = float(body.offsets[0].max()) if p[19] else 0.0
-        bottom = float(body.offsets[1].min()) if p[19] else 0.0
+        lift = max(abs(p[5]), abs(p[8])) * deep + max(abs(p[6]), abs(p[9])) * wide + p[16]
+        top = float(draft.body.offsets[0].max()) if p[19] else 0.0
+        bottom = float(draft.body.offsets[1].min()) if p[19] else 0.0
         boxes.append(
             np.array([[-wide, -deep, p[7] - lift + min(bottom, 0.0)], [wide, deep, p[4] + lift + max(top, 0.0)]])
         )
-    if solids.shell[12] > 0.5:
-        a = solids.shell
+    a = draft.solids.shell
+    if a[12] > 0.5:
         boxes.append(
             np.array(
                 [
@@ -268,12 +302,8 @@ def _bone(
                 ]
             )
         )
-    low = np.min([box[0] for box in boxes], axis=0)
-    high = np.max([box[1] for box in boxes], axis=0)
-    holes = pack(solids.holes) if solids.holes else _NO_HOLES
-    return Bone(
-        name, label, frame, body, solids.shell, blobs, holes, np.stack([low, high]), marrow, arch_hu, cortical, blend
-    )
+    every = np.array(boxes)
+    return np.stack([every[:, 0].min(axis=0), every[:, 1].max(axis=0)])
 
 
 def _reach(blobs: PackedBlobs) -> Array:
@@ -319,25 +349,6 @@ def _transitional(solids: ArchSolids, vertebra: Vertebra, posed: PosedSpine) -> 
             )
         )
     return ArchSolids(solids.shell, blobs, solids.holes)
-
-
-def _with_spurs(bone: Bone, extras: tuple[Primitive, ...]) -> Bone:
-    """The bone with what pathology adds to its mask."""
-    found = [item for item in extras if item.in_mask and str(item.host) == bone.name]
-    if not found:
-        return bone
-    added = pack([_own_blob(item, part=50) for item in found])
-    blobs = PackedBlobs(
-        np.concatenate([bone.blobs.numbers, added.numbers]),
-        np.concatenate([bone.blobs.pull, added.pull]),
-        np.concatenate([bone.blobs.box, added.box]),
-    )
-    reach = _reach(added)
-    return replace(
-        bone,
-        blobs=blobs,
-        reach=np.stack([np.minimum(bone.reach[0], reach[0]), np.maximum(bone.reach[1], reach[1])]),
-    )
 
 
 _MATERIALS = {
@@ -425,9 +436,7 @@ def _stations(posed: PosedSpine) -> list[Station]:
     return stations
 
 
-def _foramina(
-    posed: PosedSpine, bones: list[Bone], stations: list[Station], narrowing: Mapping[tuple[Disc, Side], float]
-) -> list[Blob]:
+def _foramina(stations: list[Station], narrowing: Mapping[tuple[Disc, Side], float]) -> list[Blob]:
     """Nerve root with fat in each foramen; a narrowed one has less fat around it and ligament in its place."""
     blobs: list[Blob] = []
     for one, _ in pairwise(stations):

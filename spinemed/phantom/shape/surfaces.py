@@ -22,6 +22,8 @@ __all__ = [
     "BODY_PARAMETERS",
     "arch_distance",
     "blob_distance",
+    "blob_level",
+    "blob_limit",
     "body_distance",
     "body_outline",
     "body_surfaces",
@@ -70,28 +72,20 @@ ARCH_PARAMETERS = (
 
 
 Numbers = NDArray[Any]
+_FAR_ENOUGH_MM = 4.5
 
 
 @njit(cache=True, inline="always")
 def superellipse_distance(x: float, y: float, a: float, b: float, power: float) -> float:
     """First-order distance to |x/a|^p + |y/b|^p = 1."""
     u, v = abs(x) / a, abs(y) / b
-    if power == 2.0:
-        un, vn = u, v
-        s = u * u + v * v
-        if s < 1e-12:
-            return -min(a, b)
-        rho = math.sqrt(s)
-    else:
-        un = u ** (power - 1.0)
-        vn = v ** (power - 1.0)
-        s = un * u + vn * v
-        if s < 1e-12:
-            return -min(a, b)
-        rho = s ** (1.0 / power)
-    k = rho / s
-    gradient = k * math.sqrt((un / a) ** 2 + (vn / b) ** 2)
-    return (rho - 1.0) / gradient
+    un = u ** (power - 1.0)
+    vn = v ** (power - 1.0)
+    s = un * u + vn * v
+    if s < 0.05:
+        return -min(a, b)
+    # s - 1 over its gradient: no root is needed, and far away only the size suffers, not the sign.
+    return max((s - 1.0) / (power * math.sqrt((un / a) ** 2 + (vn / b) ** 2)), -min(a, b))
 
 
 @njit(cache=True, inline="always")
@@ -155,12 +149,17 @@ def body_outline(x: float, y: float, t: float, p: Numbers) -> float:
 def body_distance(x: float, y: float, z: float, p: Numbers, upper: Numbers, lower: Numbers) -> float:
     """Distance to a vertebral body: between two endplate surfaces and inside the outline."""
     bottom, top = body_surfaces(x, y, p, upper, lower)
-    height = max(top - bottom, 0.1)
-    t = min(max((z - bottom) / height, 0.0), 1.0)
-    side = body_outline(x, y, t, p)
     above = (z - top) / math.sqrt(1.0 + p[5] * p[5] + p[6] * p[6])
     below = (bottom - z) / math.sqrt(1.0 + p[8] * p[8] + p[9] * p[9])
-    return max(side, max(above, below))
+    ends = max(above, below)
+    if ends > _FAR_ENOUGH_MM:  # the outline could only add to it
+        return ends
+    u, v = 2.0 * x / min(p[0], p[2]), 2.0 * y / min(p[1], p[3])
+    if u * u + v * v < 0.4 and ends > -_FAR_ENOUGH_MM:  # well inside the outline, whatever its shape
+        return ends
+    height = max(top - bottom, 0.1)
+    t = min(max((z - bottom) / height, 0.0), 1.0)
+    return max(body_outline(x, y, t, p), ends)
 
 
 @njit(cache=True, inline="always")
@@ -193,27 +192,48 @@ def blob_distance(p: float, q: float, t: float, blob: Numbers) -> float:
 def canal_distance(x: float, y: float, z: float, a: Numbers) -> float:
     """Distance to the wall of a vertebra's own canal, negative inside; (x, y, z) in the vertebra's frame."""
     dy = y - a[2] + a[10] * (z - a[7])
-    if dy >= 0.0:
-        return superellipse_distance(x, dy, a[0], a[1], a[3])
-    return superellipse_distance(x, dy, a[0], a[1], a[4])
+    return superellipse_distance(x, dy, a[0], a[1], a[3] if dy >= 0.0 else a[4])
 
 
 @njit(cache=True, inline="always")
-def arch_distance(x: float, y: float, z: float, a: Numbers) -> float:
-    """Distance to the laminae: a shell behind the canal, its upper and lower edge running down to the midline."""
+def arch_distance(x: float, y: float, z: float, a: Numbers, canal: float) -> float:
+    """Distance to the laminae: a shell behind the canal, its upper and lower edge running down to the midline.
+
+    `canal` is :func:`canal_distance` at the same point, the shell's inner wall.
+    """
     dy = y - a[2] + a[10] * (z - a[7])
-    half = 0.5 * a[5]
-    power = a[3] if dy >= 0.0 else a[4]
-    shell = abs(superellipse_distance(x, dy, a[0] + half, a[1] + half, power)) - half
+    outer = superellipse_distance(x, dy, a[0] + a[5], a[1] + a[5], a[3] if dy >= 0.0 else a[4])
+    shell = max(outer, -canal)
     share = min(max(-dy / a[1], 0.0), 1.0)
     share = share * share * (3.0 - 2.0 * share)
     z_mid = a[6] + (a[7] - a[6]) * share
     edge = abs(z - z_mid) - (a[8] + (a[9] - a[8]) * share)
     front = dy - a[11]
-    round_mm = 0.8 * half
+    round_mm = 0.4 * a[5]
     e0, e1 = max(shell + round_mm, 0.0), max(edge + round_mm, 0.0)
     rounded = math.sqrt(e0 * e0 + e1 * e1) - round_mm + min(max(shell, edge) + round_mm, 0.0)
     return max(rounded, front)
+
+
+@njit(cache=True, inline="always")
+def blob_level(p: float, q: float, t: float, blob: Numbers) -> float:
+    """Squared radius in units of the blob's own (fourth power for boxy ones): below 1 inside. Cheap, no root."""
+    length = blob[0]
+    s = min(max(t, 0.0), length)
+    share = s / length if length > 0.0 else 0.0
+    a = p / (blob[1] + (blob[2] - blob[1]) * share)
+    b = q / (blob[3] + (blob[4] - blob[3]) * share)
+    c = (t - s) / blob[5]
+    a, b, c = a * a, b * b, c * c
+    return a * a + b * b + c * c if blob[6] > 3.0 else a + b + c
+
+
+@njit(cache=True, inline="always")
+def blob_limit(blob: Numbers, distance_mm: float) -> float:
+    """`blob_level` beyond which a point is further than `distance_mm` outside (or, negative, deeper inside)."""
+    least = min(min(blob[1], blob[2]), min(min(blob[3], blob[4]), blob[5]))
+    rho = max(1.0 + distance_mm / least, 0.0)
+    return rho**4 if blob[6] > 3.0 else rho * rho
 
 
 def empty_offsets() -> np.ndarray:
