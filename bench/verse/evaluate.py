@@ -23,8 +23,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 
 from pydantic import ValidationError
 
@@ -310,6 +312,8 @@ def evaluate_folder(
         return _assembled(results, predictions.surplus, guess, settings, name, seed, resamples)
     folder = make_folder(out)
     with alone_in(folder, "evaluating into this folder"):
+        for written in (SCORES_FILE, REPORT_FILE):  # of an earlier run: they must not outlive this one's death
+            (folder / written).unlink(missing_ok=True)
         results = list(_scored(jobs, folder / _CASES, workers, advance))
         scores = _assembled(results, predictions.surplus, guess, settings, name, seed, resamples)
         if page:
@@ -370,7 +374,8 @@ def _scored(
         advance(len(results), len(jobs))
     if workers > 1 and len(pending) > 1:
         # Fresh interpreters: forking after the libraries have started threads may hang.
-        with ProcessPoolExecutor(min(workers, len(pending)), mp_context=get_context("spawn")) as pool:
+        count = min(workers, len(pending))
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
             waiting = {pool.submit(score_job, jobs[number], key): number for number, key in pending}
             for future in as_completed(waiting):
                 done(waiting[future], future.result())
@@ -378,6 +383,18 @@ def _scored(
         for number, key in pending:
             done(number, score_job(jobs[number], key))
     return iter([results[number] for number in range(len(jobs))])
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that started it is gone: a killed parent tells its workers nothing."""
+    parent = parent_process()
+    if parent is not None:
+
+        def watch(sentinel: int) -> None:
+            wait([sentinel])
+            os._exit(1)
+
+        Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
 def _file_names(jobs: Sequence[Job]) -> list[str]:

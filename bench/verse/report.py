@@ -45,7 +45,7 @@ _CARDS = (
     ("identified", "of the vertebrae have their right name at their right place"),
     ("dice", "mean Dice of a vertebra, misses as 0"),
     ("hd_penalised_mm", "mean of a vertebra, capped, and a miss counts as the cap"),
-    ("localisation_mm", "mean where the level was predicted at all; see missed vertebrae beside it"),
+    ("localisation_mm", "mean over the {n} vertebrae whose level was predicted; {missing} were not"),
 )
 
 
@@ -139,7 +139,7 @@ def _cards(scores: Scores, present: set[str]) -> list[dict[str, str]]:
             "value": wording.value(name, row.values[name].value),
             "unit": metric(name).unit,
             "interval": wording.interval(name, row.values[name]),
-            "words": words,
+            "words": words.format(n=row.values[name].n, missing=row.vertebrae - row.values[name].n),
         }
         for name, words in _CARDS
         if name in present

@@ -350,14 +350,19 @@ def test_a_killed_run_goes_on_and_scores_nothing_twice(
     run(reference, prediction, tmp_path / "out", page=False)
     assert scored == ["sub-c"]
     assert (tmp_path / "out" / "scores.json").read_bytes() == (tmp_path / "whole" / "scores.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run(reference, prediction, tmp_path / "out", page=False, settings=Settings(tolerance_mm=3), advance=stop)
+    assert not (tmp_path / "out" / "scores.json").exists()  # the old one is not left for the new one's
+    run(reference, prediction, tmp_path / "out", page=False)
+    scored.clear()
     # Other bytes in, or other settings: scored again. Cases that are gone leave nothing behind.
     shutil.copy(reference / "derivatives" / "sub-a" / "sub-a_seg-vert_msk.nii.gz", prediction / "sub-a.nii.gz")
     assert run(reference, prediction, tmp_path / "out", page=False) != whole
-    assert scored == ["sub-c", "sub-a"]
+    assert scored == ["sub-a"]
     shutil.rmtree(reference / "derivatives" / "sub-b")
     (tmp_path / "out" / "cases" / ".sub-b.json.x1y2.tmp").write_text("{")
     run(reference, prediction, tmp_path / "out", page=False, settings=Settings(tolerance_mm=2))
-    assert scored == ["sub-c", "sub-a", "sub-a", "sub-c"]
+    assert scored == ["sub-a", "sub-a", "sub-c"]
     assert sorted(path.name for path in (tmp_path / "out" / "cases").iterdir()) == ["sub-a.json", "sub-c.json"]
 
 
