@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spinemed.anatomy import Disc, Level
+from spinemed.anatomy import Disc, Level, Region
 from spinemed.errors import LevelError, SpineMedError
 from spinemed.measure.body import Body
 from spinemed.measure.canal import Section, canal_section, foramen_section
@@ -43,7 +43,7 @@ COARSE_MM = 1.6
 TOO_COARSE_MM = 4.0
 """Above this no height is given at all."""
 
-SLIP_NOISE_MM = 2.0
+SLIP_NOISE_MM = 3.0
 """Slips up to this size are within the error of two posterior corners on 1 mm masks and are called no slip."""
 
 _LEAST_SHARE = 0.7  # of the shared endplate area of a disc must show both bone surfaces
@@ -121,6 +121,14 @@ def vertebra_record(each: Found, canal: Field | None) -> VertebraMeasurement:
         flags = (*flags, Flag(code="not_measurable", text="C2 has the dens instead of an upper endplate; no heights"))
     blind = body.resolution_mm > TOO_COARSE_MM or axis_only
     whole = "width" not in each.cut
+    wide = whole and not (each.source == "estimated" and each.level.region is Region.CERVICAL)
+    if whole and not wide:
+        flags = (
+            *flags,
+            Flag(
+                code="not_measurable", text="no width: a neck body's sides need a body mask to be told from processes"
+            ),
+        )
     return VertebraMeasurement(
         level=each.level,
         frame=Frame(
@@ -129,12 +137,13 @@ def vertebra_record(each: Found, canal: Field | None) -> VertebraMeasurement:
             anterior=vector(body.frame.axes[1]),
             up=vector(body.frame.axes[2]),
         ),
+        heights_at_corners=None if blind else _heights(body.heights_at_corners_mm()),
         heights_at_rims=None if blind else _heights(body.heights_at_rims_mm()),
         heights_of_thirds=None if blind else _heights(body.heights_of_thirds_mm()),
         wedge_deg=None if blind else rounded(wedge_deg(body.upper, body.lower, body.frame.axes[1])),
-        upper=None if axis_only else _endplate_record(body.upper, width=whole),
-        lower=_endplate_record(body.lower, width=whole),
-        body_volume_mm3=rounded(body.volume_mm3) if whole else None,
+        upper=None if axis_only else _endplate_record(body.upper, width=wide),
+        lower=_endplate_record(body.lower, width=wide),
+        body_volume_mm3=rounded(body.volume_mm3) if wide and not axis_only else None,
         vertebra_volume_mm3=rounded(each.whole.volume_mm3) if whole and not each.whole_cut else None,
         body_source=each.source,
         resolution_mm=rounded(body.resolution_mm),

@@ -108,6 +108,22 @@ class Body:
         y, upper, lower = self.profile()
         return heights_at_rims(y, upper - lower, *self.wall_mm)
 
+    def heights_at_corners_mm(self) -> tuple[float, float, float]:
+        """Anterior, middle and posterior height as six-point morphometry marks them: at the corners.
+
+        Anterior and posterior: distance of the rim planes at the front and back edges in the midsagittal plane, along
+        the body's axis. Middle: as in :meth:`heights_at_rims_mm`. Source: Genant 1993 (J Bone Miner Res 8:1137). A rim
+        plane is one plane for the whole rim: a break of one corner alone shows in the rims and thirds, less here.
+        """
+        up = self.frame.axes[2]
+        corners = []
+        for over, under in (
+            (self.upper.anterior_mm, self.lower.anterior_mm),
+            (self.upper.posterior_mm, self.lower.posterior_mm),
+        ):
+            corners.append(float("nan") if over is None or under is None else float((over - under) @ up))
+        return corners[0], self.heights_at_rims_mm()[1], corners[1]
+
     def heights_of_thirds_mm(self) -> tuple[float, float, float]:
         """Anterior, middle and posterior height as means over the thirds of the depth, in the midsagittal band.
 

@@ -52,11 +52,12 @@ def canal_section(field: Field, frame: BodyFrame, *, reach_mm: float = 45.0) -> 
 
 
 def foramen_section(field: Field, frame: BodyFrame, wall_mm: float, height_mm: float) -> Section | None:
-    """The bony canal where a vertebra encloses it: the hole between body, pedicles and laminae.
+    """The bony canal as the ring of a vertebra leaves it open: the hole one sees looking down through the vertebra.
 
-    Planes from just below the middle of the body up to a third of its height above are looked at, the range of the
-    pedicles; of those in which the ring is closed the one with the median area is measured. Definition of depth, width
-    and area: :func:`canal_section`.
+    The vertebra is projected along its own up axis, from 35 % of the body's height below its middle to 45 % above, and
+    the hole between body, pedicles and laminae is measured, as the canal of a dry vertebra is with calipers. One plane
+    would not do: the laminae stand lower than the pedicles. Source: spinal canal depth and width of Panjabi 1992
+    (Spine 17:299), read on the projection.
 
     Args:
         field: The whole vertebra.
@@ -65,19 +66,15 @@ def foramen_section(field: Field, frame: BodyFrame, wall_mm: float, height_mm: f
         height_mm: Height of the body.
 
     Returns:
-        None where no plane shows a closed ring (a cut, thin or open arch, a laminectomy).
+        None where the ring is not closed (a cut, thin or open arch, a laminectomy).
     """
     x = np.arange(-28.0, 28.0 + _STEP_MM, _STEP_MM)
     y = np.arange(wall_mm - 45.0, wall_mm + 8.0, _STEP_MM)
-    found = []
-    for up in np.linspace(-0.1, 0.35, 8) * height_mm:
-        values = 1.0 - _plane(field, frame, x, y, float(up))
-        section = _measured(values, x, y, closed=True)
-        if section is not None and _AREA_MM2[0] <= section.area_mm2 <= _AREA_MM2[1]:
-            found.append(section)
-    if not found:
+    planes = [_plane(field, frame, x, y, float(up)) for up in np.linspace(-0.35, 0.45, 13) * height_mm]
+    section = _measured(1.0 - np.max(planes, axis=0), x, y, closed=True)
+    if section is None or not _AREA_MM2[0] <= section.area_mm2 <= _AREA_MM2[1]:
         return None
-    return sorted(found, key=lambda section: section.area_mm2)[len(found) // 2]
+    return section
 
 
 def _plane(field: Field, frame: BodyFrame, x: Array, y: Array, up: float) -> Array:

@@ -32,6 +32,7 @@ __all__ = [
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+_LEAST_SPREAD = 0.3  # mm: how far an endplate may differ from plane and hollow before it counts as a spur or a node
 _SMOOTH = 0.6  # voxels: takes the staircase off the surface, moves a wall of radius R by 0.18 voxel²/R
 RIM_INSET, RIM_REACH = 0.10, 0.04  # share of the depth: where a rim height is taken, and over how much to each side
 
@@ -135,14 +136,14 @@ def frame_from_hints(centre_mm: Array, up: ArrayLike, anterior: ArrayLike) -> Bo
 
 
 def robust_fit(design: Array, values: Array) -> Array:
-    """Least squares with Tukey's bisquare weights; residuals beyond 4.7 robust deviations do not count."""
+    """Least squares with Tukey's bisquare weights: beyond 4.7 robust deviations (at least 1.4 mm) nothing counts."""
     weights: Array = np.ones(len(values))
     solution: Array = np.zeros(design.shape[1])
     for _ in range(8):
         root = np.sqrt(weights)
         solution = np.asarray(np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0])
         rest = values - design @ solution
-        scale = max(1.4826 * float(np.median(np.abs(rest))), 0.15)
+        scale = max(1.4826 * float(np.median(np.abs(rest))), _LEAST_SPREAD)
         weights = np.clip(1.0 - (rest / (4.685 * scale)) ** 2, 0.0, None) ** 2
         if weights.sum() < 0.2 * len(values):
             break

@@ -30,6 +30,8 @@ __all__ = ["measure_masks"]
 
 Array = NDArray[np.float64]
 
+_C2_BODY_MM = 14.0  # below the dens and its neck in every adult: C2 is 36 to 39 mm high with it (Panjabi 1991)
+
 
 def measure_masks(
     vertebrae: Volume,
@@ -177,12 +179,16 @@ def _fit(each: Found, up: Array, vertebrae: Volume, canal: Part | None) -> None:
             if behind is not None:
                 anterior = front_direction(each.body_part.centre, behind, up)
         mask = _largest(mask, each)
+        if each.level is Level.C2:
+            mask = _below_dens(mask, affine, up)
         each.body = fit_body(mask, affine, anterior_hint=anterior, up_hint=up)
         each.cut = cut_sides(mask, affine, each.body, vertebrae)
     except SpineMedError as error:
         separable = "told from the arch" not in error.problem
         code: FlagCode = "not_measurable" if separable else "body_not_separable"
         each.flags.append(Flag(code=code, text=error.problem))
+        if touches(each.whole.box, vertebrae):
+            each.flags.append(Flag(code="cut", text=f"the edge of the volume cuts {each.level}"))
         return
     each.whole_cut = touches(each.whole.box, vertebrae)
     if each.cut:
@@ -201,6 +207,15 @@ def _fit(each: Found, up: Array, vertebrae: Volume, canal: Part | None) -> None:
                 f"{each.body.resolution_mm / 2:.1f} mm, too little for a grade",
             )
         )
+
+
+def _below_dens(mask: NDArray[np.bool_], affine: Array, up: Array) -> NDArray[np.bool_]:
+    """The lowest 14 mm of C2 along the spine: the dens and its neck would be taken for an endplate."""
+    where = np.argwhere(mask)
+    height = where @ (affine[:3, :3].T @ up)
+    kept = np.zeros_like(mask)
+    kept[tuple(where[height <= height.min() + _C2_BODY_MM].T)] = True
+    return kept
 
 
 def _behind(each: Found, canal: Part | None, up: Array) -> Array | None:

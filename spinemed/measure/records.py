@@ -156,6 +156,8 @@ class VertebraMeasurement(Record):
 
     Attributes:
         level: Which one; S1 stands for the sacrum, of which only the upper endplate is measured.
+        heights_at_corners: Heights between the rim planes' front and back edges (six-point morphometry), and in the
+            middle.
         heights_at_rims: Heights 10 % of the depth inside the walls and in the middle.
         heights_of_thirds: Mean heights of the thirds of the depth.
         wedge_deg: Angle between the endplates in the vertebra's own sagittal plane, positive where taller in front.
@@ -167,6 +169,7 @@ class VertebraMeasurement(Record):
 
     level: Level
     frame: Frame | None = None
+    heights_at_corners: Heights | None = None
     heights_at_rims: Heights | None = None
     heights_of_thirds: Heights | None = None
     wedge_deg: float | None = None

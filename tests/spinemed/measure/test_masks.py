@@ -127,8 +127,8 @@ def test_canal_and_disc_masks_are_measured_where_given(
         assert canal.source == "mask"
         ring = whole_only.vertebra(level).canal
         assert ring.source == "arch"
-        # Between the waisted body (1 to 2 mm in front of its rim) and the laminae, and between the pedicles.
-        assert ring.ap_mm == pytest.approx(18.5, abs=1)
+        # Between the rims of the body and the laminae, and between the pedicles.
+        assert ring.ap_mm == pytest.approx(17.4, abs=1)
         assert ring.transverse_mm == pytest.approx(23.5, abs=1)
     assert with_bodies.canal_kind == "bony canal"
     assert whole_only.canal_kind is None
