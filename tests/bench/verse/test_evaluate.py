@@ -252,6 +252,38 @@ def test_a_view_without_an_anchor_is_also_judged_by_the_best_numbering_it_admits
     assert (case.means["identified"], case.means["identified_admissible"]) == (0, 1)
 
 
+@pytest.mark.parametrize("codes", ["LPS", "PIR"])
+def test_a_volume_that_must_hold_the_sacrum_decides_the_numbering(
+    spine: Any, centres: Any, affine: np.ndarray, codes: str
+) -> None:
+    levels = (Level.L3, Level.L4, Level.L5)
+    found = []
+    for below in (0, 10):  # voxels of 3 mm under the crop: VerSe labels no sacrum, but 76 mm below L5 it must be there
+        lower = affine.copy()
+        lower[:3, 3] -= below * affine[:3, 2]
+        mask = np.pad(spine(levels), ((0, 0), (0, 0), (below, 0)))
+        turned = LabelMask(*reorient(mask, lower, codes))
+        found.append(evaluate_case(turned, turned, centroids=centres(levels)).case.admissible_numberings)
+    assert found[0] > 1
+    assert found[1] == 1
+
+
+def test_a_folder_of_one_mask_a_structure_is_a_prediction_and_all_its_files_count(
+    folders: Callable[..., tuple[Path, Path]], spine: Any, save: Any, tmp_path: Path
+) -> None:
+    reference, prediction = folders({"sub-a": None})
+    mask = spine()
+    for label in np.unique(mask[mask > 0]):
+        name = Level.from_verse(int(label))
+        save(prediction / "sub-a" / f"vertebrae_{name}.nii.gz", (mask == label).astype(np.uint8))
+    first = run(reference, prediction, tmp_path / "out", page=False)
+    assert first.row("vertebra").values["dice"].value == 1
+    save(prediction / "sub-a" / "vertebrae_L3.nii.gz", np.zeros_like(mask))
+    second = run(reference, prediction, tmp_path / "out", page=False)
+    assert second.cases[0].inputs_sha256 != first.cases[0].inputs_sha256
+    assert [v.level for v in second.vertebrae if v.outcome == "missed"] == [Level.L3]
+
+
 def test_swapped_and_duplicated_levels_are_seen(folders: Callable[..., tuple[Path, Path]]) -> None:
     swap = {Level.L2: Level.L3, Level.L3: Level.L2}
     twice = {Level.L2: Level.L3}
