@@ -5,6 +5,7 @@ Open `conventions` first (axes, signs, units), then `model` and `kinematics`, th
 
 from spinemed.motion.alignment import Alignment
 from spinemed.motion.conventions import MotionError
+from spinemed.motion.curves import sagittal_curves_deg, trunk_angles_deg
 from spinemed.motion.dynamics import Dynamics
 from spinemed.motion.fit import FitOptions, MotionFit, fit_motion
 from spinemed.motion.keypoints import centroid_markers, keypoint_markers, laboratory_markers
@@ -33,4 +34,6 @@ __all__ = [
     "laboratory_markers",
     "marker_jacobian",
     "marker_points",
+    "sagittal_curves_deg",
+    "trunk_angles_deg",
 ]

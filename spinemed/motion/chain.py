@@ -24,8 +24,6 @@ __all__ = ["Problem", "Stretch", "root_start", "solve_alone", "solve_stretch"]
 # A tenth of a degree beyond a limit costs as much as a marker one standard deviation off.
 _WALL_SD_RAD = np.radians(0.1)
 _THIN_S = 0.12
-# A step this small (in prior standard deviations: some hundredths of a degree) ends the search.
-_STILL = 2e-3
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,6 @@ def solve_stretch(
     """Solve T frames: seen [T, K, 3] mm, weight [1 or T, K, 3, 3] in 1/mm^2."""
     reduction = problem.reduction
     frames = len(seen)
-    n = 2 * reduction.places + reduction.modes
     start = root_start(problem.model, problem.markers, seen)
     thin = max(1, round(_THIN_S / problem.dt_s))
     kept = np.unique(np.append(np.arange(0, frames, thin), frames - 1)) if frames > 4 * thin else np.arange(frames)
@@ -105,12 +102,11 @@ def solve_stretch(
         part, *_ = _iterate(
             problem, _with_velocity(reduction, part), thin_seen, thin_weight, problem.dt_s * thin, 6, 1e9
         )
-    x = np.zeros((frames, n))
-    for j in range(reduction.places + reduction.modes):
-        x[:, j] = np.interp(np.arange(frames), kept, part[:, j])
-    x = _with_velocity(reduction, x[:, : reduction.places + reduction.modes])
+        part = _between(reduction, part, kept, thin)
+    else:
+        part = _with_velocity(reduction, part)
     x, s, process, cost, count, converged = _iterate(
-        problem, x, seen, weight, problem.dt_s, problem.iterations, problem.reject
+        problem, part, seen, weight, problem.dt_s, problem.iterations, problem.reject
     )
     variances = None
     if posterior:
@@ -135,6 +131,23 @@ def _with_velocity(reduction: Reduction, x: NDArray[np.float64]) -> NDArray[np.f
     """States [T, n] of places and modes [T, P + k], with velocities by differences."""
     places = x[:, : reduction.places]
     return np.hstack([x, np.gradient(places, axis=0) if len(x) > 1 else np.zeros_like(places)])
+
+
+def _between(
+    reduction: Reduction, part: NDArray[np.float64], kept: NDArray[np.int64], thin: int
+) -> NDArray[np.float64]:
+    """States of all frames from those `kept`: cubic Hermite for places, by their velocities; linear for modes."""
+    frames = np.arange(kept[-1] + 1)
+    left = np.minimum(np.searchsorted(kept, frames, side="right") - 1, len(kept) - 2)
+    gap = (kept[left + 1] - kept[left]).astype(np.float64)[:, None]
+    f = (frames - kept[left])[:, None] / gap
+    places, middle = reduction.places, reduction.places + reduction.modes
+    rise = (1 + 2 * f) * (1 - f) ** 2
+    x = rise * part[left, :places] + (1 - rise) * part[left + 1, :places]
+    # Velocities are per thinned step.
+    x += gap / thin * (f * (1 - f) ** 2 * part[left, middle:] - f**2 * (1 - f) * part[left + 1, middle:])
+    own = (1 - f) * part[left, places:middle] + f * part[left + 1, places:middle]
+    return _with_velocity(reduction, np.hstack([x, own]))
 
 
 def solve_alone(
@@ -181,7 +194,6 @@ def _iterate(
     low, high = model.limits_rad
     frames, n = x.shape
     s, y, dx = np.empty((frames, n, n)), np.empty((frames, n)), np.empty((frames, n))
-    nx = reduction.places + reduction.modes
     before, step_before, last, halved, converged, count = x, dx, np.inf, 0, False, 0
     for _count in range(iterations):
         count = _count + 1
@@ -202,15 +214,11 @@ def _iterate(
             step_before = step_before / 2
             x = before + step_before
             continue
-        if last - cost < problem.tolerance * frames:
-            # What the last step gained is not worth another: s stands at this x, as the posterior wants it.
-            last, converged = cost, True
-            break
         halved = 0
-        backward(coupling, coupled, s, y, dx)
+        promised = backward(coupling, coupled, s, y, dx)
         before, step_before, last = x, dx.copy(), cost
         x = x + dx
-        if np.abs(dx[:, :nx]).max() < _STILL:
+        if promised < problem.tolerance * frames:
             converged = True
             break
     return x, s, process, last, count, converged

@@ -163,10 +163,14 @@ def eliminate(c, rho, s, y, below, g, z, r, u):  # type: ignore[no-untyped-def]
 
 @_fast
 def backward(c, rho, s, y, x):  # type: ignore[no-untyped-def]
-    """Fill x [T, n] from the last frame to the first; s [T, n, n], y [T, n] as eliminated."""
+    """Fill x [T, n] from the last frame to the first; s [T, n, n], y [T, n] as eliminated.
+
+    Returns the gain of cost that the step promises: half of g' A^-1 g, which is half the sum of y' S y over frames.
+    """
     frames = s.shape[0]
     n = s.shape[1]
     u = np.empty(n)
+    gain = 0.0
     for t in range(frames - 1, -1, -1):
         if t < frames - 1:
             _apply(c, rho, x[t + 1], u, True)
@@ -174,9 +178,13 @@ def backward(c, rho, s, y, x):  # type: ignore[no-untyped-def]
             u[i] = y[t, i] - (u[i] if t < frames - 1 else 0.0)
         for i in range(n):
             total = 0.0
+            own = 0.0
             for j in range(n):
                 total += s[t, i, j] * u[j]
+                own += s[t, i, j] * y[t, j]
             x[t, i] = total
+            gain += 0.5 * y[t, i] * own
+    return gain
 
 
 @_fast

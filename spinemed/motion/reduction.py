@@ -25,7 +25,7 @@ __all__ = ["NEGLIGIBLE", "ROOT_UNITS", "Reduction", "choose_modes", "reduce"]
 
 ROOT_UNITS = np.array([100.0] * 3 + [0.5] * 3)
 
-NEGLIGIBLE = 0.03
+NEGLIGIBLE = 0.1
 """Information (in prior units) below which a mode is left at its prior: so much of its variance is given away."""
 
 

@@ -16,6 +16,8 @@ from spinemed.motion import (
     laboratory_markers,
     marker_jacobian,
     marker_points,
+    sagittal_curves_deg,
+    trunk_angles_deg,
 )
 from spinemed.motion.conventions import (
     from_opensim,
@@ -259,3 +261,32 @@ def test_the_same_joints_in_opensim_put_points_in_the_same_place() -> None:
                 found = bodies[markers.body[k]].findStationLocationInGround(state, local)
                 worst = max(worst, float(np.abs([found[i] - here[k, i] for i in range(3)]).max()))
     assert worst < 1e-9
+
+
+def test_curves_follow_the_levels_between_their_ends() -> None:
+    model = build_model()
+    rest = sagittal_curves_deg(model, model.zero())
+    assert rest["lordosis_l1_s1"][0] == pytest.approx(model.alignment.lordosis)
+    assert rest["kyphosis_t4_t12"][0] == pytest.approx(model.alignment.kyphosis_deg)
+    assert rest["lordosis_c2_c7"][0] == pytest.approx(model.alignment.cervical_lordosis_deg)
+    bent = model.zero()
+    for segment in ("L5/S1", "L1/2", "T12/L1", "T11/12", "C2/3"):
+        bent[0, model.freedom(f"{segment}.flexion")] = np.radians(5)
+    moved = sagittal_curves_deg(model, bent)
+    assert moved["lordosis_l1_s1"] == pytest.approx(rest["lordosis_l1_s1"] - 10)
+    assert moved["kyphosis_t4_t12"] == pytest.approx(rest["kyphosis_t4_t12"] + 5)
+    assert moved["lordosis_c2_c7"] == pytest.approx(rest["lordosis_c2_c7"] - 5)
+
+
+def test_the_trunk_as_one_body_turns_by_what_its_levels_turn() -> None:
+    model = build_model()
+    q = np.zeros((3, model.size))
+    q[0, model.freedom("L3/4.flexion")] = np.radians(20)
+    q[1, model.freedom("L3/4.lateral_bending")] = np.radians(10)
+    q[2, model.freedom("L3/4.axial_rotation")] = np.radians(8)
+    q[:, 3] = 1.0
+    turned = trunk_angles_deg(model, q)
+    assert turned[0] == pytest.approx([20, 0, 0], abs=1e-6)
+    # The joint's own axis leans with the vertebra, so pure bending shows some rotation against the pelvis.
+    assert turned[1, 1] == pytest.approx(10, abs=0.5)
+    assert turned[2, 2] == pytest.approx(8, abs=0.5)
