@@ -172,6 +172,33 @@ def _wall(field: Field, frame: BodyFrame, local: Array, start: Array) -> _Wall:
     )
 
 
+def _side(x: Array, middle: float, direction: int, spacing: float) -> float:
+    """Side of the body: going outwards, its section falls below a third of the full one, and on until it falls no more.
+
+    In the neck the transverse processes stand beside the body: where they begin the section stays level or grows.
+
+    Args:
+        x: Places of the body's voxels.
+        middle: Place of its midline.
+        direction: +1 to the right, -1 to the left.
+        spacing: Distance of the voxels from right to left; the section is taken over two of them.
+    """
+    fine = 0.5
+    away = direction * (x - middle)
+    wide = max(3, round(2 * spacing / fine))
+    counts = np.bincount(np.maximum((away + 8.0) / fine, 0.0).astype(int)).astype(np.float64)
+    section = np.convolve(np.concatenate([counts, np.zeros(wide)]), np.full(wide, 1.0 / wide), mode="same")
+    section = section[round(8.0 / fine) :]
+    if len(section) < 12:
+        return middle + direction * float(away.max())
+    full, ahead = float(np.median(section[:8])), max(2, wide // 2)
+    for at in range(8, len(section) - ahead):
+        level_off = section[at] < 0.35 * full and section[at + ahead] >= 0.9 * section[at]
+        if section[at] < 0.05 * full or level_off:
+            return middle + direction * (at + 1.0) * fine
+    return middle + direction * float(away.max())
+
+
 def _trimmed(body: Mask, affine: Array, frame: BodyFrame, start: Array) -> Mask:
     """Cut off what sticks out of the body: thin processes, and what is wider than the body's front part."""
     from scipy.ndimage import distance_transform_edt, label
@@ -195,7 +222,10 @@ def _trimmed(body: Mask, affine: Array, frame: BodyFrame, start: Array) -> Mask:
     if ahead.sum() < 30:
         raise _inseparable("too little lies in front of the canal")
     left, right = np.quantile(local[ahead, 0], (0.003, 0.997))
-    inside = (local[:, 0] >= left - 1.0) & (local[:, 0] <= right + 1.0)
+    across = 1.0 / float(np.linalg.norm(np.linalg.inv(moved[:3, :3]) @ frame.axes[0]))
+    left = max(left - 1.0, _side(local[:, 0], start[0], -1, across))
+    right = min(right + 1.0, _side(local[:, 0], start[0], +1, across))
+    inside = (local[:, 0] >= left) & (local[:, 0] <= right)
     result = np.zeros_like(cut)
     result[tuple(index[inside].T)] = True
     parts, count = label(result)

@@ -166,13 +166,17 @@ def _fit(each: Found, up: Array, vertebrae: Volume, canal: Part | None) -> None:
         anterior: Array = np.array([0.0, 1.0, 0.0])
         mask, affine = (each.body_part or each.whole).mask, (each.body_part or each.whole).affine
         if each.body_part is None:
+            if each.level is Level.C2:
+                each.flags.append(Flag(code="body_not_separable", text="C2 is measured on a body mask only"))
+                return
             separated = separate_body(each.whole.mask, each.whole.affine, anterior_hint=anterior, up_hint=up)
             mask, affine, anterior = separated.mask, separated.affine, separated.anterior
             each.source = "estimated"
             if not any(flag.code == "estimated_body" for flag in each.flags):
-                each.flags.append(
-                    Flag(code="estimated_body", text="no body mask was given: the body was cut out of the vertebra")
-                )
+                text = "no body mask was given: the body was cut out of the vertebra"
+                if each.level.region is Region.CERVICAL:
+                    text += "; in the neck its endplates may be several degrees off"
+                each.flags.append(Flag(code="estimated_body", text=text))
         else:
             each.source = "mask"
             behind = _behind(each, canal, up)
