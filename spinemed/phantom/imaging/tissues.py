@@ -14,7 +14,7 @@ Convention: a label belongs to a voxel whose centre is inside. Numbers:
 ===============  ======================================================================================================
 
 Values are mixed at surfaces by coverage, so that any palette (Hounsfield units, an MR contrast) gets the same partial
-volume. Axes coarser than 1.25 mm are rendered finer and averaged: a thick slice is a mean, as in a scanner.
+volume. An axis coarser than 1.25 mm and than the others is rendered finer and averaged: a thick slice is a mean.
 
 The trap: on grids coarser than the laminae (about 3 mm) a vertebra may fall apart; the largest piece keeps the label
 and what was dropped is counted in `dropped_voxels`.
@@ -144,10 +144,8 @@ def paint(
         palette: Values of the modality.
         texture_offset: Start of the marrow's texture; draw it from the case's generator.
     """
-    factors = [
-        max(1, int(np.ceil(size / _FINE_MM))) if n > 1 or size > 2.0 else 1
-        for size, n in zip(grid.spacing_mm, grid.shape)
-    ]
+    least = max(_FINE_MM, 1.3 * min(grid.spacing_mm))  # thick slices, not coarse cubes: those are mixed at once
+    factors = [int(np.ceil(size / least - 1e-9)) for size in grid.spacing_mm]
     factors = [f + 1 - f % 2 for f in factors]  # odd: then the middle part's centre is the voxel's centre
     if max(factors) == 1:
         return _paint(scene, grid, palette, texture_offset)

@@ -201,8 +201,8 @@ def pack(blobs: Sequence[Blob]) -> PackedBlobs:
     pull = np.empty((n, 3, 4))
     pull[:, 0, :3], pull[:, 2, :3] = side, axis
     for k in range(3):  # flat = axis x side
-        a, b = (k + 1) % 3, (k + 2) % 3
-        pull[:, 1, k] = axis[:, a] * side[:, b] - axis[:, b] * side[:, a]
+        one, two = (k + 1) % 3, (k + 2) % 3
+        pull[:, 1, k] = axis[:, one] * side[:, two] - axis[:, two] * side[:, one]
     pull[:, :, 3] = -np.einsum("nij,nj->ni", pull[:, :, :3], start)
     numbers = np.ascontiguousarray(rows[:, 12:21])
     numbers[:, 0] = np.where(point, 0.0, length)

@@ -1,8 +1,8 @@
 """A vertebral body as numbers for the kernels, and its true measurements by quadrature.
 
 Convention: the own frame of the vertebra; rows are `surfaces.BODY_PARAMETERS`. Heights run along the own frame's z from
-the lower to the upper endplate. Thirds are thirds of the depth, v in [-1, -1/3], [-1/3, 1/3] and [1/3, 1] of each
-endplate's own half depth, as in `spinemed.phantom.pathology.fields`.
+the lower to the upper endplate, at the same share (u, v) of each endplate's own half width and half depth. Thirds are
+thirds of the depth, v in [-1, -1/3], [-1/3, 1/3] and [1/3, 1], as in `spinemed.phantom.pathology.fields`.
 
 The trap: the true height of a third depends on the area that is meant. Given are the mean over the whole width inside
 the outline and, as `central_*`, over the middle third of the width.
@@ -140,10 +140,10 @@ Numbers = NDArray[Any]
 
 
 @njit(cache=True)
-def _heights(x: Numbers, y: Numbers, numbers: Numbers, upper: Numbers, lower: Numbers, out: Numbers) -> None:
+def _surfaces(x: Numbers, y: Numbers, numbers: Numbers, upper: Numbers, lower: Numbers, out: Numbers) -> None:
     for n in range(x.shape[0]):
         bottom, top = body_surfaces(x[n], y[n], numbers, upper, lower)
-        out[n] = top - bottom
+        out[0, n], out[1, n] = bottom, top
 
 
 @njit(cache=True)
@@ -182,11 +182,17 @@ def body_height_mm(body: EffectiveBody | PackedBody, x_mm: ArrayLike, y_mm: Arra
     Exact: the same two surfaces that the renderer draws. Outside the outline it is the continuation of the surfaces.
     """
     packed = body if isinstance(body, PackedBody) else pack_body(body)
+    bottom, top = _surface_z(packed, x_mm, y_mm)
+    return top - bottom
+
+
+def _surface_z(packed: PackedBody, x_mm: ArrayLike, y_mm: ArrayLike) -> tuple[Array, Array]:
+    """z of the lower and of the upper endplate at points."""
     x, y = np.broadcast_arrays(np.asarray(x_mm, dtype=np.float64), np.asarray(y_mm, dtype=np.float64))
-    out = np.empty(x.size)
+    out = np.empty((2, x.size))
     flat_x, flat_y = np.ascontiguousarray(x).ravel(), np.ascontiguousarray(y).ravel()
-    _heights(flat_x, flat_y, packed.numbers, packed.offsets[0], packed.offsets[1], out)
-    return out.reshape(x.shape)
+    _surfaces(flat_x, flat_y, packed.numbers, packed.offsets[0], packed.offsets[1], out)
+    return out[0].reshape(x.shape), out[1].reshape(x.shape)
 
 
 def true_body_measurements(body: EffectiveBody | PackedBody, *, step_mm: float = 0.4) -> BodyMeasurements:
@@ -198,17 +204,23 @@ def true_body_measurements(body: EffectiveBody | PackedBody, *, step_mm: float =
     """
     packed = body if isinstance(body, PackedBody) else pack_body(body)
     p = packed.numbers
-    width, depth = (p[0] + p[2]) / 2, (p[1] + p[3]) / 2
+    width = (p[0] + p[2]) / 2
+    upper, lower = (p[0] / 2, p[1] / 2), (p[2] / 2, p[3] / 2)
+
+    def height(u: Array, v: Array) -> Array:
+        """Between the two endplates at the same share of each one's own half width and half depth."""
+        return _surface_z(packed, u * upper[0], v * upper[1])[1] - _surface_z(packed, u * lower[0], v * lower[1])[0]
+
     line = (np.arange(192) + 0.5) / 96 - 1
     v, u = np.meshgrid(line, line, indexing="ij")
-    heights = body_height_mm(packed, u * width / 2, v * depth / 2)
+    heights = height(u, v)
     inside = np.abs(u) ** 2.5 + np.abs(v) ** 2.5 <= 1.0
     band = np.abs(u) <= 1 / 3
 
     def mean(low: float, high: float, within: NDArray[np.bool_]) -> float:
         return float(heights[(v > low) & (v < high) & within].mean())
 
-    rim = body_height_mm(packed, np.zeros(3), np.array([depth / 2, 0.0, -depth / 2]))
+    rim = height(np.zeros(3), np.array([1.0, 0.0, -1.0]))
     margin = 6.0 + p[17]
     low = np.array([-max(p[0], p[2]) / 2 - 1, -max(p[1], p[3]) * 0.6 - margin, 0.0])
     spread = float(np.abs(packed.offsets).max()) + p[16] + 4.0 + 0.2 * width
