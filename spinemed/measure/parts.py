@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinemed.anatomy import Level
+from spinemed.errors import VolumeError
 from spinemed.measure.body import Body
 from spinemed.measure.discs import Sacrum
 from spinemed.measure.records import Flag
@@ -22,6 +23,7 @@ __all__ = ["EDGE_MM", "Found", "Part", "cut_sides", "others", "part_of", "parts_
 Array = NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 
+_LARGEST = 65535
 EDGE_MM = 1.0
 """A body that ends this near to the edge of the volume is taken for cut: networks often leave out the last layer."""
 
@@ -58,14 +60,25 @@ class Found:
 
 
 def parts_of(volume: Volume) -> dict[int, Part]:
-    """Every label of a mask with its box, in one pass over the volume."""
+    """Every label of a mask with its box, in one pass over the volume.
+
+    Raises:
+        VolumeError: a label is negative, or so large that it is no label.
+    """
     from scipy.ndimage import find_objects
 
     data = volume.data.view(np.uint8) if volume.data.dtype.kind == "b" else volume.data
-    boxes = find_objects(np.asarray(data))
+    low, high = int(data.min()), int(data.max())
+    if low < 0 or high > _LARGEST:
+        raise VolumeError(
+            f"the mask holds the value {low if low < 0 else high}, which is no label",
+            file=volume.source or None,
+            field="labels",
+            cure=f"use labels from 1 to {_LARGEST}; 0 is background",
+        )
     return {
         number + 1: part_of(number + 1, data[box] == number + 1, box, volume)
-        for number, box in enumerate(boxes)
+        for number, box in enumerate(find_objects(np.asarray(data)))
         if box is not None
     }
 

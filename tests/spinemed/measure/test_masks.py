@@ -259,6 +259,26 @@ def test_another_label_map_gives_the_same_levels(plain: Any, with_bodies: SpineM
     assert other.vertebra(Level.L3).heights_at_rims == with_bodies.vertebra(Level.L3).heights_at_rims
 
 
+def test_in_the_neck_only_a_body_mask_gives_widths_and_c2(spine: Callable[..., Any]) -> None:
+    built = spine(levels=("C4", "C3", "C2"), size_mm=(100, 150, 170), shift=(0, 5, 40))
+    cut_out, given = measure_masks(built.whole), measure_masks(built.whole, bodies=built.bodies)
+    assert cut_out.vertebra(Level.C3).heights_at_rims is not None
+    assert cut_out.vertebra(Level.C3).upper.width_mm is None
+    assert {"estimated_body", "not_measurable"} <= codes(cut_out.vertebra(Level.C3))
+    assert cut_out.vertebra(Level.C2).lower is None
+    assert "body_not_separable" in codes(cut_out.vertebra(Level.C2))
+    assert given.vertebra(Level.C3).upper.width_mm == pytest.approx(44, abs=1.3)
+    axis = given.vertebra(Level.C2)
+    assert axis.lower.sagittal_deg == pytest.approx(built.sagittal(built.lower[Level.C2]), abs=1.0)
+    assert (axis.upper, axis.heights_at_rims, axis.body_volume_mm3) == (None, None, None)
+    assert given.disc(Disc.from_text("C2/3")).wedge_deg == pytest.approx(10, abs=1.5)
+
+
+def test_the_same_masks_give_the_same_record(plain: Any) -> None:
+    small = without(plain.whole, "L1", "L2", "L3")
+    assert measure_masks(small).model_dump_json() == measure_masks(small).model_dump_json()
+
+
 def test_unusable_input_is_one_clear_error(plain: Any) -> None:
     with pytest.raises(VolumeError, match="needs masks"):
         measure_masks(replace(plain.whole, unit="HU"))
@@ -266,6 +286,8 @@ def test_unusable_input_is_one_clear_error(plain: Any) -> None:
         measure_masks(plain.whole, bodies=replace(plain.bodies, data=plain.bodies.data[1:]))
     with pytest.raises(VolumeError, match="no vertebra of the map 'verse'"):
         measure_masks(replace(plain.whole, data=np.zeros((4, 4, 4), np.uint8)))
+    with pytest.raises(VolumeError, match="value -1, which is no label"):
+        measure_masks(replace(plain.whole, data=np.full((4, 4, 4), -1, np.int16)))
     strange = plain.whole.data.copy()
     strange[0, 0, 0] = 99
     measured = measure_masks(without(replace(plain.whole, data=strange), "L1", "L2", "L3", "L4"))
