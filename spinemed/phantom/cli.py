@@ -36,6 +36,44 @@ def draw(
 
 
 @app.command()
+def make(
+    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on with it.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML with fields of PhantomSetConfig; phantom_lumbar.yaml by default.")
+    ] = None,
+    n: Annotated[int | None, typer.Option(help="How many spines.")] = None,
+    what: Annotated[str | None, typer.Option(help="Kinds of images, separated by commas: ct,xray,mr.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the outputs are the same for any number.")] = 1,
+    family: Annotated[str | None, typer.Option(help="Generator family, a or b.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the set.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Voxel size of CTs in mm, the same along all axes.")] = None,
+    field: Annotated[str | None, typer.Option(help="full, cervical, thoracic, thoracolumbar or lumbar.")] = None,
+    posture: Annotated[str | None, typer.Option(help="usual (CT and MR lying, radiographs standing), or one.")] = None,
+    twins: Annotated[bool, typer.Option(help="Render the healthy twin of each spine with a fracture too.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any field of the config, e.g. spine.scoliosis_share=0.5.")
+    ] = None,
+) -> None:
+    """Make whole spines as CT, radiographs and MR with their exact truth. Phantoms are never patients."""
+    from spinemed.phantom.make import make_phantoms
+    from spinemed.phantom.set_config import PhantomSetConfig
+    from spinemed.resources import configs_dir
+
+    plain = {"count": n, "seed": seed, "family": family, "field": field, "posture": posture}
+    given = [f"{name}={value}" for name, value in plain.items() if value is not None]
+    if what is not None:
+        given.append(f"what=[{what}]")
+    if spacing is not None:
+        given.append(f"ct.spacing_mm=[{spacing}, {spacing}, {spacing}]")
+    if twins:
+        given.append("twins=true")
+    path = configs_dir() / "phantom_lumbar.yaml" if config is None else config
+    job = load_config(path, PhantomSetConfig, [*given, *(set_ or [])])
+    outputs = make_phantoms(job, out, workers=workers)
+    typer.echo(json.dumps({"phantoms": job.count, "out": str(outputs)}))
+
+
+@app.command()
 def show(
     draws: Annotated[Path, typer.Argument(help="A draws.jsonl.")],
     out: Annotated[Path, typer.Option(help="The picture, PNG.")],

@@ -1,0 +1,166 @@
+"""One case of a set: drawn as one line, then rendered and written in each kind of image that was asked for.
+
+Convention: `draw_case` makes the `CaseDraw`; `write_case` needs nothing but that line and the set's config, so any case
+can be made again. Files under the set's outputs::
+
+    ct/rawdata, ct/derivatives       VerSe's layout (`spinemed.phantom.imaging.verse_folder`)
+    xray/sub-ID/                     16-bit PNG and a JSON of its truth per projection
+    mr/sub-ID/                       NIfTI per stack and sequence, with masks
+
+The trap: a twin is a case of its own with the id of its spine and "twin"; whoever splits a set must keep both together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from spinemed.anatomy import Level
+from spinemed.phantom.pathology import healthy_twin
+from spinemed.phantom.pathology.draw import draw_pathologies
+from spinemed.phantom.pathology.findings import SpineDescription
+from spinemed.phantom.set_config import PhantomSetConfig, What
+from spinemed.phantom.spine.draw import draw_spine
+from spinemed.phantom.spine.records import Posture, SpinePhantom
+from spinemed.phantom.views import ViewDraw, draw_views
+from spinemed.records import Record
+
+if TYPE_CHECKING:
+    from spinemed.phantom.imaging.ct import CtPhantom
+    from spinemed.phantom.shape.scene import Scene
+
+__all__ = ["CaseDraw", "ImageDescription", "case_id", "draw_case", "posture_of", "write_case"]
+
+_TOPIC = 41
+
+
+class CaseDraw(Record):
+    """Everything that was drawn for one case."""
+
+    case: str
+    seed: int
+    """Seed of noise, texture and markers."""
+    spine: SpinePhantom
+    views: tuple[ViewDraw, ...]
+    twin: str | None = None
+    """Id of the healthy twin that is rendered beside it."""
+
+
+class ImageDescription(Record):
+    """What is true of one image and can be seen in it."""
+
+    case: str
+    image: str
+    """Path below the set's outputs."""
+    view: Literal["whole", "no_anchor", "artefact", "level_outside"]
+    twin_of: str | None = None
+    description: SpineDescription
+
+
+def case_id(config: PhantomSetConfig, index: int) -> str:
+    """BIDS subject of a case: letters and digits."""
+    return f"phantom{config.seed}{config.drawn_spine.family}{index:05d}"
+
+
+def draw_case(config: PhantomSetConfig, index: int) -> CaseDraw:
+    """Draw case `index` of a set; it does not depend on how many are drawn."""
+    rng = [
+        np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index, _TOPIC, topic)))
+        for topic in range(3)
+    ]
+    spine = draw_pathologies(draw_spine(config.seed, index, config.drawn_spine), config.pathology, rng[0])
+    broken = any(item.kind == "fracture" for item in spine.pathologies)
+    name = case_id(config, index)
+    return CaseDraw(
+        case=name,
+        seed=int(rng[2].integers(0, 2**31)),
+        spine=spine,
+        views=draw_views(spine, config.what, config.field, config.undecidable_share, rng[1]),
+        twin=f"{name}twin" if config.twins and broken else None,
+    )
+
+
+def posture_of(config: PhantomSetConfig, what: What) -> Posture:
+    """How the person is imaged."""
+    if config.posture == "usual":
+        return Posture.STANDING if what == "xray" else Posture.SUPINE
+    return Posture(config.posture)
+
+
+def write_case(config: PhantomSetConfig, draw: CaseDraw, folder: Path) -> list[ImageDescription]:
+    """Render and write every image of a case below `folder`; returns what is true of each.
+
+    The twin is rendered on the same voxels with the same noise.
+    """
+    from spinemed.phantom.shape.scene import build_scene
+
+    found: list[ImageDescription] = []
+    scenes: dict[tuple[str, Posture], Scene] = {}
+    spines: list[tuple[str, str | None, SpinePhantom]] = [(draw.case, None, draw.spine)]
+    if draw.twin is not None:
+        spines.append((draw.twin, draw.case, healthy_twin(draw.spine)))
+    for view in draw.views:
+        posture = posture_of(config, view.what)
+        for name, _, spine in spines:
+            if (name, posture) not in scenes:
+                scenes[name, posture] = build_scene(spine, posture)
+        both = [(name, twin_of, scenes[name, posture]) for name, twin_of, _ in spines]
+        found += _write_ct(config, draw, view, both, folder)
+    return found
+
+
+def _write_ct(
+    config: PhantomSetConfig, draw: CaseDraw, view: ViewDraw, scenes: list[tuple[str, str | None, Scene]], folder: Path
+) -> list[ImageDescription]:
+    from spinemed.phantom.imaging.ct import look_of, render_ct
+    from spinemed.phantom.imaging.grid import field_grid
+    from spinemed.phantom.imaging.verse_folder import write_verse_case
+    from spinemed.phantom.pathology.describe import describe
+    from spinemed.phantom.views import box_grid, field_of_view, stretch_box
+
+    job = config.ct
+    first = scenes[0][2]
+    if view.levels:
+        grid = box_grid(stretch_box(first, view.levels), job.spacing_mm, job.codes)
+    else:
+        grid = field_grid(first, config.field, spacing_mm=job.spacing_mm, codes=job.codes)
+    look = look_of(draw.spine.family, job.kernel).model_copy(update={"streaks": job.streaks})
+    found = []
+    for name, twin_of, scene in scenes:
+        made = render_ct(scene, grid=grid, look=look, noise_seed=draw.seed)
+        made = _with_artefact(made, first, view.artefact_levels, draw.seed)
+        files = write_verse_case(made, folder / "ct", name, keep_cut=job.keep_cut, sacrum=job.sacrum)
+        field = field_of_view(scene, grid, made.truth.visible, view.artefact_levels)
+        described = describe(
+            scene.spine,
+            modality="CT",
+            slice_thickness_mm=max(job.spacing_mm),
+            field=field,
+            posture=scene.posture.value,
+        )
+        found.append(
+            ImageDescription(
+                case=name,
+                image=files["ct"].relative_to(folder).as_posix(),
+                view=view.kind,
+                twin_of=twin_of,
+                description=described,
+            )
+        )
+    return found
+
+
+def _with_artefact(made: CtPhantom, scene: Scene, hidden: tuple[Level, ...], seed: int) -> CtPhantom:
+    from dataclasses import replace
+
+    from spinemed.phantom.imaging.artefacts import starve_band
+    from spinemed.phantom.views import z_range
+    from spinemed.volume import Volume
+
+    if not hidden:
+        return made
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(9,)))
+    hu = starve_band(made.volume.data, made.volume.affine, z_range(scene, hidden), rng)
+    return replace(made, volume=Volume(hu, made.volume.affine, "HU"))

@@ -1,0 +1,153 @@
+"""`make_phantoms`: a set of phantoms as a run folder, made by several processes and gone on with after a kill.
+
+Convention: `OUT/outputs/` holds `ct/`, `xray/`, `mr/` (see `case`), `spines.jsonl` (one `CaseDraw` a line: all that is
+needed to make a case again), `descriptions.jsonl` (one `ImageDescription` a line), `contact_sheet.png`, and
+`manifest.json`, written last. A finished case leaves a note in `OUT/scratch/`; a case without one is made again, to the
+same bytes.
+
+The trap: all of it is computed. Phantoms are no patients, and shares are no prevalences.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
+from itertools import islice
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+
+from spinemed.errors import RunError
+from spinemed.phantom.case import CaseDraw, ImageDescription, draw_case, write_case
+from spinemed.phantom.set_config import PhantomSetConfig
+from spinemed.records import Record
+from spinemed.run import Run, open_run
+from spinemed.tables import MANIFEST, read_manifest, write_jsonl, write_manifest, write_text
+
+__all__ = ["KIND", "make_phantoms"]
+
+KIND = "phantom_set"
+
+
+class CaseNote(Record):
+    """A finished case."""
+
+    draw: CaseDraw
+    images: tuple[ImageDescription, ...]
+    files: dict[str, int]
+    """Path below the outputs, and its size."""
+
+
+def make_phantoms(config: PhantomSetConfig, out: str | os.PathLike[str], *, workers: int = 1) -> Path:
+    """Make a set, or go on with one.
+
+    Args:
+        config: The set.
+        out: The run folder.
+        workers: Processes; the outputs do not depend on how many.
+
+    Returns:
+        The outputs' folder.
+
+    Raises:
+        RunError: the folder belongs to another config or command, or is in use; no worker is asked for.
+    """
+    if workers < 1:
+        raise RunError(f"{workers} workers make nothing", field="--workers", cure="give 1 or more")
+    with open_run(out, command="phantom make", config=config) as run:
+        if (run.outputs / MANIFEST).is_file():
+            read_manifest(run.outputs, KIND)
+            return run.outputs
+        run.scratch.mkdir(exist_ok=True)
+        for torn in [*run.outputs.rglob(".*.tmp"), *run.scratch.glob(".*.tmp")]:
+            torn.unlink()
+        missing = [index for index in range(config.count) if not _finished(run, index)]
+        with run.progress("phantoms", config.count) as advance:
+            advance(config.count - len(missing))
+            for _ in _map(config, run, missing, workers):
+                advance(1)
+        _conclude(run, config)
+    return run.outputs
+
+
+def _note(run: Run, index: int) -> Path:
+    return run.scratch / f"{index:07d}.json"
+
+
+def _finished(run: Run, index: int) -> bool:
+    path = _note(run, index)
+    if not path.is_file():
+        return False
+    note = CaseNote.model_validate_json(path.read_bytes())
+    return all(
+        (run.outputs / name).is_file() and (run.outputs / name).stat().st_size == size
+        for name, size in note.files.items()
+    )
+
+
+def _map(config: PhantomSetConfig, run: Run, missing: list[int], workers: int) -> Iterator[int]:
+    """Make cases; a few more are handed out than there are workers, whatever the size of the set."""
+    text = config.model_dump_json()
+    jobs = ((text, str(run.outputs), str(_note(run, index)), index) for index in missing)
+    if workers == 1:
+        for job in jobs:
+            yield _make(job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        open_jobs: set[Future[int]] = {pool.submit(_make, job) for job in islice(jobs, 2 * workers)}
+        while open_jobs:
+            ended, open_jobs = wait_for(open_jobs, return_when=FIRST_COMPLETED)
+            for one in ended:
+                open_jobs |= {pool.submit(_make, job) for job in islice(jobs, 1)}
+                yield one.result()
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed parent would wait for work for ever, and write into a folder that another run holds."""
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _make(job: tuple[str, str, str, int]) -> int:
+    """One case, its note last."""
+    text, outputs, note, index = job
+    config = PhantomSetConfig.model_validate_json(text)
+    draw = draw_case(config, index)
+    folder = Path(outputs)
+    images = write_case(config, draw, folder)
+    names = {draw.case, *([draw.twin] if draw.twin else [])}
+    files = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for name in sorted(names)
+        for place in ("ct/rawdata", "ct/derivatives", "xray", "mr")
+        for path in sorted((folder / place / f"sub-{name}").glob("*"))
+        if not path.name.startswith(".")
+    }
+    write_text(note, CaseNote(draw=draw, images=tuple(images), files=files).model_dump_json())
+    return index
+
+
+def _conclude(run: Run, config: PhantomSetConfig) -> None:
+    """What belongs to the whole set, read from the notes one by one."""
+
+    def notes() -> Iterator[CaseNote]:
+        for index in range(config.count):
+            yield CaseNote.model_validate_json(_note(run, index).read_bytes())
+
+    write_jsonl(run.outputs / "spines.jsonl", (note.draw for note in notes()))
+    images = write_jsonl(run.outputs / "descriptions.jsonl", (image for note in notes() for image in note.images))
+    write_manifest(
+        run.outputs,
+        KIND,
+        cases=config.count,
+        images=images,
+        note="procedural phantoms, no patients; research use only",
+    )
