@@ -52,6 +52,18 @@ def sft(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> 
 
 
 @app.command()
+def labelling(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
+    """Train the vertebra labeller on folders in VerSe's layout, or on phantoms that it renders first."""
+    from spinemed.config import load_config
+
+    _quiet()
+    from train.labelling import LabellingConfig, run_labelling
+
+    folder = run_labelling(load_config(config, LabellingConfig, overrides or ()), out)
+    Console().print(f"labeller: {folder}", soft_wrap=True)
+
+
+@app.command()
 def merge(
     adapter: Annotated[Path, typer.Argument(help="Adapter folder of a LoRA run.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],

@@ -1,35 +1,32 @@
-"""Train the vertebra labeller from folders in VerSe's layout: first where vertebrae are, then which voxels are one.
+"""Train the vertebra labeller: first where vertebrae are and of what kind, then which voxels belong to one.
 
-Convention: every CT is brought to each network's own grid once (`outputs/prepared`); crops are then a pure function of
-the seed and the crop's number, so a resumed run sees what an uninterrupted one would have seen. Training itself is
-:func:`train.trainer.fit`: several processes and GPUs through accelerate, complete checkpoints only.
+Convention: it learns from folders in VerSe's layout, from phantoms that the run renders itself, or from both. What was
+rendered (`scratch/phantoms`), prepared (`outputs/prepared`) and trained (checkpoints) is kept, so that a killed run
+goes on and ends with the same bytes. Training itself is :func:`train.trainer.fit`; started by torchrun or accelerate,
+every process trains on its share of each batch, and the first one writes.
 
-Trap: VerSe leaves the sacrum (26) unlabelled. Without it the locator cannot learn the lower anchor and says so in
-`about.json`; phantoms written with their sacrum carry it.
+Trap: VerSe leaves the sacrum (26) unlabelled. Without it the locator cannot learn the lower anchor, and `about.json`
+says in how many cases it was seen; phantoms carry it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.utils.data import Dataset
 
-from spinemed.anatomy import Level, Region
 from spinemed.config import Config, ConfigPath
-from spinemed.errors import ReadError
-from spinemed.geometry import VoxelPoints, WorldPoints, resample_to_grid, voxel_to_world, world_to_voxel
-from spinemed.labelling.assignment import KIND_OF, Kind
-from spinemed.labelling.dataset import VerseCase, read_case_centroids, read_verse_folder
-from spinemed.labelling.inference import AIR_HU, canonical, crop_around, hint_map
-from spinemed.labelling.masks import read_label_mask
+from spinemed.labelling.dataset import VerseCase, read_verse_folder
+from spinemed.labelling.masks import SACRUM
 from spinemed.labelling.networks import (
     KINDS,
     LabellerConfig,
@@ -37,28 +34,27 @@ from spinemed.labelling.networks import (
     SegmenterConfig,
     build_locator,
     build_segmenter,
-    normalise,
     save_networks,
 )
 from spinemed.records import content_hash
 from spinemed.run import Run, open_run
 from spinemed.tables import file_sha256
-from spinemed.volume import Volume, read_nifti, require_same_grid
-from train.trainer import Schedule, fit, set_determinism
+from train.crops import LocatorCrops, SegmenterCrops, load_cases, prepare_cases
+from train.phantom_scans import PhantomScans, make_phantom_scans
+from train.trainer import Schedule, claim_checkpoints, fit, set_determinism
 
-__all__ = ["LabellingConfig", "LocatorCrops", "SegmenterCrops", "run_labelling"]
-
-_SACRUM = 26
-_S1_HEIGHT_MM = 30.0  # the part of the sacrum that its landmark is taken from
+__all__ = ["LabellingConfig", "run_labelling"]
 
 
 class LabellingConfig(Config):
     """`spinemed train labelling`."""
 
-    data: tuple[ConfigPath, ...] = Field(min_length=1)
+    data: tuple[ConfigPath, ...] = ()
     """Folders in VerSe's layout, each with CT, masks and centroids."""
+    phantoms: tuple[PhantomScans, ...] = ()
+    """Sets of phantom CTs, rendered by the run itself."""
     origin: str = Field(min_length=1)
-    """What the data are, in a few words ("phantoms, family a, seed 1"); stands wherever the model answers."""
+    """What the data are, in a few words ("phantoms, family a"); stands wherever the model answers."""
     networks: LabellerConfig = LabellerConfig()
     """Both networks."""
     locator: Schedule
@@ -72,16 +68,11 @@ class LabellingConfig(Config):
     threads: int = Field(default=2, ge=1)
     """CPU threads of torch. Results repeat for the same number only."""
 
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One case on one grid: HU (float16), labels (uint8), centres in voxels and their VerSe numbers."""
-
-    name: str
-    hu: np.ndarray
-    labels: np.ndarray
-    centres_vox: np.ndarray
-    numbers: np.ndarray
+    @model_validator(mode="after")
+    def _has_data(self) -> LabellingConfig:
+        if not self.data and not self.phantoms:
+            raise ValueError("names neither folders (data) nor phantoms to learn from")
+        return self
 
 
 def run_labelling(config: LabellingConfig, out: str | os.PathLike[str]) -> Path:
@@ -93,198 +84,108 @@ def run_labelling(config: LabellingConfig, out: str | os.PathLike[str]) -> Path:
     Raises:
         ReadError, VolumeError, RunError: a case cannot be read, or the run folder belongs to something else.
     """
+    crowd = _Crowd()
+    if not crowd.first:
+        place, key = crowd.hear()
+        if place:  # else the model is there already
+            _fit(config, _SilentRun(Path(out)), Path(place), key)
+        crowd.meet()
+        return Path(out) / "outputs" / "model"
     with open_run(out, command="train labelling", config=config) as run:
-        cases = [case for folder in config.data for case in read_verse_folder(folder)]
-        _require_complete(cases, config)
-        hashes = {
-            case.name: [file_sha256(path) for path in (case.image, case.mask, case.centroids) if path is not None]
-            for case in cases
-        }
-        spacings = (config.networks.locator.spacing_mm, config.networks.segmenter.spacing_mm)
-        prepared = run.step(
-            "prepared",
-            key={"cases": hashes, "spacings_mm": spacings},
-            work=lambda folder: _prepare(cases, spacings, run, folder),
-        )
-        key = {
-            "config": content_hash(config.model_dump(mode="json", exclude={"data"})),
-            "cases": hashes,
-        }
-        return run.step(
-            "model", key=key, work=lambda folder: _train(config, run, prepared, key, folder), kind="labeller"
-        )
+        cases = [case for folder in _folders(config, run) for case in read_verse_folder(folder)]
+        keys = _keys(config, cases)
+
+        def prepare(folder: Path) -> dict[str, Any]:
+            with run.progress("prepared", len(cases)) as advance:
+                return prepare_cases(cases, _spacings(config), folder, advance)
+
+        prepared = run.step("prepared", key=keys["prepared"], work=prepare)
+        told = False
+
+        def train(folder: Path) -> dict[str, Any]:
+            nonlocal told
+            digest = content_hash(keys["model"])
+            for stage in ("locator", "segmenter"):
+                claim_checkpoints(run, stage, digest)
+            crowd.tell((str(prepared), digest))
+            told = True
+            locator, segmenter, facts = _fit(config, run, prepared, digest)
+            save_networks(folder, config.networks, locator, segmenter, _about(config, keys, facts))
+            return facts
+
+        model = run.step("model", key=keys["model"], work=train, kind="labeller")
+        if not told:
+            crowd.tell(("", ""))
+        crowd.meet()
+        return model
 
 
-def _require_complete(cases: Sequence[VerseCase], config: LabellingConfig) -> None:
-    if not cases:
-        raise ReadError("holds no case in VerSe's layout", file=config.data[0], cure="give folders with CT and masks")
-    for case in cases:
-        if case.image is None or case.mask is None:
-            missing = "CT" if case.image is None else "mask"
-            raise ReadError(
-                f"case {case.name} has no {missing}", file=case.mask or case.image, cure="complete it or take it out"
-            )
+def _folders(config: LabellingConfig, run: Run) -> list[Path]:
+    """The data's folders; phantoms that are not there yet are rendered."""
+    folders = list(config.data)
+    for phantoms in config.phantoms:
+        folder = run.scratch / "phantoms" / content_hash(phantoms)[:16]
+        start = time.monotonic()
+        with run.progress("phantoms", phantoms.count) as advance:
+            folders.append(make_phantom_scans(phantoms, folder, advance=advance))
+        run.journal("phantoms", count=phantoms.count, seconds=round(time.monotonic() - start, 3))
+    return folders
 
 
-def _prepare(cases: Sequence[VerseCase], spacings_mm: Sequence[float], run: Run, folder: Path) -> dict[str, Any]:
-    sacra = 0
-    with run.progress("prepared", len(cases)) as advance:
-        for case in cases:
-            if case.image is None or case.mask is None:  # refused above
-                continue
-            image, mask = read_nifti(case.image, unit="HU"), read_label_mask(case.mask)
-            labels = Volume(mask.data, mask.affine, "label", mask.source)
-            require_same_grid(image, labels)
-            centroids = read_case_centroids(case, mask=mask, derive=True)
-            from spinemed.anatomy import LABEL_MAPS
-
-            numbers = [LABEL_MAPS["verse"].to_label(level) for level in centroids.levels if _is_vertebra(level)]
-            points = [
-                point
-                for level, point in zip(centroids.levels, centroids.points.values, strict=True)
-                if _is_vertebra(level)
-            ]
-            sacrum = _sacral_landmark(labels)
-            if sacrum is not None:
-                numbers.append(_SACRUM)
-                points.append(sacrum)
-                sacra += 1
-            for at, spacing in enumerate(spacings_mm):
-                hu, affine = canonical(image, spacing)
-                on_grid = resample_to_grid(labels.data, labels.affine, hu.shape, affine, order=0, fill=0)
-                centres = world_to_voxel(WorldPoints(np.array(points)), affine).values if points else np.zeros((0, 3))
-                np.savez(
-                    folder / f"{case.name}_{at}.npz",
-                    hu=np.clip(hu, -1024, 3071).astype(np.float16),
-                    labels=on_grid.astype(np.uint8),
-                    centres_vox=centres,
-                    numbers=np.array(numbers, dtype=np.int16),
-                )
-            advance(1)
-    return {"cases": len(cases), "with_sacrum": sacra}
+def _keys(config: LabellingConfig, cases: Sequence[VerseCase]) -> dict[str, dict[str, Any]]:
+    """What the two steps depend on."""
+    hashes = {
+        case.name: [file_sha256(path) for path in (case.image, case.mask, case.centroids) if path is not None]
+        for case in cases
+    }
+    model = {"config": content_hash(config.model_dump(mode="json", exclude={"data"})), "cases": hashes}
+    return {"prepared": {"cases": hashes, "spacings_mm": _spacings(config)}, "model": model}
 
 
-def _is_vertebra(level: Level) -> bool:
-    return level.region in (Region.CERVICAL, Region.THORACIC, Region.LUMBAR)
+def _spacings(config: LabellingConfig) -> tuple[float, float]:
+    return config.networks.locator.spacing_mm, config.networks.segmenter.spacing_mm
 
 
-def _sacral_landmark(labels: Volume) -> np.ndarray | None:
-    """Middle of the sacrum's uppermost 30 mm; None where the mask holds no sacrum."""
-    places = np.argwhere(labels.data == _SACRUM)
-    if len(places) == 0:
-        return None
-    world = voxel_to_world(VoxelPoints(places.astype(np.float64)), labels.affine).values
-    top = world[world[:, 2] > world[:, 2].max() - _S1_HEIGHT_MM]
-    return np.asarray(top.mean(axis=0))
+class _SilentRun(Run):
+    """The run as the other processes see it: the first one alone keeps journal and progress bar."""
+
+    def journal(self, event: str, **facts: Any) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """No bar."""
+        yield lambda count: None
 
 
-def _load(folder: Path, grid: int) -> list[_Prepared]:
-    cases = []
-    for path in sorted(folder.glob(f"*_{grid}.npz")):
-        with np.load(path) as held:
-            cases.append(_Prepared(path.stem[:-2], held["hu"], held["labels"], held["centres_vox"], held["numbers"]))
-    return cases
+class _Crowd:
+    """The processes that torchrun or accelerate started; alone without them."""
 
+    def __init__(self) -> None:
+        self.many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        self.first = int(os.environ.get("RANK", "0")) == 0
+        if self.many and not torch.distributed.is_initialized():
+            from accelerate import PartialState
 
-class LocatorCrops(Dataset[dict[str, torch.Tensor]]):
-    """Crops for the coarse network; number k is always the same crop.
+            # The others wait while the first one prepares hundreds of scans.
+            PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
 
-    Args:
-        cases: Prepared cases on the locator's grid.
-        config: Its settings.
-        count: Length.
-        seed: With the crop's number, all that decides it.
-    """
+    def tell(self, what: tuple[str, str]) -> None:
+        """The first process speaks to the others."""
+        if self.many:
+            torch.distributed.broadcast_object_list(list(what), src=0)
 
-    def __init__(self, cases: Sequence[_Prepared], config: LocatorConfig, count: int, seed: int) -> None:
-        self.cases, self.config, self.count, self.seed = cases, config, count, seed
-        from spinemed.labelling.masks import vertebra_of_label
+    def hear(self) -> tuple[str, str]:
+        """What the first one says; waits for it."""
+        heard = ["", ""]
+        torch.distributed.broadcast_object_list(heard, src=0)
+        return heard[0], heard[1]
 
-        # Index of the locator's class for every VerSe number: 0 background, then kinds.
-        self.kinds = np.zeros(256, dtype=np.int64)
-        for number in range(1, 29):
-            level = vertebra_of_label(number)
-            if level is not None:
-                self.kinds[number] = 1 + KINDS.index(KIND_OF[level])
-        self.kinds[_SACRUM] = 1 + KINDS.index(Kind.SACRUM)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        random = np.random.default_rng([self.seed, 1, index])
-        case = self.cases[int(random.integers(len(self.cases)))]
-        window = np.array(self.config.window_vox)
-        if len(case.centres_vox) and random.random() < 0.9:
-            middle = case.centres_vox[int(random.integers(len(case.centres_vox)))] + random.normal(0, window / 8)
-        else:
-            middle = random.uniform(0, case.hu.shape)
-        hu, start = crop_around(normalise(case.hu.astype(np.float32)), middle, window, 0.0)
-        labels = _crop(case.labels, start, window)
-        heat = np.zeros(tuple(window), dtype=np.float32)
-        sigma = self.config.heat_sigma_mm / self.config.spacing_mm
-        for centre in case.centres_vox:
-            at = centre - start
-            if (at > -3 * sigma).all() and (at < window + 3 * sigma).all():
-                np.maximum(heat, hint_map(window, at, sigma), out=heat)
-        kinds = self.kinds[labels]
-        hu, heat, kinds = _augment(random, hu, heat, kinds)
-        return {
-            "pixels": torch.from_numpy(hu)[None],
-            "heat": torch.from_numpy(heat),
-            "kinds": torch.from_numpy(kinds),
-        }
-
-
-class SegmenterCrops(Dataset[dict[str, torch.Tensor]]):
-    """Crops for the fine network, one vertebra each; number k is always the same crop. Arguments as LocatorCrops."""
-
-    def __init__(
-        self, cases: Sequence[_Prepared], config: SegmenterConfig, count: int, seed: int, jitter_mm: float
-    ) -> None:
-        self.cases = [case for case in cases if (case.numbers != _SACRUM).any()]
-        self.config, self.count, self.seed, self.jitter_mm = config, count, seed, jitter_mm
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        random = np.random.default_rng([self.seed, 2, index])
-        case = self.cases[int(random.integers(len(self.cases)))]
-        choices = np.flatnonzero(case.numbers != _SACRUM)
-        at = int(choices[int(random.integers(len(choices)))])
-        told, window = self.config, np.array(self.config.window_vox)
-        centre = case.centres_vox[at] + random.normal(0, self.jitter_mm / told.spacing_mm, 3)
-        back = told.centre_back_mm / told.spacing_mm
-        # Only the crop's own voxels are normalised: a whole case per crop would cost more than the network.
-        low = np.maximum(np.floor(centre - [0, back, 0] - window).astype(int), 0)
-        high = np.minimum(np.ceil(centre - [0, back, 0] + window).astype(int) + 1, case.hu.shape)
-        part = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
-        hu, start = crop_around(normalise(case.hu[part].astype(np.float32)), centre - low, told.window_vox, back)
-        labels = _crop(case.labels, start + low, window)
-        hint = hint_map(window, centre - low - start, told.hint_sigma_mm / told.spacing_mm)
-        hu, hint, target = _augment(random, hu, hint, (labels == case.numbers[at]).astype(np.float32))
-        return {"pixels": torch.from_numpy(np.stack([hu, hint])), "target": torch.from_numpy(target)[None]}
-
-
-def _crop(labels: np.ndarray, start: np.ndarray, window: np.ndarray) -> np.ndarray:
-    out = np.zeros(tuple(window), dtype=labels.dtype)
-    low, high = np.maximum(start, 0), np.minimum(start + window, labels.shape)
-    if (high > low).all():
-        inner = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-        out[inner] = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    return out
-
-
-def _augment(random: np.random.Generator, hu: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mirror left and right, and change brightness, contrast and noise a little. Air stays air."""
-    if random.random() < 0.5:
-        hu, maps = hu[::-1], tuple(one[::-1] for one in maps)
-    gain, shift = random.uniform(0.85, 1.2), random.normal(0, 0.04)
-    noise = random.normal(0, random.uniform(0, 0.06), hu.shape).astype(np.float32)
-    floor = float(normalise(np.array(AIR_HU)))
-    changed = np.where(hu > floor, (hu + 1 / 3) * gain - 1 / 3 + shift + noise, hu).astype(np.float32)
-    return (np.ascontiguousarray(np.clip(changed, -1.0, 1.0)), *(np.ascontiguousarray(one) for one in maps))
+    def meet(self) -> None:
+        """Wait for all, and part."""
+        if self.many:
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
 
 
 class _Locating(nn.Module):
@@ -317,53 +218,53 @@ class _Segmenting(nn.Module):
         return {"loss": self.loss(self.network(pixels), target)}
 
 
+def _fit(config: LabellingConfig, run: Run, prepared: Path, digest: str) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
+    """Both networks, trained, and how their losses went."""
+    told, seed = config.networks, config.seed
+    facts: dict[str, Any] = {}
+
+    def train(stage: str, schedule: Schedule, build: Callable[[], tuple[nn.Module, Dataset[Any]]]) -> nn.Module:
+        set_determinism(seed, config.threads)
+        model, crops = build()
+        start = time.monotonic()
+        facts[stage] = fit(
+            run, stage, model=model, data=crops, collate=_collate, schedule=schedule, seed=seed, key=digest, loss=None
+        )
+        run.journal("trained", stage=stage, seconds=round(time.monotonic() - start, 3))
+        return model.get_submodule("network")
+
+    def locating() -> tuple[nn.Module, Dataset[Any]]:
+        cases = load_cases(prepared, 0)
+        facts["cases"] = len(cases)
+        facts["cases_with_sacrum"] = sum(bool((case.numbers == SACRUM).any()) for case in cases)
+        return _Locating(told.locator), LocatorCrops(cases, told.locator, _length(config.locator), seed)
+
+    def segmenting() -> tuple[nn.Module, Dataset[Any]]:
+        count = _length(config.segmenter)
+        crops = SegmenterCrops(load_cases(prepared, 1), told.segmenter, count, seed, config.jitter_mm)
+        return _Segmenting(told.segmenter), crops
+
+    locator = train("locator", config.locator, locating)
+    return locator, train("segmenter", config.segmenter, segmenting), facts
+
+
+def _about(config: LabellingConfig, keys: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+    """What the model says about itself wherever it answers."""
+    return {
+        "origin": config.origin,
+        "cases": facts["cases"],
+        "cases_with_sacrum": facts["cases_with_sacrum"],
+        "phantom_sets": [phantoms.model_dump(mode="json") for phantoms in config.phantoms],
+        "folders": len(config.data),
+        "data_sha256": content_hash(keys["model"]["cases"]),
+        "note": "Research use only. What was learned from phantoms is no evidence about patients.",
+    }
+
+
 def _collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 
-def _train(config: LabellingConfig, run: Run, prepared: Path, key: dict[str, Any], folder: Path) -> dict[str, Any]:
-    told, facts = config.networks, {}
-    digest = content_hash(key)
-    set_determinism(config.seed, config.threads)
-    locating = _Locating(told.locator)
-    cases = _load(prepared, 0)
-    with_sacrum = sum(bool((case.numbers == _SACRUM).any()) for case in cases)
-    crops: Dataset[Any] = LocatorCrops(cases, told.locator, _length(config.locator), config.seed)
-    facts["locator"] = fit(
-        run,
-        "locator",
-        model=locating,
-        data=crops,
-        collate=_collate,
-        schedule=config.locator,
-        seed=config.seed,
-        key=digest,
-        loss=None,
-    )
-    set_determinism(config.seed, config.threads)
-    segmenting = _Segmenting(told.segmenter)
-    crops = SegmenterCrops(_load(prepared, 1), told.segmenter, _length(config.segmenter), config.seed, config.jitter_mm)
-    facts["segmenter"] = fit(
-        run,
-        "segmenter",
-        model=segmenting,
-        data=crops,
-        collate=_collate,
-        schedule=config.segmenter,
-        seed=config.seed,
-        key=digest,
-        loss=None,
-    )
-    about = {
-        "origin": config.origin,
-        "cases": len(cases),
-        "cases_with_sacrum": with_sacrum,
-        "data_sha256": content_hash(key["cases"]),
-        "note": "Research use only. What was learned from phantoms is no evidence about patients.",
-    }
-    save_networks(folder, told, locating.network, segmenting.network, about)
-    return {**facts, "cases": len(cases)}
-
-
 def _length(schedule: Schedule) -> int:
-    return schedule.steps * schedule.batch_size * schedule.accumulation
+    """Crops that all processes see together."""
+    return schedule.steps * schedule.batch_size * schedule.accumulation * int(os.environ.get("WORLD_SIZE", "1"))

@@ -32,6 +32,7 @@ __all__ = [
     "Schedule",
     "SpineTrainer",
     "answer_loss",
+    "claim_checkpoints",
     "fit",
     "multiplies_bfloat16",
     "newest_checkpoint",
@@ -168,6 +169,20 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(complete)[1] if complete else None
 
 
+def claim_checkpoints(run: Run, stage: str, key: str) -> Path:
+    """The folder of a stage's checkpoints, with none in it but complete ones made under this key.
+
+    Where several processes train, the first one calls this before the others start.
+    """
+    folder = run.scratch / stage
+    claim = folder / "key"
+    if not claim.is_file() or claim.read_text(encoding="ascii") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(claim, key)
+    newest_checkpoint(folder)
+    return folder
+
+
 def fit(
     run: Run,
     stage: str,
@@ -197,11 +212,7 @@ def fit(
     Returns:
         `first_loss` and `last_loss`: means over the first and the last logged stretch.
     """
-    folder = run.scratch / stage
-    claim = folder / "key"
-    if not claim.is_file() or claim.read_text(encoding="ascii") != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_text(claim, key)
+    folder = claim_checkpoints(run, stage, key)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=schedule.steps,

@@ -32,6 +32,7 @@ __all__ = ["AIR_HU", "Detection", "LabelResult", "Labeller", "canonical", "gap_w
 AIR_HU = -1000.0
 _PEAK = 0.25  # of a bump of height 1
 _NEAR_MM = 9.0  # two detections closer than this are one; neighbouring cervical centres lie some 15 mm apart
+_ACROSS = 0.35  # share of a distance across the body that counts there: no two vertebrae lie side by side
 _KIND_RADIUS_MM = 8.0
 
 
@@ -58,16 +59,20 @@ class LabelResult:
         detections: Head to foot; the sacrum, when found, is the last.
         assignments: Posterior over namings; None when nothing was found.
         levels: One per detection: its level when determinable, else None (also for a false detection).
-        mask: On the CT's grid, uint8: VerSe numbers when determinable; else 1 … n from the top; the sacrum is left out.
+        numbers: One per detection: its number in the mask; 0 for what the mask leaves out (sacrum, false detections).
+        mask: On the CT's grid, uint8: VerSe numbers when named; else 1 … n from the top; the sacrum is left out.
         determinable: Whether the numbering was decided.
+        named: Whether the mask's numbers are names: determinable, or the likeliest naming was asked for.
         about: What the model was trained on.
     """
 
     detections: tuple[Detection, ...]
     assignments: Assignments | None
     levels: tuple[Level | None, ...]
+    numbers: tuple[int, ...]
     mask: Volume
     determinable: bool
+    named: bool
     about: dict[str, Any]
 
 
@@ -147,8 +152,12 @@ class Labeller:
         self.model = model or AssignmentModel()
         self.device = device
 
-    def label(self, image: Volume) -> LabelResult:
+    def label(self, image: Volume, *, likeliest: bool = False) -> LabelResult:
         """Locate, name and segment the vertebrae of one CT.
+
+        Args:
+            image: In Hounsfield units.
+            likeliest: Number the mask by the likeliest naming also where the numbering is not decided.
 
         Raises:
             VolumeError: the image is not in Hounsfield units.
@@ -163,32 +172,34 @@ class Labeller:
         detections = locate(image, self._locator, self.config, self.device)
         if not detections:
             empty = Volume(np.zeros(image.shape, dtype=np.uint8), image.affine, "label")
-            return LabelResult((), None, (), empty, False, self.about)
+            return LabelResult((), None, (), (), empty, False, False, self.about)
         centres = np.stack([found.centre_mm for found in detections])
         scores = likelihood_of_kinds([found.kinds for found in detections], floor=1e-3)
         assignments = assign_levels(scores, self.model, skip=gap_weights(centres))
         determinable = assignments.determinable
         best = assignments.best.levels
         levels = tuple(best) if determinable else (None,) * len(detections)
-        numbers = _numbers(detections, best, determinable)
+        named = determinable or likeliest
+        numbers = _numbers(best, named)
         mask = segment(image, detections, numbers, self._segmenter, self.config, self.device)
-        return LabelResult(detections, assignments, levels, mask, determinable, self.about)
+        return LabelResult(detections, assignments, levels, numbers, mask, determinable, named, self.about)
 
 
-def _numbers(detections: Sequence[Detection], best: Sequence[Level | None], determinable: bool) -> list[int]:
+def _numbers(best: Sequence[Level | None], named: bool) -> tuple[int, ...]:
     """The mask's number of each detection; 0 leaves it out."""
     from spinemed.anatomy import LABEL_MAPS
 
-    numbers, running = [], 0
+    numbers: list[int] = []
+    running = 0
     for level in best:
         if level is None or level is Level.S1:
             numbers.append(0)
-        elif determinable:
+        elif named:
             numbers.append(LABEL_MAPS["verse"].to_label(level))
         else:
             running += 1
             numbers.append(running)
-    return numbers
+    return tuple(numbers)
 
 
 def locate(image: Volume, locator: nn.Module, config: LabellerConfig, device: str = "cpu") -> tuple[Detection, ...]:
@@ -220,7 +231,7 @@ def _peaks(heat: np.ndarray, kinds: np.ndarray, affine: np.ndarray, spacing_mm: 
     found: list[Detection] = []
     reach = int(np.ceil(_KIND_RADIUS_MM / spacing_mm))
     for place in places:
-        if any(np.linalg.norm((place - other) * spacing_mm) < _NEAR_MM for other in kept):
+        if any(np.linalg.norm((place - other) * (_ACROSS, _ACROSS, 1.0)) * spacing_mm < _NEAR_MM for other in kept):
             continue
         kept.append(place)
         low, high = np.maximum(place - 2, 0), np.minimum(place + 3, heat.shape)
@@ -239,8 +250,16 @@ def _peaks(heat: np.ndarray, kinds: np.ndarray, affine: np.ndarray, spacing_mm: 
 
 
 def _order(found: Sequence[Detection]) -> tuple[Detection, ...]:
-    """Head to foot: along +z, which no spine in a scanner runs against for more than a disc."""
-    return tuple(sorted(found, key=lambda detection: -detection.centre_mm[2]))
+    """Head to foot: along +z, which no spine in a scanner runs against for more than a disc.
+
+    There is one sacrum, and nothing below it: of all detections that look like one the strongest stays.
+    """
+    row = sorted(found, key=lambda detection: -detection.centre_mm[2])
+    sacral = [at for at, detection in enumerate(row) if detection.kinds[Kind.SACRUM] > 0.5]
+    if sacral:
+        best = max(sacral, key=lambda at: row[at].score)
+        row = [one for at, one in enumerate(row) if at == best or (at < best and at not in sacral)]
+    return tuple(row)
 
 
 def segment(

@@ -1,0 +1,211 @@
+"""Cases of VerSe-layout folders on the labeller's own grids, and the crops that its two networks learn from.
+
+Convention: every CT is brought to each network's grid once (:func:`prepare_cases`); number k of a set of crops is a
+pure function of the seed and k, so that a resumed run, or one of several processes, sees what it should.
+
+Trap: a vertebra that the field of view cuts is background in VerSe's masks, and in the networks' targets with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from spinemed.anatomy import LABEL_MAPS, Level, Region
+from spinemed.errors import ReadError
+from spinemed.geometry import VoxelPoints, WorldPoints, resample_to_grid, voxel_to_world, world_to_voxel
+from spinemed.labelling.assignment import KIND_OF, Kind
+from spinemed.labelling.dataset import VerseCase, read_case_centroids
+from spinemed.labelling.inference import AIR_HU, canonical, crop_around, hint_map
+from spinemed.labelling.masks import SACRUM, LabelMask, read_label_mask, vertebra_of_label
+from spinemed.labelling.networks import KINDS, LocatorConfig, SegmenterConfig, normalise
+from spinemed.volume import Volume, read_nifti, require_same_grid
+
+__all__ = ["LocatorCrops", "PreparedCase", "SegmenterCrops", "load_cases", "prepare_cases"]
+
+_S1_HEIGHT_MM = 30.0  # the part of the sacrum that its landmark is taken from
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case on one grid: HU (float16), labels (uint8), centres in voxels and their VerSe numbers."""
+
+    name: str
+    hu: np.ndarray
+    labels: np.ndarray
+    centres_vox: np.ndarray
+    numbers: np.ndarray
+
+
+def prepare_cases(
+    cases: Sequence[VerseCase], spacings_mm: Sequence[float], folder: Path, advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """Write each case once per spacing. Returns how many there are, and how many show a sacrum.
+
+    Raises:
+        ReadError, VolumeError: a case has no CT or mask, cannot be read, or its mask lies on another grid.
+    """
+    sacra = 0
+    for case in cases:
+        image, mask = _read_pair(case)
+        centroids = read_case_centroids(case, mask=mask, derive=True)
+        named = [(level, point) for level, point in centroids.items() if _is_vertebra(level)]
+        numbers = [LABEL_MAPS["verse"].to_label(level) for level, _ in named]
+        points = [point for _, point in named]
+        sacrum = _sacral_landmark(mask.volume)
+        if sacrum is not None:
+            numbers.append(SACRUM)
+            points.append(sacrum)
+            sacra += 1
+        for at, spacing in enumerate(spacings_mm):
+            hu, affine = canonical(image, spacing)
+            labels = resample_to_grid(mask.data, mask.affine, hu.shape, affine, order=0, fill=0)
+            centres = world_to_voxel(WorldPoints(np.array(points)), affine).values if points else np.zeros((0, 3))
+            np.savez(
+                folder / f"{case.name}_{at}.npz",
+                hu=np.clip(hu, -1024, 3071).astype(np.float16),
+                labels=labels.astype(np.uint8),
+                centres_vox=centres,
+                numbers=np.array(numbers, dtype=np.int16),
+            )
+        advance(1)
+    return {"cases": len(cases), "with_sacrum": sacra}
+
+
+def _read_pair(case: VerseCase) -> tuple[Volume, LabelMask]:
+    if case.image is None or case.mask is None:
+        missing = "CT" if case.image is None else "mask"
+        raise ReadError(
+            f"case {case.name} has no {missing}", file=case.mask or case.image, cure="complete it or take it out"
+        )
+    image, mask = read_nifti(case.image, unit="HU"), read_label_mask(case.mask)
+    require_same_grid(image, mask.volume)
+    return image, mask
+
+
+def _is_vertebra(level: Level) -> bool:
+    return level.region in (Region.CERVICAL, Region.THORACIC, Region.LUMBAR)
+
+
+def _sacral_landmark(labels: Volume) -> np.ndarray | None:
+    """Middle of the sacrum's uppermost 30 mm; None where the mask holds no sacrum."""
+    places = np.argwhere(labels.data == SACRUM)
+    if len(places) == 0:
+        return None
+    world = voxel_to_world(VoxelPoints(places.astype(np.float64)), labels.affine).values
+    top = world[world[:, 2] > world[:, 2].max() - _S1_HEIGHT_MM]
+    return np.asarray(top.mean(axis=0))
+
+
+def load_cases(folder: Path, grid: int) -> list[PreparedCase]:
+    """The prepared cases on one grid, by name."""
+    cases = []
+    for path in sorted(folder.glob(f"*_{grid}.npz")):
+        with np.load(path) as held:
+            cases.append(PreparedCase(path.stem[:-2], held["hu"], held["labels"], held["centres_vox"], held["numbers"]))
+    return cases
+
+
+class LocatorCrops(Dataset[dict[str, torch.Tensor]]):
+    """Crops for the coarse network; number k is always the same crop.
+
+    Args:
+        cases: Prepared cases on the locator's grid.
+        config: Its settings.
+        count: Length.
+        seed: With the crop's number, all that decides it.
+    """
+
+    def __init__(self, cases: Sequence[PreparedCase], config: LocatorConfig, count: int, seed: int) -> None:
+        self.cases, self.config, self.count, self.seed = cases, config, count, seed
+        # Index of the locator's class for every VerSe number: 0 background, then kinds.
+        self.kinds = np.zeros(256, dtype=np.int64)
+        for number in range(1, 29):
+            level = vertebra_of_label(number)
+            if level is not None:
+                self.kinds[number] = 1 + KINDS.index(KIND_OF[level])
+        self.kinds[SACRUM] = 1 + KINDS.index(Kind.SACRUM)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        random = np.random.default_rng([self.seed, 1, index])
+        case = self.cases[int(random.integers(len(self.cases)))]
+        window = np.array(self.config.window_vox)
+        if len(case.centres_vox) and random.random() < 0.9:
+            middle = case.centres_vox[int(random.integers(len(case.centres_vox)))] + random.normal(0, window / 8)
+        else:
+            middle = random.uniform(0, case.hu.shape)
+        hu, start = crop_around(normalise(case.hu.astype(np.float32)), middle, window, 0.0)
+        labels = _crop(case.labels, start, window)
+        heat = np.zeros(tuple(window), dtype=np.float32)
+        sigma = self.config.heat_sigma_mm / self.config.spacing_mm
+        for centre in case.centres_vox:
+            at = centre - start
+            if (at > -3 * sigma).all() and (at < window + 3 * sigma).all():
+                np.maximum(heat, hint_map(window, at, sigma), out=heat)
+        kinds = self.kinds[labels]
+        hu, heat, kinds = _augment(random, hu, heat, kinds)
+        return {
+            "pixels": torch.from_numpy(hu)[None],
+            "heat": torch.from_numpy(heat),
+            "kinds": torch.from_numpy(kinds),
+        }
+
+
+class SegmenterCrops(Dataset[dict[str, torch.Tensor]]):
+    """Crops for the fine network, one vertebra each; number k is always the same crop. Arguments as LocatorCrops."""
+
+    def __init__(
+        self, cases: Sequence[PreparedCase], config: SegmenterConfig, count: int, seed: int, jitter_mm: float
+    ) -> None:
+        self.cases = [case for case in cases if (case.numbers != SACRUM).any()]
+        self.config, self.count, self.seed, self.jitter_mm = config, count, seed, jitter_mm
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        random = np.random.default_rng([self.seed, 2, index])
+        case = self.cases[int(random.integers(len(self.cases)))]
+        choices = np.flatnonzero(case.numbers != SACRUM)
+        at = int(choices[int(random.integers(len(choices)))])
+        told, window = self.config, np.array(self.config.window_vox)
+        centre = case.centres_vox[at] + random.normal(0, self.jitter_mm / told.spacing_mm, 3)
+        back = told.centre_back_mm / told.spacing_mm
+        # Only the crop's own voxels are normalised: a whole case per crop would cost more than the network.
+        low = np.maximum(np.floor(centre - [0, back, 0] - window).astype(int), 0)
+        high = np.minimum(np.ceil(centre - [0, back, 0] + window).astype(int) + 1, case.hu.shape)
+        part = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
+        hu, start = crop_around(normalise(case.hu[part].astype(np.float32)), centre - low, told.window_vox, back)
+        labels = _crop(case.labels, start + low, window)
+        hint = hint_map(window, centre - low - start, told.hint_sigma_mm / told.spacing_mm)
+        hu, hint, target = _augment(random, hu, hint, (labels == case.numbers[at]).astype(np.float32))
+        return {"pixels": torch.from_numpy(np.stack([hu, hint])), "target": torch.from_numpy(target)[None]}
+
+
+def _crop(labels: np.ndarray, start: np.ndarray, window: np.ndarray) -> np.ndarray:
+    out = np.zeros(tuple(window), dtype=labels.dtype)
+    low, high = np.maximum(start, 0), np.minimum(start + window, labels.shape)
+    if (high > low).all():
+        inner = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        out[inner] = labels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return out
+
+
+def _augment(random: np.random.Generator, hu: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mirror left and right, and change brightness, contrast and noise a little. Air stays air."""
+    if random.random() < 0.5:
+        hu, maps = hu[::-1], tuple(one[::-1] for one in maps)
+    gain, shift = random.uniform(0.85, 1.2), random.normal(0, 0.04)
+    noise = random.normal(0, random.uniform(0, 0.06), hu.shape).astype(np.float32)
+    floor = float(normalise(np.array(AIR_HU)))
+    changed = np.where(hu > floor, (hu + 1 / 3) * gain - 1 / 3 + shift + noise, hu).astype(np.float32)
+    return (np.ascontiguousarray(np.clip(changed, -1.0, 1.0)), *(np.ascontiguousarray(one) for one in maps))
