@@ -51,7 +51,7 @@ def errors(shape: Any, mask: np.ndarray, affine: np.ndarray, axes: np.ndarray) -
     ]
 
 
-def true_volume(shape: Any, step: float = 0.25) -> float:
+def true_volume(shape: Any, step: float = 0.4) -> float:
     axis = np.arange(-26 + step / 2, 26, step)
     return float(shape.inside(*np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)).sum() * step**3)
 
