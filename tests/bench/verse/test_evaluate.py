@@ -22,6 +22,7 @@ from spinemed.cli import main
 from spinemed.errors import ReadError, RecordError, VolumeError
 from spinemed.geometry import reorient
 from spinemed.labelling import LabelMask, write_centroids
+from spinemed.metrics import compare_labels
 from spinemed.volume import Volume, read_mask, write_nifti
 
 FEW = 100  # bootstrap samples: intervals are not the matter here
@@ -250,6 +251,67 @@ def test_a_view_without_an_anchor_is_also_judged_by_the_best_numbering_it_admits
     assert case.admissible_numberings > 1
     assert (case.hits, case.hits_admissible) == (0, 4)
     assert (case.means["identified"], case.means["identified_admissible"]) == (0, 1)
+
+
+def test_each_quantity_is_the_one_its_name_says(spine: Any, affine: np.ndarray) -> None:
+    mask = spine()
+    other = spine(shift=1, grow=2)
+    other[5:15, :8][other[5:15, :8] == Level.L3.verse_label] = 0
+    other[12:15][other[12:15] == Level.L3.verse_label] = 0
+    other[1:4, 1:5, 1:5] = Level.L3.verse_label  # an island, 6 % of one border and 3 % of both
+    settings = Settings(tolerance_mm=3.5, task="segmentation")
+    result = evaluate_case(LabelMask(mask, affine), LabelMask(other, affine), settings=settings)
+    compared = compare_labels(mask, other, (3.0, 3.0, 3.0), tolerance_mm=3.5)
+    assert compared.per_label[Level.L3.verse_label].hd_mm > 50
+    for vertebra in result.vertebrae:
+        one = compared.per_label[vertebra.level.verse_label]
+        assert (vertebra.dice, vertebra.iou, vertebra.nsd) == (one.dice, one.iou, one.surface_dice)
+        assert (vertebra.hd_mm, vertebra.hd_largest_mm) == (one.hd_mm, one.hd_largest_mm)
+        assert (vertebra.hd95_pooled_mm, vertebra.hd95_directed_mm) == (one.hd95_pooled_mm, one.hd95_max_mm)
+        assert (vertebra.assd_mm, vertebra.masd_mm) == (one.assd_mm, one.masd_mm)
+        assert (vertebra.volume_reference_mm3, vertebra.components) == (
+            one.reference_volume_mm3,
+            one.prediction_components,
+        )
+        # The fields must differ here, or a mixed-up pair would go unseen.
+        assert len({one.dice, one.iou, one.surface_dice}) == 3
+    island = next(vertebra for vertebra in result.vertebrae if vertebra.level is Level.L3)
+    assert island.hd_mm != island.hd_largest_mm
+    assert island.hd95_pooled_mm != island.hd95_directed_mm
+    assert island.assd_mm != island.masd_mm
+    assert island.components == 2
+
+
+def test_an_outline_given_to_background_or_sacrum_has_no_dice_under_any_name(spine: Any, affine: np.ndarray) -> None:
+    mask = spine()
+    gone = np.where(mask == Level.L4.verse_label, 0, mask).astype(np.uint8)
+    fused = np.where(mask == Level.L5.verse_label, 26, gone).astype(np.uint8)
+    result = evaluate_case(LabelMask(mask, affine), LabelMask(fused, affine))
+    by_level = {vertebra.level: vertebra for vertebra in result.vertebrae}
+    assert (by_level[Level.L4].covered_by, by_level[Level.L4].dice_any_name) == ("background", 0)
+    assert (by_level[Level.L5].covered_by, by_level[Level.L5].dice_any_name) == ("sacrum", 0)
+    assert by_level[Level.L3].dice_any_name == 1
+
+
+def test_a_vertebra_at_a_face_of_the_volume_is_marked(spine: Any, affine: np.ndarray) -> None:
+    low = affine.copy()
+    low[:3, 3] += 13 * affine[:3, 2]
+    cut = LabelMask(spine()[:, :, 13:], low)
+    result = evaluate_case(cut, cut)
+    assert [vertebra.level for vertebra in result.vertebrae if vertebra.at_edge] == [Level.L5]
+
+
+def test_precision_counts_what_was_predicted_and_is_not_there(folders: Callable[..., tuple[Path, Path]], spine: Any,
+                                                              save: Any) -> None:  # fmt: skip
+    reference, prediction = folders({"sub-a": {"calls": {Level.L2: None}}})
+    mask = spine(calls={Level.L2: None})
+    mask[5:15, 18:26, 60:66] = Level.T4.verse_label  # in the middle of the volume, where nothing excuses it
+    save(prediction / "sub-a.nii.gz", mask)
+    (case,) = run(reference, prediction).cases
+    assert (case.hits, case.predicted, case.precision) == (6, 7, pytest.approx(6 / 7))
+    assert case.f1 == pytest.approx(2 * 6 / (7 + 7))
+    row = run(reference, prediction).row("scan").values
+    assert (row["precision"].value, row["f1"].value) == (case.precision, case.f1)
 
 
 @pytest.mark.parametrize("codes", ["LPS", "PIR"])

@@ -166,6 +166,16 @@ def test_pictures_hang_head_up_anterior_left_and_right_side_left(affine: np.ndar
     assert high[1] > low[1]
 
 
+def test_the_coronal_panel_shows_what_most_of_the_ray_meets(affine: np.ndarray) -> None:
+    mask = np.zeros((20, 28, 40), dtype=np.uint8)
+    mask[4:16, 2:4, 10:30] = Level.L1.verse_label  # thin, in front
+    mask[4:16, 8:20, 10:30] = Level.L2.verse_label  # deep, behind
+    drawn = case_picture(LabelMask(mask, affine), None)
+    assert "L2" in colours_in(drawn, 0.5, 0.75)
+    assert "L1" not in colours_in(drawn, 0.5, 0.75)
+    assert "L1" in colours_in(drawn, 0, 0.25)
+
+
 def test_image_on_another_grid_is_left_out_of_the_picture(spine: Any, affine: np.ndarray) -> None:
     reference = LabelMask(spine(), affine)
     grey = Volume(np.full((5, 5, 5), 300, np.int16), affine, "HU")

@@ -30,6 +30,7 @@ from spinemed.anatomy import LEVELS, Level
 from spinemed.cli import main
 from spinemed.config import load_config
 from spinemed.errors import ConfigError, RecordError
+from spinemed.statistics import Clusters, mean_interval
 
 
 def vertebra(case: str, level: Level, dice: float | None, *, patient: str | None = None, **more: Any) -> VertebraScore:
@@ -137,6 +138,24 @@ def test_intervals_resample_patients_and_need_twenty() -> None:
     assert few.high - few.low > 1.3 * (many.high - many.low)  # type: ignore[operator]
     less = row_of(scores_of("a", paired[:-2]), "vertebra").values["dice"]
     assert (less.low, less.high, less.method) == (None, None, f"fewer than {FEWEST_PATIENTS} patients")
+
+
+def test_intervals_are_those_of_the_statistics_room() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.uniform(0.2, 1, 90)
+    patients = [f"p{n % 30:02d}" for n in range(90)]
+    own = row_of(
+        scores_of(
+            "a",
+            [vertebra(f"s{n}", Level.L1, float(v), patient=patients[n]) for n, v in enumerate(values)],
+            resamples=20_000,
+        ),
+        "vertebra",
+    ).values["dice"]
+    room = mean_interval(values, Clusters.of(patients), np.random.default_rng(9), resamples=20_000)
+    assert own.value == pytest.approx(room.value)
+    assert own.low == pytest.approx(room.low, abs=0.003)
+    assert own.high == pytest.approx(room.high, abs=0.003)
 
 
 def test_a_share_of_all_right_has_an_interval_all_the_same() -> None:
@@ -270,7 +289,11 @@ def matrix_files(folder: Path, patients: int = 24) -> Path:
     rng = np.random.default_rng(3)
     for algorithm, data_set, mean in (("x", "one", 0.9), ("x", "two", 0.7), ("y", "one", 0.6), ("y", "two", 0.8)):
         values = (mean + rng.normal(0, 0.02, patients)).tolist()
-        write_scores(folder / f"{algorithm}-{data_set}" / "scores.json", dices(algorithm, values, prefix=data_set))
+        made = [
+            vertebra(f"{data_set}{n:03d}", Level.L1, value, hd_penalised_mm=10 * (1 - value))
+            for n, value in enumerate(values)
+        ]
+        write_scores(folder / f"{algorithm}-{data_set}" / "scores.json", scores_of(algorithm, made))
     config = folder / "matrix.yaml"
     config.write_text(
         "title: Across\ndata_sets: [one, two]\nresamples: 2000\nmetrics: [dice, hd_penalised_mm]\nalgorithms:\n"
@@ -292,12 +315,19 @@ def test_matrix_gives_cells_drops_and_gaps(tmp_path: Path) -> None:
         assert drop.low is not None
         assert drop.high is not None
         assert 0.15 < drop.low < drop.drop < drop.high < 0.25
-    # All distances are alike here: no drop, and that is no reason for an interval of width zero elsewhere.
-    assert {one.drop for one in matrix.drops if one.metric == "hd_penalised_mm"} == {0}
+    # Lower is better in millimetres, and a drop is a loss all the same.
+    for drop in (one for one in matrix.drops if one.metric == "hd_penalised_mm"):
+        assert drop.away_value > drop.home_value
+        assert drop.drop == pytest.approx(2, abs=0.3)
+        assert drop.low is not None
+        assert drop.high is not None
+        assert drop.low < drop.drop < drop.high
     gaps = {(gap.data_set, gap.native): gap for gap in matrix.gaps if gap.metric == "dice"}
     assert gaps["one", "x"].advantage == pytest.approx(0.3, abs=0.03)
     assert gaps["two", "y"].advantage == pytest.approx(0.1, abs=0.03)
     assert gaps["one", "x"].patients == 24
+    distances = {gap.data_set: gap for gap in matrix.gaps if gap.metric == "hd_penalised_mm"}
+    assert distances["one"].advantage == pytest.approx(3, abs=0.3)
 
 
 def test_pairing_is_found_and_narrows_the_interval() -> None:
