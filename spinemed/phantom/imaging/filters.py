@@ -118,4 +118,4 @@ def add_streaks(value: Numbers, world: Numbers, sources: Numbers, phases: Number
                         23.0 * a + phases[n, 2]
                     )
                     edge = min(1.0, (sources[n, 3] + 2.0 - abs(dz)) / 2.0)
-                    value[i, j, k] += strength * edge * ray * 12.0 / (r + 8.0)
+                    value[i, j, k] += strength * edge * ray * 8.0 / (r + 8.0)

@@ -127,7 +127,7 @@ def pack_sacral_body(sacrum: SacrumShape) -> PackedBody:
         sacrum.endplate_width_mm,
         sacrum.endplate_depth_mm,
         0.80 * sacrum.endplate_width_mm,
-        0.74 * sacrum.endplate_depth_mm,
+        0.68 * sacrum.endplate_depth_mm,
     )
     numbers[7] = -height
     numbers[10] = 0.8

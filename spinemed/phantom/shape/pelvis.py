@@ -43,7 +43,7 @@ def sacrum_curve(sacrum: SacrumShape) -> tuple[Array, Array]:
     fine = 60
     s = np.linspace(0.0, 1.0, fine + 1)
     # The bend sits below S2: upper half nearly straight and leaning back, as in the lateral view of any sacrum.
-    angle = np.radians(-14.0 + sacrum.curvature_deg * np.clip((s - 0.15) / 0.85, 0, 1) ** 1.5)
+    angle = np.radians(-8.0 + sacrum.curvature_deg * np.clip((s - 0.15) / 0.85, 0, 1) ** 1.5)
     step = sacrum.length_mm / fine
     y = np.concatenate([[0.0], np.cumsum(np.sin(angle[:-1]) * step)])
     z = np.concatenate([[0.0], np.cumsum(-np.cos(angle[:-1]) * step)])
