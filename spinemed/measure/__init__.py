@@ -45,6 +45,7 @@ from spinemed.measure.grades import (
     slip_direction,
 )
 from spinemed.measure.landmarks import body_heights, canal_from_points, disc_heights, distance_mm
+from spinemed.measure.loss import HeightLosses, height_losses
 from spinemed.measure.masks import measure_masks
 from spinemed.measure.records import (
     AlignmentAngle,
@@ -77,6 +78,7 @@ __all__ = [
     "Frame",
     "GenantGrade",
     "GenantShape",
+    "HeightLosses",
     "Heights",
     "MeyerdingGrade",
     "NamedAngle",
@@ -101,6 +103,7 @@ __all__ = [
     "genant_grade",
     "genant_shape",
     "height_loss_percent",
+    "height_losses",
     "inclination_deg",
     "kyphosis_deg",
     "listhesis",
