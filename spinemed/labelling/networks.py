@@ -47,8 +47,8 @@ class LocatorConfig(Config):
 
     spacing_mm: float = Field(default=4.0, gt=0.5, le=8)
     """Edge of its voxels."""
-    channels: tuple[int, ...] = (16, 32, 64, 96)
-    """Feature maps per resolution, halving each time."""
+    channels: tuple[int, ...] = Field(default=(16, 32, 64, 96), min_length=3)
+    """Feature maps: twice at full resolution, then halving each time."""
     heat_sigma_mm: float = Field(default=5.0, gt=0)
     """Width of the bump drawn at each body centre."""
     window_vox: tuple[int, int, int] = (48, 48, 64)
@@ -60,8 +60,8 @@ class SegmenterConfig(Config):
 
     spacing_mm: float = Field(default=2.0, gt=0.3, le=4)
     """Edge of its voxels."""
-    channels: tuple[int, ...] = (16, 32, 64)
-    """Feature maps per resolution, halving each time."""
+    channels: tuple[int, ...] = Field(default=(16, 32, 64), min_length=3)
+    """Feature maps: twice at full resolution, then halving each time."""
     window_vox: tuple[int, int, int] = (56, 56, 40)
     """Size of the crop around a body centre: right, anterior, superior."""
     centre_back_mm: float = Field(default=18.0, ge=0)
@@ -85,6 +85,7 @@ def normalise(hu: np.ndarray) -> np.ndarray:
 
 
 def _unet(inputs: int, outputs: int, channels: tuple[int, ...]) -> nn.Module:
+    """A U-Net whose first feature maps have the full resolution: edges and small peaks are lost otherwise."""
     from monai.networks.nets import UNet
 
     return UNet(
@@ -92,9 +93,9 @@ def _unet(inputs: int, outputs: int, channels: tuple[int, ...]) -> nn.Module:
         in_channels=inputs,
         out_channels=outputs,
         channels=channels,
-        strides=(2,) * (len(channels) - 1),
+        strides=(1,) + (2,) * (len(channels) - 2),
         num_res_units=1,
-        norm="instance",
+        norm=("INSTANCE", {"affine": True}),
     )
 
 
@@ -121,10 +122,10 @@ def build_segmenter(config: SegmenterConfig) -> nn.Module:
 
 
 def _check_window(name: str, window: tuple[int, ...], channels: tuple[int, ...]) -> None:
-    factor = 2 ** (len(channels) - 1)
+    factor = 2 ** (len(channels) - 2)
     if any(edge % factor for edge in window):
         raise ModelError(
-            f"the window {window} cannot be halved {len(channels) - 1} times",
+            f"the window {window} cannot be halved {len(channels) - 2} times",
             field=f"{name}.window_vox",
             cure=f"use multiples of {factor}",
         )

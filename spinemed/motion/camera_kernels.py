@@ -180,12 +180,8 @@ def _residuals(x: _F, rotation: _F, translation: _F, focal: _F, point: _F, out: 
         if not z > 1e-6:
             out[v, 0] = out[v, 1] = 1e9
             continue
-        out[v, 0] = focal[v, 0] * (
-            (r[0, 0] * point[0] + r[0, 1] * point[1] + r[0, 2] * point[2] + t[0]) / z - x[v, 0]
-        )
-        out[v, 1] = focal[v, 1] * (
-            (r[1, 0] * point[0] + r[1, 1] * point[1] + r[1, 2] * point[2] + t[1]) / z - x[v, 1]
-        )
+        out[v, 0] = focal[v, 0] * ((r[0, 0] * point[0] + r[0, 1] * point[1] + r[0, 2] * point[2] + t[0]) / z - x[v, 0])
+        out[v, 1] = focal[v, 1] * ((r[1, 0] * point[0] + r[1, 1] * point[1] + r[1, 2] * point[2] + t[1]) / z - x[v, 1])
 
 
 @njit(cache=True)

@@ -110,7 +110,7 @@ class Camera:
 
 
 def camera_arrays(cameras: Sequence[Camera]) -> tuple[NDArray[np.float64], ...]:
-    """Matrices [V, 3, 3], lenses [V, 12], rotations [V, 3, 3], translations [V, 3], fisheye [V] (0 or 1) for kernels."""
+    """For kernels: matrices [V, 3, 3], lenses [V, 12], rotations [V, 3, 3], translations [V, 3], fisheye [V] (0, 1)."""
     lens = np.zeros((len(cameras), 12))
     for row, camera in zip(lens, cameras, strict=True):
         row[: camera.distortion.size] = camera.distortion
@@ -220,9 +220,7 @@ def camera_ring(
         place = np.array([centre[0] + radius_mm * np.cos(angle), centre[1] + radius_mm * np.sin(angle), height_mm])
         rotation, translation = look_at(place, centre)
         matrix = np.array([[focal_px, 0, (size_px[0] - 1) / 2], [0, focal_px, (size_px[1] - 1) / 2], [0, 0, 1]])
-        cameras.append(
-            Camera(f"cam_{number + 1:02d}", matrix, np.asarray(distortion), rotation, translation, size_px)
-        )
+        cameras.append(Camera(f"cam_{number + 1:02d}", matrix, np.asarray(distortion), rotation, translation, size_px))
     return tuple(cameras)
 
 
@@ -277,10 +275,15 @@ def read_calibration(path: str | os.PathLike[str], *, unit: str = "m", up: str =
         try:
             cameras.append(
                 Camera(
-                    str(table.get("name", key)), values["matrix"], values["distortions"], rotation @ turn.T,
-                    values["translation"].reshape(3) * UNITS_MM[unit], (width, height), bool(table.get("fisheye", False)),
+                    str(table.get("name", key)),
+                    values["matrix"],
+                    values["distortions"],
+                    rotation @ turn.T,
+                    values["translation"].reshape(3) * UNITS_MM[unit],
+                    (width, height),
+                    bool(table.get("fisheye", False)),
                 )
-            )  # fmt: skip
+            )
         except MotionError as error:
             raise MotionError(error.problem, file=path, field=f"{key}.{error.field}", cure=error.cure) from error
     if not cameras:

@@ -24,10 +24,10 @@ from train.phantom_scans import PhantomScans, draw_scan, make_phantom_scans
 SPACING = 4.0
 LUMBAR = (Level.L1, Level.L2, Level.L3, Level.L4, Level.L5)
 TINY = {
-    "locator": {"spacing_mm": SPACING, "channels": [8, 16], "window_vox": [16, 16, 32], "heat_sigma_mm": 6.0},
+    "locator": {"spacing_mm": SPACING, "channels": [8, 12, 16], "window_vox": [16, 16, 32], "heat_sigma_mm": 6.0},
     "segmenter": {
         "spacing_mm": SPACING,
-        "channels": [8, 16],
+        "channels": [8, 12, 16],
         "window_vox": [16, 16, 12],
         "centre_back_mm": 0.0,
         "hint_sigma_mm": 6.0,
@@ -139,7 +139,8 @@ def test_what_was_learned_labels_an_unseen_scan_by_command(
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     again = spinemed("label", "run", scans, "--model", model, "--out", tmp_path / "out", "--threads", "1")
     assert "0 labelled, 1 kept, 1 failed" in again.stdout
-    other = spinemed("label", "run", scans / "case_ct.nii.gz", "--model", model, "--out", tmp_path / "b", "--threads", 1)
+    single = scans / "case_ct.nii.gz"
+    other = spinemed("label", "run", single, "--model", model, "--out", tmp_path / "b", "--threads", 1)
     assert other.returncode == 0, other.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
 
@@ -177,9 +178,10 @@ def test_a_killed_run_ends_with_the_same_bytes(folder: Path, tmp_path: Path, mon
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("train.labelling.save_networks", killed)
-        run_labelling(settings, tmp_path / "cut")
+        with pytest.raises(KeyboardInterrupt):
+            run_labelling(settings, tmp_path / "cut")
     assert not (tmp_path / "cut/outputs/model").exists()
     shutil.rmtree(tmp_path / "cut/scratch/segmenter/checkpoint-4")  # as if the kill had come in between
     again = run_labelling(settings, tmp_path / "cut")
@@ -215,7 +217,7 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         run_labelling(config(short, 2), tmp_path / "run")
     assert not (tmp_path / "run/outputs/prepared").exists()
     with pytest.raises(ModelError, match="halved"):
-        build_segmenter(SegmenterConfig(window_vox=(50, 56, 40)))
+        build_segmenter(SegmenterConfig(window_vox=(49, 56, 40)))
 
 
 def _written(folder: Path, text: str) -> Path:

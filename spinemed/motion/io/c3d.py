@@ -1,7 +1,7 @@
 """C3D: the binary format of motion laboratories (c3d.org), read with ezc3d.
 
-Convention: a point whose residual is negative is missing. The unit is POINT:UNITS; the upward axis is what POINT:Y_SCREEN
-names, and z where it is absent. "Subject:LASI" loses its prefix unless two subjects share the name.
+Convention: a point whose residual is negative is missing. The unit is POINT:UNITS; the upward axis is what
+POINT:Y_SCREEN names, and z where it is absent. "Subject:LASI" loses its prefix unless two subjects share the name.
 
 The trap: ezc3d reads what it can of a file that is cut off; the size that the header promises is checked first.
 """
@@ -92,7 +92,8 @@ def read_c3d(
 
 def _label_keys(point: dict[str, object]) -> list[str]:
     """LABELS, LABELS2, ...: a parameter holds at most 255 names."""
-    more = sorted((key for key in point if key.startswith("LABELS") and key[6:].isdigit()), key=lambda key: int(key[6:]))
+    numbered = (key for key in point if key.startswith("LABELS") and key[6:].isdigit())
+    more = sorted(numbered, key=lambda key: int(key[6:]))
     return [key for key in ("LABELS", *more) if key in point]
 
 

@@ -1,8 +1,8 @@
 """BVH and ASF/AMC: skeletons with rotations, as character animation keeps them.
 
-Convention: y points up; joints' places are computed here. BVH names no unit: the one among m, cm, inch and mm that makes
-a person is taken, and flagged "unit_assumed" unless given. ASF lengths are inches divided by its length unit (CMU's
-0.45), as CMU's pages state; AMC names no frame rate: 120 Hz unless given, and flagged.
+Convention: y points up; joints' places are computed here. BVH names no unit: the one among m, cm, inch and mm that
+makes a person is taken, and flagged "unit_assumed" unless given. ASF lengths are inches divided by its length unit
+(CMU's 0.45), as CMU's pages state; AMC names no frame rate: 120 Hz unless given, and flagged.
 
 The trap: BVH rotations turn about the joint's own axes in the order in which the channels are listed (R = R1 R2 R3);
 ASF bones turn in axes of their own (R = C M C^-1 with M = Rz Ry Rx).
@@ -185,7 +185,7 @@ def _person(
     return _UNITS[best], best, [Flag("unit_assumed", message)]
 
 
-# --- ASF/AMC -----------------------------------------------------------------------------------------------------------
+# --- ASF/AMC ------------------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -139,23 +139,28 @@ def test_modes_split_what_is_seen_from_what_is_not() -> None:
     np.testing.assert_allclose(rows[75, model.spine][:15:3], 1.0)
 
 
-def draw_from_prior(
-    model: BodyModel, rhythm: Rhythm, frames: int, dt_s: float, rng: np.random.Generator, residual: float = 1.0
-) -> np.ndarray:
+def draw_residual(rhythm: Rhythm, frames: int, dt_s: float, rng: np.random.Generator) -> np.ndarray:
+    """What each segment does beside its region's rhythm, [frames, 75] in rad, as the fit believes."""
+    rho = discretise(Dynamics(), dt_s, ROOT_UNITS, 0, 9).rho
+    own = np.zeros((frames, 75))
+    own[0] = rng.normal(size=75)
+    for t in range(1, frames):
+        own[t] = rho * own[t - 1] + np.sqrt(1 - rho**2) * rng.normal(size=75)
+    return own * rhythm.residual_sd_rad
+
+
+def draw_from_prior(model: BodyModel, rhythm: Rhythm, frames: int, dt_s: float, rng: np.random.Generator) -> np.ndarray:
     """A clip whose spine follows exactly the process that the fit believes in."""
     process = discretise(Dynamics(), dt_s, ROOT_UNITS, 0, 9)
-    regional, own = np.zeros((frames, 9)), np.zeros((frames, 75))
+    regional = np.zeros((frames, 9))
     for j in range(9):
         state = np.linalg.cholesky(np.linalg.inv(process.start[6 + j])) @ rng.normal(size=2)
         root = np.linalg.cholesky(np.linalg.inv(process.precision[6 + j]))
         for t in range(frames):
             regional[t, j] = state[0]
             state = process.step[6 + j] @ state + root @ rng.normal(size=2)
-    own[0] = rng.normal(size=75)
-    for t in range(1, frames):
-        own[t] = process.rho * own[t - 1] + np.sqrt(1 - process.rho**2) * rng.normal(size=75)
     q = model.zero(frames)
-    q[:, model.spine] = (regional * rhythm.regional_sd_rad) @ rhythm.shares.T + residual * own * rhythm.residual_sd_rad
+    q[:, model.spine] = (regional * rhythm.regional_sd_rad) @ rhythm.shares.T + draw_residual(rhythm, frames, dt_s, rng)
     t = np.arange(frames) * dt_s
     q[:, 1], q[:, 3], q[:, 5] = 800 * t, 0.4 * np.sin(t), 0.2 * np.sin(1.3 * t)
     return q
