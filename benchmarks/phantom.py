@@ -4,8 +4,9 @@
 
 Every case is rendered once unmeasured (compilation) and then `repeats` times, each time another spine; medians of wall
 and of processor seconds. What a figure holds is said in its row: drawing the record, posing, solids, masks, Hounsfield
-units, noise. Beside each stands a yardstick of the same run, so that a figure can be read on another machine: one pass of
-`scipy.ndimage.gaussian_filter` over the same array, and for a slice the two-dimensional phantoms of this project.
+units, noise. Beside each stands a yardstick of the same run, to read a figure on another machine: one pass of
+`scipy.ndimage.gaussian_filter` over the same array, for a slice the two-dimensional phantoms of this project, and for a
+radiograph the plain sum of as many layers.
 
 Memory: resident memory of a process that renders `series` lumbar CTs in a row, after the tenth and after the last.
 """
@@ -25,6 +26,7 @@ from typing import Any
 for _name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# ruff: noqa: E402 - the number of threads is read when these are imported
 import numpy as np
 import psutil
 from numpy.typing import NDArray
@@ -33,12 +35,14 @@ from scipy.ndimage import gaussian_filter
 from spinemed.phantom import PhantomConfig, draw_phantom, render_phantom
 from spinemed.phantom.imaging.ct import render_ct, render_ct_slice
 from spinemed.phantom.imaging.grid import sagittal_grid
+from spinemed.phantom.imaging.xray import render_xray
 from spinemed.phantom.shape.scene import build_scene
 from spinemed.phantom.spine.draw import draw_spine
 
 SEED = 20
 CT_LIMITS = {"full": 15.0, "lumbar": 5.0}
 SLICES_PER_SECOND = 20.0
+XRAY_LIMIT = 1.0
 
 
 def timed(work: Callable[[int], Any], repeats: int) -> dict[str, Any]:
@@ -107,6 +111,30 @@ def slices(spacing_mm: float, repeats: int) -> dict[str, Any]:
     }
 
 
+def radiograph(repeats: int) -> dict[str, Any]:
+    """A lateral lumbar radiograph, 0.8 mm pixels, by projection through the volume."""
+    shapes: list[tuple[int, ...]] = []
+
+    def work(k: int) -> None:
+        shapes.append(render_xray(draw_spine(SEED, k), projection="lateral", field="lumbar").image.shape)
+
+    row = timed(work, repeats)
+    shape = sorted(shapes[1:], key=np.prod)[len(shapes[1:]) // 2]
+    array: NDArray[np.float32] = np.random.default_rng(0).standard_normal((256, *shape), dtype=np.float32)
+    yard = timed(lambda _: array.sum(axis=0), 3)
+    return {
+        "name": "lateral lumbar radiograph, 0.8 mm",
+        "holds": "record, pose, solids, projection, scatter, noise, points",
+        **row,
+        "shape": list(shape),
+        "limit_seconds": XRAY_LIMIT,
+        "met": row["seconds"] <= XRAY_LIMIT,
+        "yardstick": "numpy sum of 256 layers of the same picture",
+        "yardstick_seconds": yard["seconds"],
+        "ratio": row["cpu_seconds"] / yard["cpu_seconds"],
+    }
+
+
 def memory(series: int) -> dict[str, Any]:
     """Resident memory while many lumbar CTs are made in one process."""
     process = psutil.Process()
@@ -159,6 +187,7 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     rows = [ct("full", options.repeats), ct("lumbar", options.repeats)]
     rows += [slices(spacing, 10 * options.repeats) for spacing in (1.0, 0.7)]
+    rows.append(radiograph(options.repeats))
     found: dict[str, Any] = {"python": sys.version.split()[0], "rows": rows}
     if options.series:
         found["memory"] = memory(options.series)
