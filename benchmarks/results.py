@@ -59,7 +59,7 @@ def record(
         "name": name,
         "asked": asked,
         "measured": measured,
-        "met": met,
+        "met": None if met is None else bool(met),
         "command": command,
         "note": note,
         "machine": machine(),
