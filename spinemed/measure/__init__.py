@@ -45,7 +45,7 @@ from spinemed.measure.grades import (
     slip_direction,
 )
 from spinemed.measure.landmarks import body_heights, canal_from_points, disc_heights, distance_mm
-from spinemed.measure.loss import HeightLosses, height_losses
+from spinemed.measure.loss import HeightLosses, body_field, height_losses
 from spinemed.measure.masks import measure_masks
 from spinemed.measure.records import (
     AlignmentAngle,
@@ -91,6 +91,7 @@ __all__ = [
     "SlipRecord",
     "SpineMeasurements",
     "VertebraMeasurement",
+    "body_field",
     "body_heights",
     "canal_from_points",
     "canal_section",

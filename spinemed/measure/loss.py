@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinemed.errors import VolumeError
 from spinemed.measure.body import Body
-from spinemed.measure.field import BodyFrame, Field, heights_of_thirds
+from spinemed.measure.field import BodyFrame, Field, crop, field_of, heights_of_thirds
 
-__all__ = ["HeightLosses", "height_losses"]
+__all__ = ["HeightLosses", "body_field", "height_losses"]
 
 Array = NDArray[np.float64]
 
@@ -44,7 +44,20 @@ class HeightLosses:
         return max(self.percent)
 
 
-def height_losses(body: Body, reference: Body, *, motion: ArrayLike | None = None) -> HeightLosses:
+def body_field(mask: ArrayLike, affine: ArrayLike) -> Field:
+    """The surface of a body mask without a fit of its endplates, which a crushed body may not allow.
+
+    Args:
+        mask: (I, J, K) True in one body.
+        affine: (4, 4) Voxel to world, RAS+ mm.
+
+    Raises:
+        VolumeError: no voxel is set.
+    """
+    return field_of(*crop(np.asarray(mask, dtype=bool), np.asarray(affine, dtype=np.float64)))
+
+
+def height_losses(body: Body | Field, reference: Body, *, motion: ArrayLike | None = None) -> HeightLosses:
     """Losses of a body against its reference, both read along the reference's axis.
 
     Thirds of the depth as in Genant 1993 (J Bone Miner Res 8:1137): anterior, middle, posterior; the depth is that of
@@ -52,7 +65,7 @@ def height_losses(body: Body, reference: Body, *, motion: ArrayLike | None = Non
     width.
 
     Args:
-        body: The fitted body, broken or not.
+        body: The fitted body, broken or not; or its surface alone (`body_field`), where no endplate can be fitted.
         reference: The same vertebra as it was (healthy twin, earlier scan) or should be (pseudo-healthy).
         motion: (4, 4) rigid world transform that brings the reference on to the body; none if it lies there already.
 
@@ -65,7 +78,7 @@ def height_losses(body: Body, reference: Body, *, motion: ArrayLike | None = Non
     half = _BAND * reference.width_mm
     height = float(np.linalg.norm(reference.upper.centre_mm - reference.lower.centre_mm))
     y, before = _profile(reference.field_, reference.frame, half, back, front, height)
-    _, now = _profile(body.field_, frame, half, back, front, height)
+    _, now = _profile(body.field_ if isinstance(body, Body) else body, frame, half, back, front, height)
     share = (y - back) / (front - back)
     inner = (share > 0.05) & (share < 0.95)
     there = np.isfinite(before) & np.isfinite(now)
@@ -94,7 +107,7 @@ def _rigid(motion: ArrayLike | None) -> tuple[Array, Array]:
 def _profile(
     field: Field, frame: BodyFrame, half: float, back: float, front: float, height: float
 ) -> tuple[Array, Array]:
-    """Height over y in the band: outermost 0.5 levels along the up axis; NaN where fewer than half the columns have one."""
+    """Height over y in the band: outermost 0.5 levels along the up axis; NaN where too few columns have one."""
     step = np.array([1.0, 0.5, 0.25])
     across, along = max(int(half / step[0]), 1), int((front - back) / step[1])
     start = np.array([-across * step[0], back + step[1] / 2, -0.9 * height])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spinemed.anatomy import LABEL_MAPS, Level
 from spinemed.errors import VolumeError
-from spinemed.measure import Body, fit_body, height_losses, measure_masks
+from spinemed.measure import Body, body_field, fit_body, height_losses, measure_masks
 from spinemed.phantom.agreement.cases import Case, agreement_cases
 from spinemed.phantom.agreement.compare import Row, agreement_text, compare
 from spinemed.phantom.agreement.truth import true_values
@@ -81,26 +81,26 @@ def _losses(case: Case, scene: Scene, grid: VoxelGrid, masks: TissueVolume, spac
     for item in broken:
         place = field_grid(twin, "level", spacing_mm=spacing_mm, level=item.level)
         before = _fit(render_tissues(twin, place), place, twin, item.level)
-        try:
-            now = _fit(masks, grid, scene, item.level)
-        except VolumeError:  # what is left of the body has no endplate to fit: withheld, and counted as such
-            rows += [
-                Row(case.name, case.group, f"loss_{third}{how}", str(item.level), asked, None, "points")
-                for third, asked in zip(_THIRDS, _true(item), strict=True)
-                for how in ("", "_each_own_axis")
-            ]
-            continue
-        flags = ("cut",) if _at_border(masks.bodies == LABEL_MAPS["verse"].to_label(item.level)) else ()
+        inside = masks.bodies == LABEL_MAPS["verse"].to_label(item.level)
+        flags = ("cut",) if _at_border(inside) else ()
         motion = _matrix(scene.posed.frames[item.level]) @ np.linalg.inv(_matrix(twin.posed.frames[item.level]))
-        shared = height_losses(now, before, motion=motion).percent
-        apart = [
-            100.0 * (1.0 - after / healthy)
-            for after, healthy in zip(now.heights_of_thirds_mm(), before.heights_of_thirds_mm(), strict=True)
-        ]
-        for third, asked, one, other in zip(_THIRDS, _true(item), shared, apart, strict=True):
+        shared = height_losses(body_field(inside, grid.affine), before, motion=motion).percent
+        for third, asked, one, other in zip(
+            _THIRDS, _true(item), shared, _apart(masks, grid, scene, item.level, before), strict=True
+        ):
             for name, value in ((f"loss_{third}", one), (f"loss_{third}_each_own_axis", other)):
                 rows.append(Row(case.name, case.group, name, str(item.level), asked, value, "points", flags))
     return rows
+
+
+def _apart(masks: TissueVolume, grid: VoxelGrid, scene: Scene, level: Level, before: Body) -> tuple[float | None, ...]:
+    """Losses with each body along its own axis; None where no endplates can be fitted to what is left."""
+    try:
+        now = _fit(masks, grid, scene, level)
+    except VolumeError:
+        return None, None, None
+    pairs = zip(now.heights_of_thirds_mm(), before.heights_of_thirds_mm(), strict=True)
+    return tuple(100.0 * (1.0 - after / healthy) for after, healthy in pairs)
 
 
 def _true(item: Fracture) -> tuple[float, float, float]:
