@@ -5,13 +5,15 @@ can be made again. Files under the set's outputs::
 
     ct/rawdata, ct/derivatives       VerSe's layout (`spinemed.phantom.imaging.verse_folder`)
     xray/sub-ID/                     16-bit PNG and a JSON of its truth per projection
-    mr/sub-ID/                       NIfTI per stack and sequence, with masks
+    mr/sub-ID/                       NIfTI per stack (`acq-sag`, `acq-axL4L5`) and sequence, with masks per stack
 
 The trap: a twin is a case of its own with the id of its spine and "twin"; whoever splits a set must keep both together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -53,7 +55,7 @@ class ImageDescription(Record):
 
     case: str
     image: str
-    """Path below the set's outputs."""
+    """Path below the set's outputs. T1 and T2 of an MR stack are described together, under the last one's path."""
     view: Literal["whole", "no_anchor", "artefact", "level_outside"]
     twin_of: str | None = None
     description: SpineDescription
@@ -107,7 +109,7 @@ def write_case(config: PhantomSetConfig, draw: CaseDraw, folder: Path) -> list[I
             if (name, posture) not in scenes:
                 scenes[name, posture] = build_scene(spine, posture)
         both = [(name, twin_of, scenes[name, posture]) for name, twin_of, _ in spines]
-        found += _write_ct(config, draw, view, both, folder)
+        found += _WRITERS[view.what](config, draw, view, both, folder)
     return found
 
 
@@ -164,3 +166,144 @@ def _with_artefact(made: CtPhantom, scene: Scene, hidden: tuple[Level, ...], see
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(9,)))
     hu = starve_band(made.volume.data, made.volume.affine, z_range(scene, hidden), rng)
     return replace(made, volume=Volume(hu, made.volume.affine, "HU"))
+
+
+def _write_xray(
+    config: PhantomSetConfig, draw: CaseDraw, view: ViewDraw, scenes: list[tuple[str, str | None, Scene]], folder: Path
+) -> list[ImageDescription]:
+    from PIL import Image
+
+    from spinemed.phantom.imaging.xray import render_xray
+    from spinemed.phantom.pathology.describe import describe
+    from spinemed.phantom.views import field_of_view_of_points, stretch_box
+    from spinemed.tables import write_bytes, write_text
+
+    job = config.xray
+    first = scenes[0][2]
+    box = stretch_box(first, view.levels) if view.levels else None
+    found = []
+    for number, projection in enumerate(job.projections):
+        rng = np.random.default_rng(np.random.SeedSequence(draw.seed, spawn_key=(11, number)))
+        side: Literal["L", "R"] = "R" if rng.random() < 0.5 else "L"
+        marker = side if rng.random() < job.marker_share else None
+        text = job.text if rng.random() < job.text_share else None
+        noise_seed = int(rng.integers(0, 2**31))
+        for name, twin_of, scene in scenes:
+            made = render_xray(
+                scene,
+                projection=projection,
+                field=config.field,
+                pixel_mm=job.pixel_mm,
+                marker=marker,
+                text=text,
+                box_mm=box,
+                hidden=view.artefact_levels,
+                noise_seed=noise_seed,
+            )
+            place = folder / "xray" / f"sub-{name}"
+            place.mkdir(parents=True, exist_ok=True)
+            picture = BytesIO()
+            Image.fromarray(made.image).save(picture, format="PNG")
+            image = place / f"sub-{name}_{projection}_xray.png"
+            write_text(place / f"sub-{name}_{projection}_truth.json", made.truth.model_dump_json() + "\n")
+            write_bytes(image, picture.getvalue())
+            rows, columns = made.truth.shape
+            hips = all(0 <= u <= columns - 1 and 0 <= v <= rows - 1 for u, v in made.truth.hips)
+            field = field_of_view_of_points(
+                scene, dict.fromkeys(made.truth.visible, True), view.artefact_levels, ribs=True, hips=hips
+            )
+            described = describe(scene.spine, modality="XR", plane=projection, field=field, posture=scene.posture.value)
+            found.append(
+                ImageDescription(
+                    case=name,
+                    image=image.relative_to(folder).as_posix(),
+                    view=view.kind,
+                    twin_of=twin_of,
+                    description=described,
+                )
+            )
+    return found
+
+
+def _write_mr(
+    config: PhantomSetConfig, draw: CaseDraw, view: ViewDraw, scenes: list[tuple[str, str | None, Scene]], folder: Path
+) -> list[ImageDescription]:
+    from spinemed.phantom.imaging.mr import axial_grid, levels_inside, render_mr, sagittal_stack
+    from spinemed.phantom.pathology.describe import describe
+    from spinemed.phantom.views import field_of_view_of_points, stretch_box
+    from spinemed.tables import write_json
+    from spinemed.volume import write_nifti
+
+    job = config.mr
+    first = scenes[0][2]
+    box = stretch_box(first, view.levels) if view.levels else None
+    pixel, thick = job.sagittal_mm
+    sagittal = sagittal_stack(first, config.field, pixel_mm=pixel, slice_mm=thick, slices=job.slices, box_mm=box)
+    found = []
+    for name, twin_of, scene in scenes:
+        place = folder / "mr" / f"sub-{name}"
+        place.mkdir(parents=True, exist_ok=True)
+        shown = levels_inside(scene, sagittal)
+        discs = [d.disc for d in scene.discs if d.disc.upper in shown and d.disc.lower in shown]
+        stacks = [(None, sagittal)] + [
+            (disc, axial_grid(scene, disc, pixel_mm=job.axial_mm[0], slice_mm=job.axial_mm[1], slices=job.axial_slices))
+            for disc in (discs[-job.axial_discs :] if job.axial_discs else [])
+        ]
+        for disc, grid in stacks:
+            stem = f"sub-{name}_acq-{'sag' if disc is None else f'ax{disc.upper}{disc.lower}'}"
+            plane: Literal["sagittal", "axial"] = "sagittal" if disc is None else "axial"
+            for sequence in job.sequences:
+                made = render_mr(
+                    scene,
+                    sequence=sequence,
+                    plane=plane,
+                    disc=disc,
+                    grid=grid,
+                    hidden=view.artefact_levels,
+                    noise_seed=draw.seed,
+                )
+                write_nifti(made.volume, place / f"{stem}_{sequence}w.nii.gz")
+            for part, mask in (("vert", made.vertebrae), ("disc", made.discs), ("canal", made.canal)):
+                write_nifti(mask, place / f"{stem}_seg-{part}_msk.nii.gz")
+            truth = made.truth
+            write_json(
+                place / f"{stem}_truth.json",
+                {
+                    "note": "procedural phantom, no patient; research use only",
+                    "plane": plane,
+                    "posture": scene.posture.value,
+                    "sequences": list(job.sequences),
+                    "visible": [str(level) for level in truth.visible],
+                    "hidden": [str(level) for level in truth.hidden],
+                    "noise_seed": truth.noise_seed,
+                    "look": truth.look.model_dump(mode="json"),
+                },
+            )
+            field = field_of_view_of_points(
+                scene, dict.fromkeys(truth.visible, True), view.artefact_levels, ribs=False, hips=False
+            )
+            described = describe(
+                scene.spine,
+                modality="MR",
+                sequences=job.sequences,
+                plane=plane,
+                slice_thickness_mm=grid.spacing_mm[0 if disc is None else 2],
+                field=field,
+                posture=scene.posture.value,
+            )
+            found.append(
+                ImageDescription(
+                    case=name,
+                    image=f"mr/sub-{name}/{stem}_{job.sequences[-1]}w.nii.gz",
+                    view=view.kind,
+                    twin_of=twin_of,
+                    description=described,
+                )
+            )
+    return found
+
+
+_Writer = Callable[
+    [PhantomSetConfig, CaseDraw, ViewDraw, "list[tuple[str, str | None, Scene]]", Path], list[ImageDescription]
+]
+_WRITERS: dict[What, _Writer] = {"ct": _write_ct, "xray": _write_xray, "mr": _write_mr}

@@ -138,12 +138,17 @@ def _make(job: tuple[str, str, str, int]) -> int:
 def _conclude(run: Run, config: PhantomSetConfig) -> None:
     """What belongs to the whole set, read from the notes one by one."""
 
+    from spinemed.marks import write_png
+    from spinemed.phantom.imaging.sheet import SHEET_CASES, contact_sheet
+
     def notes() -> Iterator[CaseNote]:
         for index in range(config.count):
             yield CaseNote.model_validate_json(_note(run, index).read_bytes())
 
     write_jsonl(run.outputs / "spines.jsonl", (note.draw for note in notes()))
     images = write_jsonl(run.outputs / "descriptions.jsonl", (image for note in notes() for image in note.images))
+    shown = [note.draw.case for note in islice(notes(), SHEET_CASES)]
+    write_png(run.outputs / "contact_sheet.png", contact_sheet(run.outputs, shown, config.what))
     write_manifest(
         run.outputs,
         KIND,

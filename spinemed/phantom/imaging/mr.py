@@ -41,6 +41,7 @@ __all__ = [
     "MrSequence",
     "MrTruth",
     "axial_grid",
+    "levels_inside",
     "mr_look_of",
     "mr_palette",
     "mr_signals",
@@ -259,7 +260,8 @@ def axial_grid(
         raise LevelError(f"this spine has no disc {disc}", field="disc", cure="use one of its discs")
     marks = landmarks(scene.posed)
     above, below = marks[disc.upper].lower, marks[disc.lower].upper
-    assert above is not None and below is not None
+    assert above is not None
+    assert below is not None
     up = above.normal + below.normal
     up = up / np.linalg.norm(up)
     left = np.array([-1.0, 0.0, 0.0]) + up[0] * up
@@ -331,7 +333,7 @@ def render_mr(
     a, b, c = (int(v) for v in common.integers(0, 96, size=3))
     tissues = paint(scene, grid, mr_palette(scene, chosen, sequence), texture_offset=(a, b, c))
     signal = _acquired(tissues, scene, chosen, hidden, common, own)
-    seen = (disc.upper, disc.lower) if plane == "axial" and disc is not None else _levels_inside(scene, grid)
+    seen = (disc.upper, disc.lower) if plane == "axial" and disc is not None else levels_inside(scene, grid)
     truth = MrTruth(sequence, plane, seen, hidden, disc if plane == "axial" else None, chosen, noise_seed)
     masks = (
         Volume(data, grid.affine, "label") for data in (tissues.vertebrae, tissues.discs, tissues.canal, tissues.tissue)
@@ -383,7 +385,7 @@ def _bias(grid: VoxelGrid, look: MrLook, rng: np.random.Generator) -> NDArray[np
     return np.asarray(1.0 + look.bias * (waves - front), dtype=np.float32)
 
 
-def _levels_inside(scene: Scene, grid: VoxelGrid) -> tuple[Level, ...]:
+def levels_inside(scene: Scene, grid: VoxelGrid) -> tuple[Level, ...]:
     """Levels whose endplates' front, middle and back (C1: the canal's centre) lie in the grid, head to foot."""
     inverse = np.linalg.inv(grid.affine[:3, :3])
     seen = []
