@@ -44,6 +44,9 @@ ANGLES: tuple[NamedAngle, ...] = (
 """T4-T12, L1-S1, L4-S1 and T12-S1 as in Schwab 2012 (Spine 37:1077) and Yilgor 2017 (JBJS 99:1661); T5-T12, T2-T5 and
 T10-L2 as in Lenke 2001 (JBJS 83-A:1169); C2-C7 between the lower endplates."""
 
+_DOUBTS = ("estimated_body", "unsettled")
+"""Flags of an end vertebra that make an angle doubtful too: an estimated body was seen to tilt an endplate by 9°."""
+
 LEAST_CURVE_DEG = 10.0
 """Least Cobb angle of a scoliotic curve (10° and more)."""
 
@@ -70,6 +73,8 @@ def angles_of(vertebrae: Sequence[VertebraMeasurement]) -> tuple[AlignmentAngle,
                 flags.append(_flag(record, level, end))
             else:
                 ends.append(found.endplate())
+                doubts = [flag for flag in record.flags if flag.code in _DOUBTS] if record is not None else []
+                flags += [Flag(code=flag.code, text=f"{level}: {flag.text}") for flag in doubts]
         formula = lordosis_deg if angle.kind == "lordosis" else kyphosis_deg
         value = rounded(formula(*ends)) if len(ends) == 2 else None
         result.append(

@@ -97,10 +97,18 @@ def test_drawn_spines_keep_the_tables(work: Path, record: Record) -> None:
 
 
 def test_masks_and_verse_folders(tmp_path: Path, record: Record) -> None:
-    counts = {"vertebrae": 0, "in pieces": 0, "out of order": 0, "unlike after reading": 0, "order of anomalies": 0}
+    counts = {
+        "vertebrae": 0,
+        "in pieces": 0,
+        "out of order": 0,
+        "unlike after reading": 0,
+        "order of anomalies": 0,
+        "without a body": 0,
+    }
     spines = [draw_spine(41, n, SpineConfig(family="ab"[n % 2])) for n in range(6)]  # type: ignore[arg-type]
     for variant in ("L6", "four_lumbar", "T13", "eleven_thoracic"):
-        spines.append(draw_spine(41, 50 + len(spines), SpineConfig(variant_shares={variant: 1.0})))  # type: ignore[dict-item]
+        config = SpineConfig(variant_shares={variant: 1.0})  # type: ignore[dict-item]
+        spines.append(draw_spine(41, 50 + len(spines), config))
     for n, spine in enumerate(spines):
         made = render_ct(spine, field="full", spacing_mm=1.5)
         files = write_verse_case(made, tmp_path, f"p{n:03d}")
@@ -119,6 +127,7 @@ def test_masks_and_verse_folders(tmp_path: Path, record: Record) -> None:
             _, pieces = label(inside)
             counts["vertebrae"] += 1
             counts["in pieces"] += pieces != 1
+            counts["without a body"] += level > Level.C2 and not (made.bodies.data[inside] > 0).any()
             centres.append(float(made.centroids[level][2]))
         counts["out of order"] += sum(above <= below for above, below in pairwise(centres))
         names = [level.ordinal for level in present]
