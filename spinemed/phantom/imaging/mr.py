@@ -335,10 +335,19 @@ def render_mr(
     signal = _acquired(tissues, scene, chosen, hidden, common, own)
     seen = (disc.upper, disc.lower) if plane == "axial" and disc is not None else levels_inside(scene, grid)
     truth = MrTruth(sequence, plane, seen, hidden, disc if plane == "axial" else None, chosen, noise_seed)
-    masks = (
-        Volume(data, grid.affine, "label") for data in (tissues.vertebrae, tissues.discs, tissues.canal, tissues.tissue)
+
+    def mask(data: NDArray[np.uint8]) -> Volume:
+        return Volume(data, tissues.grid.affine, "label")
+
+    return MrPhantom(
+        volume=Volume(signal, grid.affine),
+        vertebrae=mask(tissues.vertebrae),
+        discs=mask(tissues.discs),
+        canal=mask(tissues.canal),
+        tissue=mask(tissues.tissue),
+        scene=scene,
+        truth=truth,
     )
-    return MrPhantom(Volume(signal, grid.affine), *masks, scene=scene, truth=truth)
 
 
 def _acquired(

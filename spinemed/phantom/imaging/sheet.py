@@ -101,8 +101,9 @@ def _tile(grey: Picture, labels: NDArray[np.generic] | None, pixel_mm: tuple[flo
         columns = np.minimum((np.arange(wide) * labels.shape[1]) // wide, labels.shape[1] - 1)
         large = np.asarray(labels)[np.ix_(rows, columns)].astype(np.int64)
         edge = np.zeros(large.shape, dtype=bool)
-        edge[1:] |= large[1:] != large[:-1]
-        edge[:, 1:] |= large[:, 1:] != large[:, :-1]
+        for axis in (0, 1):
+            for step in (1, -1):
+                edge |= large != np.roll(large, step, axis=axis)
         edge &= large > 0
         colour[edge] = _COLOURS[large[edge] % len(_COLOURS)]
     picture = Image.fromarray(colour)
