@@ -60,7 +60,7 @@ PAIRS = (
 
 
 def cut(volume: Volume, centre_mm: np.ndarray, pair: Pair) -> np.ndarray:
-    """The picture of a pair, as (rows, columns): right to left, front to back or head to foot as radiologists hang it."""
+    """The picture of a pair as (rows, columns), hung as radiologists hang it."""
     axis, across, up = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}[pair.plane]
     point = centre_mm.copy()
     point[axis] += pair.offset_mm
