@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +57,25 @@ def test_an_unknown_kind_of_image_is_named(tmp_path: Path) -> None:
 def test_no_worker_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(SpineMedError):
         make_phantoms(JOB, tmp_path / "y", workers=0)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    job = JOB.model_copy(update={"count": 3, "what": ("ct",)})
+    config = tmp_path / "set.json"
+    config.write_text(job.model_dump_json())
+    code = (
+        "import sys; from pathlib import Path; from spinemed.phantom.make import make_phantoms; "
+        "from spinemed.phantom.set_config import PhantomSetConfig; "
+        "make_phantoms(PhantomSetConfig.model_validate_json(Path(sys.argv[1]).read_bytes()), sys.argv[2])"
+    )
+    killed = tmp_path / "killed"
+    child = subprocess.Popen([sys.executable, "-c", code, str(config), str(killed)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(killed.glob("scratch/*.json")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert not (killed / "outputs" / "manifest.json").exists()
+    make_phantoms(job, killed)
+    make_phantoms(job, tmp_path / "whole")
+    assert content(killed / "outputs") == content(tmp_path / "whole" / "outputs")

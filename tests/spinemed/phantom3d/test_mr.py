@@ -8,6 +8,7 @@ import pytest
 from spinemed.anatomy import Disc, Level
 from spinemed.errors import VolumeError
 from spinemed.phantom.imaging.mr import MrLook, MrPhantom, MrSequence, mr_signals, render_mr
+from spinemed.phantom.pathology.records import DiscDegeneration, ModicChange
 from spinemed.phantom.shape.materials import Tissue
 from spinemed.phantom.spine.draw import draw_spine
 
@@ -51,3 +52,24 @@ def test_an_axial_stack_needs_its_disc_and_is_centred_on_it() -> None:
     made = render_mr(spine, sequence="T2", plane="axial", disc=DISC, pixel_mm=1.5, slices=1)
     assert np.unique(made.discs.data).tolist() == [0, 123]
     assert made.truth.visible == (Level.L4, Level.L5)
+
+
+def test_nucleus_darkens_with_the_pfirrmann_grade() -> None:
+    shown = []
+    for grade in (1, 2, 3, 4, 5):
+        made = stack(DiscDegeneration(disc=DISC, pfirrmann=grade))
+        shown.append(float(np.percentile(made.volume.data[made.discs.data == 123], 90)))
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] > 3 * shown[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tissue", "t1", "t2"),
+    [(1, Tissue.MODIC_1, -1, 1), (2, Tissue.MODIC_2, 1, 1), (3, Tissue.MODIC_3, -1, -1)],
+)
+def test_modic_types_differ_from_marrow_as_defined(kind: int, tissue: Tissue, t1: int, t2: int) -> None:
+    change = ModicChange.model_validate({"disc": DISC, "type": kind, "height_mm": 8.0})
+    sequences: tuple[MrSequence, MrSequence] = ("T1", "T2")
+    for sequence, sign in zip(sequences, (t1, t2), strict=True):
+        made = stack(change, sequence=sequence)
+        assert sign * (mean(made, tissue) - mean(made, Tissue.TRABECULAR)) > 30
