@@ -137,7 +137,7 @@ def test_masks_and_verse_folders(tmp_path: Path, record: Record) -> None:
         ISSUE, 30, "masks of ten full spines, four with an anomaly of number, written as VerSe folders",
         asked="one component each, no overlap, anatomical order, read back alike by nibabel and our readers",
         measured=f"{counts['vertebrae']} vertebrae: " + (str(bad) if bad else "all hold"), met=not bad, command=COMMAND,
-        note="no voxel can have two labels: the mask is one array; centroids read back within the file's tenth of a voxel (0.14 mm)",
+        note="no voxel can have two labels: the mask is one array; centroids within the file's rounding (0.14 mm)",
     )  # fmt: skip
     assert counts["vertebrae"] > 200
     assert not bad

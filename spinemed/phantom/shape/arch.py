@@ -146,6 +146,9 @@ def arch_solids(
     else:
         converge = math.radians({Region.THORACIC: 8.0, Region.LUMBAR: 12.0}[region])
         front = pillar + (wall + 5.0 - pillar[1]) * np.array([-math.tan(converge), 1.0, 0.0])
+        # Rooted in the body even where the waist is narrower than the canal and pedicles, as at some T1.
+        waist = min(body.upper_width_mm, body.lower_width_mm) / 2 * body.waist
+        front[0] = min(front[0], waist + arch.pedicle_width_mm / 2 - 3.0)
     right.append(capsule(front, pillar, arch.pedicle_width_mm / 2, arch.pedicle_height_mm / 2, end_mm=2.0, part=ARCH))
 
     # Facets and what carries them.
