@@ -230,7 +230,7 @@ def marker_clip(
         raise MotionError(
             f"the unit {unit!r} is unknown", file=where, field="unit", cure=f"declare one of {', '.join(UNITS_MM)}"
         )
-    gone = ~np.isfinite(points).all(axis=-1)
+    gone = np.asarray(~np.isfinite(points).all(axis=-1))
     if gone.all():
         raise MotionError("no marker is visible in any frame", file=where, field="points", cure="give another clip")
     points = np.where(gone[..., None], np.nan, points)

@@ -48,7 +48,9 @@ def read_trc(path: str | os.PathLike[str], *, unit: str | None = None, up: str =
             f"declares {declared} markers and names {len(names)}", file=path, line=4, field="NumMarkers",
             cure="mend the header",
         )  # fmt: skip
-    first, times, rows = 1, [], []
+    first = 1
+    times: list[float] = []
+    rows: list[list[float]] = []
     width = 2 + 3 * len(names)
     for number, line in enumerate(lines[5:], 6):
         if not line.strip():
