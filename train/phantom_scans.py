@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from spinemed.anatomy import Level
+from spinemed.anatomy import Level, Region
 from spinemed.config import Config
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PhantomScans", "View", "draw_scan", "make_phantom_scans", "scan_grid"]
 
-View = Literal["full", "lower", "upper", "lumbar", "crop"]
-_ANOMALIES = ("T13", "eleven_thoracic", "L6", "four_lumbar")
+View = Literal["full", "lower", "upper", "lumbar", "crop", "blind"]
+Anomaly = Literal["T13", "eleven_thoracic", "L6", "four_lumbar"]
+_ANOMALIES: dict[Anomaly, float] = dict.fromkeys(("T13", "eleven_thoracic", "L6", "four_lumbar"), 0.1)
 _VIEWS: dict[View, float] = {"full": 0.3, "lower": 0.25, "upper": 0.15, "lumbar": 0.15, "crop": 0.15}
 _TOPIC = 4409  # keeps these draws apart from those of the spines, which share the seed
 
@@ -45,11 +46,12 @@ class PhantomScans(Config):
     """Generator family."""
     spacing_mm: float = Field(default=1.25, ge=0.5, le=4)
     """Voxel size. Up to 1.25 mm nothing is averaged, so that 1.25 mm is the fastest."""
-    anomaly_share: float = Field(default=0.4, ge=0, le=1)
-    """Share of spines with T13, L6, four lumbar or eleven thoracic vertebrae, all four alike."""
+    anomalies: dict[Anomaly, float] = Field(default_factory=lambda: dict(_ANOMALIES))
+    """Share of spines with T13, eleven thoracic, L6 or four lumbar vertebrae; the others are regular."""
     views: dict[View, float] = Field(default_factory=lambda: dict(_VIEWS))
-    """Shares of the fields of view: the whole spine; from T4-T9 to the sacrum; from the skull base to T4-T10; from
-    T9-T12 to the sacrum; any piece of 110 to 240 mm."""
+    """Shares of the fields of view: full, the whole spine; lower, from T4-T9 to the sacrum; upper, from the skull base
+    to T4-T10; lumbar, from T9-T11 to the sacrum; crop, any piece of 110 to 240 mm; blind, a thoracic or lumbar piece
+    without anything to count from."""
     orientation: str = "RAS"
     """Axis codes of the arrays."""
 
@@ -57,6 +59,8 @@ class PhantomScans(Config):
     def _some_view(self) -> PhantomScans:
         if any(share < 0 for share in self.views.values()) or not sum(self.views.values()) > 0:
             raise ValueError("the shares of the views must not be negative, and one of them not 0")
+        if any(share < 0 for share in self.anomalies.values()) or sum(self.anomalies.values()) > 1:
+            raise ValueError("the shares of the anomalies must not be negative, and add up to 1 at most")
         return self
 
 
@@ -65,12 +69,8 @@ def draw_scan(config: PhantomScans, index: int) -> tuple[SpinePhantom, View, np.
     from spinemed.phantom.spine import SpineConfig, draw_spine
 
     random = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index, _TOPIC)))
-    shares = dict.fromkeys(_ANOMALIES, config.anomaly_share / len(_ANOMALIES))
-    spine = draw_spine(
-        config.seed,
-        index,
-        SpineConfig.model_validate({"family": config.family, "variant_shares": shares, "transition_share": 0.06}),
-    )
+    kind = {"family": config.family, "variant_shares": dict(config.anomalies), "transition_share": 0.06}
+    spine = draw_spine(config.seed, index, SpineConfig.model_validate(kind))
     names = sorted(config.views)
     weights = np.array([config.views[name] for name in names])
     return spine, names[int(random.choice(len(names), p=weights / weights.sum()))], random
@@ -83,17 +83,15 @@ def scan_grid(
     *,
     spacing_mm: float,
     orientation: str = "RAS",
-    ends: tuple[Level | None, Level | None] | None = None,
 ) -> VoxelGrid:
     """Voxels of one scan: where it ends above and below, how wide and how deep it is.
 
     Args:
         scene: The posed spine.
-        view: Which part; "crop" is a random piece.
+        view: Which part.
         random: Draws ends and margins.
         spacing_mm: Edge of the voxels.
         orientation: Axis codes.
-        ends: First and last level wholly in view instead of a random piece; None: as far as the bone goes.
     """
     from spinemed.geometry import reorient
     from spinemed.phantom.imaging.grid import VoxelGrid
@@ -108,14 +106,16 @@ def scan_grid(
         at = level.index(Level.T1) + int(random.integers(ordinals[0] - 1, ordinals[1]))
         return float(height[at] + random.uniform(-0.5, 0.5) * (height[at - 1] - height[at]))
 
-    if ends is not None:
-        first, last = ends
-        if first is not None:
-            at = level.index(first)
-            top = height[at] + 0.62 * (height[at - 1] - height[at])
-        if last is not None:
-            at = level.index(last)
-            bottom = height[at] - 0.62 * (height[at] - height[at + 1])
+    if view == "blind":
+        # Six or seven thoracic vertebrae away from both ends of the ribs, or the middle lumbar ones.
+        last_rib = max(at for at, one in enumerate(level) if one.region is Region.THORACIC)
+        if random.random() < 0.6:
+            first = level.index(Level.T1) + int(random.integers(2, 4))
+            last = min(first + int(random.integers(5, 7)), last_rib - 2)
+        else:
+            first, last = last_rib + 2, len(level) - 3
+        top = height[first] + 0.62 * (height[first - 1] - height[first])
+        bottom = height[last] - 0.62 * (height[last] - height[last + 1])
     elif view == "lower":
         top = near((4, 9))
     elif view == "upper":

@@ -15,6 +15,7 @@ from spinemed.anatomy import Level
 from spinemed.config import load_config
 from spinemed.errors import ConfigError, ModelError, ReadError
 from spinemed.labelling import CentroidSet, read_centroids, read_label_mask, write_centroids
+from spinemed.labelling.jobs import find_scans, label_files
 from spinemed.labelling.networks import SegmenterConfig, build_segmenter
 from spinemed.volume import Volume, write_nifti
 from train.crops import LocatorCrops, load_cases, prepare_cases
@@ -137,18 +138,14 @@ def test_what_was_learned_labels_an_unseen_scan_by_command(
     points = read_centroids(tmp_path / "out" / "case_seg-subreg_ctd.json", image_or_mask=image)
     assert max(float(np.linalg.norm(points[level] - centres[level])) for level in LUMBAR) < SPACING
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    again = spinemed("label", "run", scans, "--model", model, "--out", tmp_path / "out", "--threads", "1")
-    assert "0 labelled, 1 kept, 1 failed" in again.stdout
-    single = scans / "case_ct.nii.gz"
-    other = spinemed("label", "run", single, "--model", model, "--out", tmp_path / "b", "--threads", 1)
-    assert other.returncode == 0, other.stderr
+    again = label_files(find_scans(scans), model, tmp_path / "out")
+    assert (again.done, again.kept, len(again.failed)) == ((), ("case",), 1)
+    label_files([scans / "case_ct.nii.gz"], model, tmp_path / "b")
     assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
 
 
 def test_a_field_without_an_anchor_is_not_named(trained: Path, tmp_path: Path) -> None:
     """Three balls without the block below: they may be L1-L3, L2-L4 or L3-L5."""
-    from spinemed.labelling.jobs import label_files
-
     image, _, _ = blob_scan(78)
     keep = slice(22, 56)
     affine = image.affine.copy()
