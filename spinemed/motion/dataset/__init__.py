@@ -1,0 +1,8 @@
+"""Data sets of spine motion on disk: a folder of shards, one table of clips, and the formats that others read.
+
+Open `records` first.
+"""
+
+from spinemed.motion.dataset.records import LEVELS, SCHEMA, SEGMENTS, SPLITS, ClipRow, SimulatedClip
+
+__all__ = ["LEVELS", "SCHEMA", "SEGMENTS", "SPLITS", "ClipRow", "SimulatedClip"]
