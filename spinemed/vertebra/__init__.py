@@ -1,0 +1,1 @@
+"""Vertebrae one by one: straightened, compared with what they should be, and graded."""
