@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.verse.plots import INK, colour_of, draw
+from bench.drawing import INK, draw
+from bench.verse.plots import colour_of
 from spinemed.labelling import LabelMask, vertebra_of_label
 from spinemed.volume import WINDOWS, Volume, grid_difference, reorient_volume, resample_like, to_uint8
 

@@ -9,14 +9,13 @@ Trap: case names and error texts come from files: they reach the page through th
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
+from bench.pages import inside, p_text, page_environment
 from bench.verse import wording
 from bench.verse.aggregate import FEWEST_PATIENTS
 from bench.verse.labelling import HIT_MM, PENALTY_MM
@@ -50,23 +49,9 @@ _CARDS = (
 
 
 def _environment() -> Environment:
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader([here / "templates", here.parent / "board" / "templates"]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment(Path(__file__).parent / "templates")
     environment.filters.update(number=wording.number)
     return environment
-
-
-def _inside(png: bytes, dpi: int = 150) -> dict[str, Any]:
-    """A picture for the page, and the width at which its inches are the screen's (96 pixels each)."""
-    pixels = struct.unpack(">I", png[16:20])[0]  # the first field of a PNG's header
-    return {"src": f"data:image/png;base64,{base64.b64encode(png).decode()}", "width": round(96 * pixels / dpi)}
 
 
 def report_page(scores: Scores, jobs: Mapping[str, Job], *, published: bool = False) -> str:
@@ -199,9 +184,9 @@ def _plots(scores: Scores, present: set[str], *, labelled: bool) -> dict[str, di
         return {"levels": None, "confusion": None, "offsets": None}
     off = labelled and any(one.offset for one in scores.vertebrae)
     return {
-        "levels": _inside(levels_plot(rows, _shown(_LEVEL_PLOTS, present))),
-        "confusion": _inside(confusion_plot(scores.vertebrae)),
-        "offsets": _inside(offsets_plot(scores.vertebrae)) if off else None,
+        "levels": inside(levels_plot(rows, _shown(_LEVEL_PLOTS, present))),
+        "confusion": inside(confusion_plot(scores.vertebrae)),
+        "offsets": inside(offsets_plot(scores.vertebrae)) if off else None,
     }
 
 
@@ -234,7 +219,7 @@ def _picture(case: CaseScore, job: Job) -> dict[str, Any]:
             image = read_nifti(job.case.image, unit="HU")
         except SpineMedError as error:
             found["notes"] = "; ".join([*case.notes, f"the CT cannot be shown: {error.problem}"])
-    return found | {"picture": _inside(case_picture(inputs.reference, inputs.prediction, image), 110)}
+    return found | {"picture": inside(case_picture(inputs.reference, inputs.prediction, image), 110)}
 
 
 def _published_cells(values: Any, columns: Mapping[str, str]) -> list[str]:
@@ -290,7 +275,7 @@ def matrix_page(matrix: Matrix, picture: bytes) -> str:
         tables=tables,
         drops=drops,
         gaps=gaps,
-        picture=_inside(picture),
+        picture=inside(picture),
         fewest=FEWEST_PATIENTS,
     )
 
@@ -356,8 +341,3 @@ def comparison_page(comparison: Comparison) -> str:
             quantities=[(name, wording.title_of(name)[0]) for name in quantities],
         )
     )
-
-
-def p_text(p: float) -> str:
-    """A p value with two significant digits, never as zero."""
-    return "< 0.0001" if p < 0.0001 else f"{p:#.2g}" if p < 0.995 else "1.0"

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.pages import p_text
 from bench.verse import wording
 from bench.verse.matrix import Matrix
 from bench.verse.metrics import METRICS
 from bench.verse.published import PublishedValues, own_values, published_table
 from bench.verse.ranking import Comparison
 from bench.verse.records import Scores
-from bench.verse.report import p_text
 
 __all__ = ["print_comparison", "print_matrix", "print_scores"]
 
