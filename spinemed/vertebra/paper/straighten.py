@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,7 +241,7 @@ def _take_arches_off(stack: NDArray[np.uint8]) -> None:
     behind[np.arange(first, rows)[None, :, None] >= cut[behind]] = 0
 
 
-def _crop(stack: NDArray[np.generic], centre: Array) -> tuple[NDArray[np.generic], Array]:
+def _crop(stack: NDArray[Any], centre: Array) -> tuple[NDArray[Any], Array]:
     """CROP_SHAPE around a centre, padded with 0; and where in the stack its first voxel lies."""
     out = np.zeros(CROP_SHAPE, stack.dtype)
     source, target, first = [], [], np.zeros(3)
