@@ -18,7 +18,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from spinemed.anatomy import Disc, Level, LevelRange
 from spinemed.errors import LevelError
@@ -191,14 +199,39 @@ class Finding(Record):
         "osteophyte",
         "lesion",
         "mimic",
+        "slip",
+        "disc_degeneration",
+        "disc_height",
+        "herniation",
+        "canal_stenosis",
+        "foraminal_stenosis",
+        "modic",
     ]
     """`vertebra` and the counts of the parts of a column are what :mod:`spinemed.labelling.facts` reads off a mask."""
     level: Level | None = None
+    """Of what concerns one vertebra; None where its name is not determinable."""
+    disc: Disc | None = None
+    """Of what concerns a disc and its two vertebrae; None where their names are not determinable."""
+    side: Literal["left", "right"] | None = None
+    """The patient's, of what lies on one side."""
     value: str
     """Category, e.g. `wedge`, `none`, `MR`."""
+    grade: str | None = None
+    """In the words of `scheme`, e.g. `IV`; None where none applies or the image cannot show it."""
+    scheme: str | None = None
+    """Whose grades these are, e.g. `Pfirrmann 2001`."""
     amount: float | None = None
     """The measured size in `unit`, e.g. a height loss of 32.0 percent."""
     unit: str = ""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the fields that came later where they are empty, so that hashes of earlier records still hold."""
+        plain: dict[str, Any] = handler(self)
+        return {name: value for name, value in plain.items() if value is not None or name not in _LATER}
+
+
+_LATER = ("disc", "side", "grade", "scheme")
 
 
 class LevelMark(Record):

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
 
 from spinemed.anatomy import Level
 from spinemed.phantom.pathology import healthy_twin
 from spinemed.phantom.pathology.draw import draw_pathologies
-from spinemed.phantom.pathology.findings import SpineDescription
+from spinemed.phantom.pathology.findings import FieldOfView, SpineDescription
+from spinemed.phantom.pathology.grades import Modality, Plane, Sequence
 from spinemed.phantom.set_config import PhantomSetConfig, What
 from spinemed.phantom.spine.draw import draw_spine
 from spinemed.phantom.spine.records import Posture, SpinePhantom
@@ -58,7 +61,16 @@ class ImageDescription(Record):
     """Path below the set's outputs. T1 and T2 of an MR stack are described together, under the last one's path."""
     view: Literal["whole", "no_anchor", "artefact", "level_outside"]
     twin_of: str | None = None
-    description: SpineDescription
+    description: SpineDescription | None = None
+    """None where no level is whole in the image: nothing there can be named or graded."""
+    reason: str = ""
+    """Why there is no description."""
+
+    @model_validator(mode="after")
+    def _described_or_why(self) -> ImageDescription:
+        if (self.description is None) != bool(self.reason):
+            raise ValueError("a reason is given where there is no description, and only there")
+        return self
 
 
 def case_id(config: PhantomSetConfig, index: int) -> str:
@@ -119,13 +131,12 @@ def _write_ct(
     from spinemed.phantom.imaging.ct import look_of, render_ct
     from spinemed.phantom.imaging.grid import field_grid
     from spinemed.phantom.imaging.verse_folder import write_verse_case
-    from spinemed.phantom.pathology.describe import describe
-    from spinemed.phantom.views import box_grid, field_of_view, stretch_box
+    from spinemed.phantom.views import box_grid, field_of_view
 
     job = config.ct
     first = scenes[0][2]
     if view.levels:
-        grid = box_grid(stretch_box(first, view.levels), job.spacing_mm, job.codes)
+        grid = box_grid(_stretch(scenes, view.levels), job.spacing_mm, job.codes)
     else:
         grid = field_grid(first, config.field, spacing_mm=job.spacing_mm, codes=job.codes)
     look = look_of(draw.spine.family, job.kernel).model_copy(update={"streaks": job.streaks})
@@ -135,23 +146,54 @@ def _write_ct(
         made = _with_artefact(made, first, view.artefact_levels, draw.seed)
         files = write_verse_case(made, folder / "ct", name, keep_cut=job.keep_cut, sacrum=job.sacrum)
         field = field_of_view(scene, grid, made.truth.visible, view.artefact_levels)
-        described = describe(
-            scene.spine,
-            modality="CT",
-            slice_thickness_mm=max(job.spacing_mm),
-            field=field,
-            posture=scene.posture.value,
-        )
+        image = files["ct"].relative_to(folder).as_posix()
         found.append(
-            ImageDescription(
-                case=name,
-                image=files["ct"].relative_to(folder).as_posix(),
-                view=view.kind,
-                twin_of=twin_of,
-                description=described,
+            _described(
+                (name, twin_of, scene), image, view, field, modality="CT", slice_thickness_mm=max(job.spacing_mm)
             )
         )
     return found
+
+
+def _stretch(
+    scenes: list[tuple[str, str | None, Scene]], levels: tuple[Level, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The box of a stretch in the spine and its twin: a twin without fractures stands taller."""
+    from spinemed.phantom.views import stretch_box
+
+    low, high = zip(*(stretch_box(scene, levels) for _, _, scene in scenes), strict=True)
+    return np.min(low, axis=0), np.max(high, axis=0)
+
+
+def _described(
+    case: tuple[str, str | None, Scene],
+    image: str,
+    view: ViewDraw,
+    field: FieldOfView | None,
+    *,
+    modality: Modality,
+    plane: Plane | None = None,
+    sequences: tuple[Sequence, ...] = (),
+    slice_thickness_mm: float | None = None,
+) -> ImageDescription:
+    """What is true of one image, or that nothing in it is whole."""
+    from spinemed.phantom.pathology.describe import describe
+
+    name, twin_of, scene = case
+    if field is None:
+        return ImageDescription(
+            case=name, image=image, view=view.kind, twin_of=twin_of, reason="no vertebra is whole in the image"
+        )
+    found = describe(
+        scene.spine,
+        modality=modality,
+        sequences=sequences,
+        plane=plane,
+        slice_thickness_mm=slice_thickness_mm,
+        field=field,
+        posture=scene.posture.value,
+    )
+    return ImageDescription(case=name, image=image, view=view.kind, twin_of=twin_of, description=found)
 
 
 def _with_artefact(made: CtPhantom, scene: Scene, hidden: tuple[Level, ...], seed: int) -> CtPhantom:
@@ -174,13 +216,11 @@ def _write_xray(
     from PIL import Image
 
     from spinemed.phantom.imaging.xray import render_xray
-    from spinemed.phantom.pathology.describe import describe
-    from spinemed.phantom.views import field_of_view_of_points, stretch_box
+    from spinemed.phantom.views import field_of_view_of_points
     from spinemed.tables import write_bytes, write_text
 
     job = config.xray
-    first = scenes[0][2]
-    box = stretch_box(first, view.levels) if view.levels else None
+    box = _stretch(scenes, view.levels) if view.levels else None
     found = []
     for number, projection in enumerate(job.projections):
         rng = np.random.default_rng(np.random.SeedSequence(draw.seed, spawn_key=(11, number)))
@@ -209,17 +249,15 @@ def _write_xray(
             write_bytes(image, picture.getvalue())
             rows, columns = made.truth.shape
             hips = all(0 <= u <= columns - 1 and 0 <= v <= rows - 1 for u, v in made.truth.hips)
-            field = field_of_view_of_points(
-                scene, dict.fromkeys(made.truth.visible, True), view.artefact_levels, ribs=True, hips=hips
-            )
-            described = describe(scene.spine, modality="XR", plane=projection, field=field, posture=scene.posture.value)
+            field = field_of_view_of_points(scene, made.truth.visible, view.artefact_levels, ribs=True, hips=hips)
             found.append(
-                ImageDescription(
-                    case=name,
-                    image=image.relative_to(folder).as_posix(),
-                    view=view.kind,
-                    twin_of=twin_of,
-                    description=described,
+                _described(
+                    (name, twin_of, scene),
+                    image.relative_to(folder).as_posix(),
+                    view,
+                    field,
+                    modality="XR",
+                    plane=projection,
                 )
             )
     return found
@@ -229,14 +267,13 @@ def _write_mr(
     config: PhantomSetConfig, draw: CaseDraw, view: ViewDraw, scenes: list[tuple[str, str | None, Scene]], folder: Path
 ) -> list[ImageDescription]:
     from spinemed.phantom.imaging.mr import axial_grid, levels_inside, render_mr, sagittal_stack
-    from spinemed.phantom.pathology.describe import describe
-    from spinemed.phantom.views import field_of_view_of_points, stretch_box
+    from spinemed.phantom.views import field_of_view_of_points, shows_an_end
     from spinemed.tables import write_json
     from spinemed.volume import write_nifti
 
     job = config.mr
     first = scenes[0][2]
-    box = stretch_box(first, view.levels) if view.levels else None
+    box = _stretch(scenes, view.levels) if view.levels else None
     pixel, thick = job.sagittal_mm
     sagittal = sagittal_stack(first, config.field, pixel_mm=pixel, slice_mm=thick, slices=job.slices, box_mm=box)
     found = []
@@ -280,24 +317,19 @@ def _write_mr(
                 },
             )
             field = field_of_view_of_points(
-                scene, dict.fromkeys(truth.visible, True), view.artefact_levels, ribs=False, hips=False
-            )
-            described = describe(
-                scene.spine,
-                modality="MR",
-                sequences=job.sequences,
-                plane=plane,
-                slice_thickness_mm=grid.spacing_mm[0 if disc is None else 2],
-                field=field,
-                posture=scene.posture.value,
-            )
+                scene, truth.visible, view.artefact_levels, ribs=False, hips=False,
+                ends=disc is None or shows_an_end(made),
+            )  # fmt: skip
             found.append(
-                ImageDescription(
-                    case=name,
-                    image=f"mr/sub-{name}/{stem}_{job.sequences[-1]}w.nii.gz",
-                    view=view.kind,
-                    twin_of=twin_of,
-                    description=described,
+                _described(
+                    (name, twin_of, scene),
+                    f"mr/sub-{name}/{stem}_{job.sequences[-1]}w.nii.gz",
+                    view,
+                    field,
+                    modality="MR",
+                    sequences=job.sequences,
+                    plane=plane,
+                    slice_thickness_mm=grid.spacing_mm[0 if disc is None else 2],
                 )
             )
     return found

@@ -1,9 +1,9 @@
 """`make_phantoms`: a set of phantoms as a run folder, made by several processes and gone on with after a kill.
 
 Convention: `OUT/outputs/` holds `ct/`, `xray/`, `mr/` (see `case`), `spines.jsonl` (one `CaseDraw` a line: all that is
-needed to make a case again), `descriptions.jsonl` (one `ImageDescription` a line), `contact_sheet.png`, and
-`manifest.json`, written last. A finished case leaves a note in `OUT/scratch/`; a case without one is made again, to the
-same bytes.
+needed to make a case again), `descriptions.jsonl` (one `ImageDescription` a line; an image in which no vertebra is
+whole says so there and is counted in the manifest as undescribed), `contact_sheet.png`, and `manifest.json`, written
+last. A finished case leaves a note in `OUT/scratch/`; a case without one is made again, to the same bytes.
 
 The trap: all of it is computed. Phantoms are no patients, and shares are no prevalences.
 """
@@ -154,5 +154,6 @@ def _conclude(run: Run, config: PhantomSetConfig) -> None:
         KIND,
         cases=config.count,
         images=images,
+        undescribed=sum(image.description is None for note in notes() for image in note.images),
         note="procedural phantoms, no patients; research use only",
     )

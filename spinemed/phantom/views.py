@@ -5,33 +5,48 @@ from which neither C2, the last rib nor the sacrum can be seen; "artefact" some 
 ends before a pathological level. The truth of an image is read from what was rendered, not from what was asked for.
 
 The trap: a stretch shows parts of the vertebrae beyond its ends. A stretch that ends at the last lumbar vertebra shows
-the sacrum, so "no_anchor" stays one vertebra away from every anchor.
+the sacrum, so "no_anchor" stays one vertebra away from every anchor. A divergent radiograph of a long stretch may hold
+the level that "level_outside" was to leave out; whether it does stands in its description.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spinemed.anatomy import Level, Region
+from spinemed.anatomy import LABEL_MAPS, Level, Region
 from spinemed.geometry import check_codes
 from spinemed.phantom.imaging.grid import VoxelGrid
 from spinemed.phantom.pathology.findings import FieldOfView
 from spinemed.phantom.set_config import SetField, What
-from spinemed.phantom.shape.scene import Scene
+from spinemed.phantom.shape.scene import SACRUM_LABEL, Scene
 from spinemed.phantom.spine.records import SpinePhantom
 from spinemed.phantom.spine.truth import VertebraMarks, landmarks
 from spinemed.records import Record
 
-__all__ = ["ViewDraw", "box_grid", "draw_views", "field_of_view", "field_of_view_of_points", "stretch_box", "z_range"]
+if TYPE_CHECKING:
+    from spinemed.phantom.imaging.mr import MrPhantom
+
+__all__ = [
+    "ViewDraw",
+    "box_grid",
+    "draw_views",
+    "field_of_view",
+    "field_of_view_of_points",
+    "shows_an_end",
+    "stretch_box",
+    "z_range",
+]
 
 Array = NDArray[np.float64]
 ViewKind = Literal["whole", "no_anchor", "artefact", "level_outside"]
 _UNDECIDED: tuple[ViewKind, ...] = ("no_anchor", "artefact", "level_outside")
 _LEAST = 3
+_BESIDE_MM, _WING_MM2, _ATLAS_MM2 = 5.0, 200.0, 100.0
+"""How far beside the endplate a wing of the sacrum begins, and how much of it (of the atlas) one slice must show."""
 _ENDS: dict[SetField, tuple[Level, Level]] = {
     "full": (Level.C1, Level.S1),
     "cervical": (Level.C1, Level.T2),
@@ -54,50 +69,58 @@ class ViewDraw(Record):
 def draw_views(
     spine: SpinePhantom, what: tuple[What, ...], field: SetField, share: float, rng: np.random.Generator
 ) -> tuple[ViewDraw, ...]:
-    """The view of each kind of image; one kind of doubt for all images of a spine."""
+    """The view of each kind of image: one draw of doubt for all images of a spine, with the same levels.
+
+    A kind of doubt that the spine cannot have (no pathological level to leave out of the field) is not drawn, so the
+    share of undecided views is the one asked for.
+    """
     kind: ViewKind = "whole"
+    levels: tuple[Level, ...] = ()
+    hidden: tuple[Level, ...] = ()
     if rng.random() < share:
-        kind = _UNDECIDED[int(rng.integers(len(_UNDECIDED)))]
-    return tuple(_draw_view(spine, one, kind, field, rng) for one in what)
+        order = [*(v.level for v in spine.vertebrae), Level.S1]
+        covered = [level for level in order if _ENDS[field][0] <= level <= _ENDS[field][1]]
+        touched = sorted({level for item in spine.pathologies for level in _levels(item)} & set(covered))
+        beside = _parts_beside([level for level in covered if level is not Level.S1], touched)
+        kinds = [one for one in _UNDECIDED if beside or one != "level_outside"]
+        kind = kinds[int(rng.integers(len(kinds)))]
+        if kind == "no_anchor":
+            levels = _unanchored(order, covered, what, rng)
+        elif kind == "level_outside":
+            levels = tuple(beside[int(rng.integers(len(beside)))])
+        else:
+            middle = covered.index(touched[int(rng.integers(len(touched)))] if touched else covered[len(covered) // 2])
+            reach = int(rng.integers(0, 2))
+            hidden = tuple(covered[max(middle - reach, 0) : middle + reach + 1])
+    return tuple(ViewDraw(what=one, kind=kind, levels=levels, artefact_levels=hidden) for one in what)
 
 
-def _draw_view(spine: SpinePhantom, what: What, kind: ViewKind, field: SetField, rng: np.random.Generator) -> ViewDraw:
-    order = [*(v.level for v in spine.vertebrae), Level.S1]
-    covered = [level for level in order if _ENDS[field][0] <= level <= _ENDS[field][1]]
-    touched = sorted({level for item in spine.pathologies for level in _levels(item)} & set(covered))
-    if kind == "no_anchor":
-        return ViewDraw(what=what, kind=kind, levels=_unanchored(order, what, rng))
-    if kind == "artefact":
-        middle = covered.index(touched[int(rng.integers(len(touched)))] if touched else covered[len(covered) // 2])
-        reach = int(rng.integers(0, 2))
-        return ViewDraw(
-            what=what, kind=kind, artefact_levels=tuple(covered[max(middle - reach, 0) : middle + reach + 1])
-        )
-    if kind == "level_outside":
-        inner = [level for level in covered if level is not Level.S1]
-        parts = [
-            part
-            for level in touched
-            if level in inner
-            for part in (inner[: inner.index(level)], inner[inner.index(level) + 1 :])
-            if len(part) >= _LEAST
-        ]
-        if parts:
-            return ViewDraw(what=what, kind=kind, levels=tuple(parts[int(rng.integers(len(parts)))]))
-    return ViewDraw(what=what)
+def _parts_beside(levels: list[Level], touched: list[Level]) -> list[list[Level]]:
+    """Stretches that end before a pathological level and are long enough to show."""
+    return [
+        part
+        for level in touched
+        if level in levels
+        for part in (levels[: levels.index(level)], levels[levels.index(level) + 1 :])
+        if len(part) >= _LEAST
+    ]
 
 
-def _unanchored(order: list[Level], what: What, rng: np.random.Generator) -> tuple[Level, ...]:
-    """A stretch away from C2, the sacrum, and (where ribs are seen) the last rib."""
+def _unanchored(
+    order: list[Level], covered: list[Level], what: tuple[What, ...], rng: np.random.Generator
+) -> tuple[Level, ...]:
+    """A stretch away from C2, the sacrum, and (where ribs are seen) the last rib; in the set's own field if it fits."""
     presacral = order[:-1]
     thoracic = [level for level in presacral if level.region is Region.THORACIC]
     lumbar = [level for level in presacral if level.region is Region.LUMBAR]
-    if what == "mr":  # a narrow stack shows no ribs
+    if set(what) == {"mr"}:  # a narrow stack shows no ribs
         stretches = [[level for level in presacral[:-1] if level > Level.C5]]
     else:
-        stretches = [thoracic[2:-1]]
-        if len(lumbar) >= _LEAST + 2:
-            stretches.append(lumbar[1:-1])
+        stretches = [thoracic[2:-1], lumbar[1:-1]]
+    own = [[level for level in stretch if level in covered] for stretch in stretches]
+    stretches = [stretch for stretch in own if len(stretch) >= _LEAST] or [
+        stretch for stretch in stretches if len(stretch) >= _LEAST
+    ]
     chosen = stretches[int(rng.integers(len(stretches)))]
     count = int(rng.integers(_LEAST, min(7, len(chosen)) + 1))
     start = int(rng.integers(0, len(chosen) - count + 1))
@@ -124,25 +147,60 @@ def stretch_box(scene: Scene, levels: tuple[Level, ...]) -> tuple[Array, Array]:
     return points.min(axis=0) - 2.0, points.max(axis=0) + 2.0
 
 
-def field_of_view(scene: Scene, grid: VoxelGrid, visible: tuple[Level, ...], hidden: tuple[Level, ...]) -> FieldOfView:
-    """The field of view of a CT: the longest unbroken run of whole vertebrae, and S1 where its endplate is inside."""
+def field_of_view(
+    scene: Scene, grid: VoxelGrid, visible: tuple[Level, ...], hidden: tuple[Level, ...]
+) -> FieldOfView | None:
+    """The field of view of a CT: the longest unbroken run of whole vertebrae, and S1 where its endplate is inside.
+
+    None where nothing is whole: such an image has no level to describe.
+    """
 
     def inside(points: Array) -> bool:
         index = (points - grid.affine[:3, 3]) @ np.linalg.inv(grid.affine[:3, :3]).T
         return bool(((index >= 0) & (index <= np.array(grid.shape) - 1)).all())
 
-    marks = landmarks(scene.posed)
     levels = list(visible)
-    if inside(_plate_points(marks[Level.S1])):
+    if inside(_plate_points(landmarks(scene.posed)[Level.S1])):
         levels.append(Level.S1)
     return _field(scene, levels, hidden, ribs=True, hips=inside(scene.posed.hips_mm))
 
 
 def field_of_view_of_points(
-    scene: Scene, inside: dict[Level, bool], hidden: tuple[Level, ...], *, ribs: bool, hips: bool
-) -> FieldOfView:
-    """The field of view of a radiograph or MR, whose levels are in view where all corners of their bodies are."""
-    return _field(scene, [level for level, seen in inside.items() if seen], hidden, ribs=ribs, hips=hips)
+    scene: Scene,
+    seen: tuple[Level, ...],
+    hidden: tuple[Level, ...],
+    *,
+    ribs: bool,
+    hips: bool,
+    ends: bool = True,
+) -> FieldOfView | None:
+    """The field of view of a radiograph or MR, whose levels are in view where all corners of their bodies are.
+
+    None where no level is in view.
+    """
+    return _field(scene, list(seen), hidden, ribs=ribs, hips=hips, ends=ends)
+
+
+def shows_an_end(made: MrPhantom) -> bool:
+    """Whether an axial stack shows what the column ends with: the sacrum's wings on both sides, or the atlas.
+
+    Read from the stack's own mask, slice by slice: a few square millimetres of a wing at the edge of a slice name no
+    vertebra.
+    """
+    grid = made.vertebrae
+    pixel_mm2 = grid.spacing_mm[0] * grid.spacing_mm[1]
+    counts = [int((grid.data[:, :, k] == LABEL_MAPS["verse"].to_label(Level.C1)).sum()) for k in range(grid.shape[2])]
+    if max(counts) * pixel_mm2 >= _ATLAS_MM2:
+        return True
+    spine = made.scene.spine
+    index = np.argwhere(grid.data == SACRUM_LABEL)
+    own = made.scene.posed.sacrum.to_own(index @ grid.affine[:3, :3].T + grid.affine[:3, 3])
+    reach = spine.sacrum.endplate_width_mm / 2 + _BESIDE_MM
+    for k in range(grid.shape[2]):
+        x = own[index[:, 2] == k, 0]
+        if min(int((x > reach).sum()), int((x < -reach).sum())) * pixel_mm2 >= _WING_MM2:
+            return True
+    return False
 
 
 def _plate_points(marks: VertebraMarks) -> Array:
@@ -151,21 +209,25 @@ def _plate_points(marks: VertebraMarks) -> Array:
     return np.array([plate.anterior_mm, plate.posterior_mm, plate.left_mm, plate.right_mm])
 
 
-def _field(scene: Scene, levels: list[Level], hidden: tuple[Level, ...], *, ribs: bool, hips: bool) -> FieldOfView:
+def _field(
+    scene: Scene, levels: list[Level], hidden: tuple[Level, ...], *, ribs: bool, hips: bool, ends: bool = True
+) -> FieldOfView | None:
     order = [*(v.level for v in scene.spine.vertebrae), Level.S1]
     places = sorted(order.index(level) for level in levels)
-    runs: list[list[int]] = [[places[0]]] if places else []
+    if not places:
+        return None
+    runs = [[places[0]]]
     for before, place in pairwise(places):
         if place == before + 1:
             runs[-1].append(place)
         else:
             runs.append([place])
-    run = max(runs, key=len) if runs else [len(order) - 1]
-    shown = tuple(order[place] for place in run)
+    shown = tuple(order[place] for place in max(runs, key=len))
     return FieldOfView(
         levels=shown,
         ribs_visible=ribs,
         hips_visible=hips,
+        ends_visible=ends,
         artefact_levels=tuple(level for level in hidden if level in shown),
     )
 

@@ -339,7 +339,8 @@ def _centroids(tissues: TissueVolume, scene: Scene, grid: VoxelGrid, visible: tu
 
     labels = LABEL_MAPS["verse"]
     bodies = tissues.bodies
-    wanted = [level for level in visible if level is not Level.C1]
+    counts = np.bincount(bodies.ravel(), minlength=32)  # on coarse grids a body may hold no voxel's centre
+    wanted = [level for level in visible if level is not Level.C1 and counts[labels.to_label(level)] > 0]
     result: dict[Level, Array] = {}
     if Level.C1 in visible:
         result[Level.C1] = np.array(scene.posed.frame(Level.C1).origin_mm)
@@ -347,6 +348,5 @@ def _centroids(tissues: TissueVolume, scene: Scene, grid: VoxelGrid, visible: tu
         numbers = [labels.to_label(level) for level in wanted]
         found = np.array(center_of_mass(bodies > 0, bodies, numbers))
         for level, index in zip(wanted, found, strict=True):
-            if np.isfinite(index).all():
-                result[level] = grid.affine[:3, :3] @ index + grid.affine[:3, 3]
+            result[level] = grid.affine[:3, :3] @ index + grid.affine[:3, 3]
     return result

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SHEET_CASES", "contact_sheet"]
 
 SHEET_CASES = 4
-_HIGH = 420
+_HIGH, _STRIP = 420, 18
+"""Rows of a picture, and of the caption above it."""
 _WINDOW_HU = (-160.0, 420.0)
 _COLOURS = np.array([(80, 200, 255), (255, 200, 60), (120, 255, 120), (255, 120, 160)], dtype=np.uint8)
 
@@ -106,6 +107,7 @@ def _tile(grey: Picture, labels: NDArray[np.generic] | None, pixel_mm: tuple[flo
                 edge |= large != np.roll(large, step, axis=axis)
         edge &= large > 0
         colour[edge] = _COLOURS[large[edge] % len(_COLOURS)]
-    picture = Image.fromarray(colour)
-    ImageDraw.Draw(picture).text((4, high - 14), caption, fill=(230, 230, 230), font=ImageFont.load_default())
-    return np.pad(np.asarray(picture), ((0, 0), (0, 4), (0, 0)))
+    # The caption has a strip of its own: on a bright radiograph no colour of letters is readable everywhere.
+    strip = Image.new("RGB", (wide, _STRIP))
+    ImageDraw.Draw(strip).text((4, 1), caption, fill=(255, 255, 255), font=ImageFont.load_default(_STRIP - 5))
+    return np.pad(np.concatenate([np.asarray(strip), colour]), ((0, 0), (0, 4), (0, 0)))

@@ -67,6 +67,8 @@ __all__ = ["View", "describe", "spine_of", "view_of", "whole_field"]
 
 _GENANT_LEVELS = (Level.T4, Level.L4)
 """Genant's semiquantitative grading is defined from T4 to L4."""
+_ENDS = (Level.C1, Level.C2, Level.S1)
+"""What the column is counted from besides the ribs."""
 _LEAST_DISC_LOSS_PERCENT = 10.0
 """A disc that has lost less is of normal height: the spread of healthy neighbours is wider."""
 _ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV", 5: "V"}
@@ -120,8 +122,12 @@ def describe(
     plane = plane or ("lateral" if modality == "XR" else "volume")
     posture = posture or ("standing" if modality == "XR" else "supine")
     field = field or whole_field(spine, modality)
-    numbering = number_view(field.levels, spine_of(spine), ribs_visible=field.ribs_visible)
-    view = View(spine, modality, shown, plane, slice_thickness_mm, field, frozenset(numbering.undecided))
+    # An end of the column that cannot be told as one is no anchor, and has no name either.
+    nameless = () if field.ends_visible else tuple(level for level in field.levels if level in _ENDS)
+    named = [level for level in field.levels if level not in nameless]
+    numbering = number_view(named, spine_of(spine), ribs_visible=field.ribs_visible)
+    undecided = tuple(sorted({*numbering.undecided, *nameless}))
+    view = View(spine, modality, shown, plane, slice_thickness_mm, field, frozenset(undecided))
     findings = [finding for index, item in enumerate(spine.pathologies) for finding in view.of_pathology(item, index)]
     findings += view.of_shape()
     findings += view.of_alignment(posture)
@@ -137,9 +143,9 @@ def describe(
         field=field,
         thoracic=spine.thoracic,
         lumbar=spine.lumbar,
-        numbering_determinable=numbering.determinable,
+        numbering_determinable=not undecided,
         counted_from=numbering.counted,
-        undecided_levels=numbering.undecided,
+        undecided_levels=undecided,
         findings=tuple(findings),
     )
 

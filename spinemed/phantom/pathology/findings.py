@@ -33,6 +33,9 @@ class FieldOfView(Record):
     """Whether the image shows which vertebrae bear ribs (a narrow sagittal MR does not)."""
     hips_visible: bool = True
     """Whether the femoral heads are in the image."""
+    ends_visible: bool = True
+    """Whether S1 and the upper neck, where they are among the levels, can be told as such (a thin axial stack through
+    L5/S1 shows no wings of the sacrum, and looks like any other)."""
     artefact_levels: tuple[Level, ...] = ()
     """Levels at which an artefact (motion, metal, foreign body) hides everything."""
 

@@ -27,8 +27,35 @@ __all__ = ["RsnaCondition", "RsnaRow", "ViewKind", "draw_field", "rsna_rows", "s
 ViewKind = Literal["whole", "no_anchor", "artefact", "level_outside"]
 RsnaCondition = Literal["spinal_canal_stenosis", "left_neural_foraminal_narrowing", "right_neural_foraminal_narrowing"]
 _LEAST_LEVELS = 4
-_STUDY_UNIT = {"percent": "percent of the healthy height", "mm": "mm", "deg": "deg"}
-_MAIN: dict[str, str] = {"fracture": "height_loss", "schmorl": "depth", "osteophyte": "length", "lesion": "diameter"}
+_OF_DISCS = (
+    "slip",
+    "disc_degeneration",
+    "disc_height",
+    "herniation",
+    "canal_stenosis",
+    "foraminal_stenosis",
+    "modic",
+)
+_PERCENT_OF: dict[str, str] = {
+    "fracture": "percent of the healthy height",
+    "disc_height": "percent of the healthy height",
+    "slip": "percent of the endplate below",
+    "canal_stenosis": "percent of the healthy area",
+    "foraminal_stenosis": "percent of the healthy area",
+}
+"""What a percentage is a share of."""
+_MAIN: dict[str, str] = {
+    "fracture": "height_loss",
+    "schmorl": "depth",
+    "osteophyte": "length",
+    "lesion": "diameter",
+    "slip": "slip",
+    "disc_height": "height_loss",
+    "herniation": "depth",
+    "canal_stenosis": "area_loss",
+    "foraminal_stenosis": "area_loss",
+    "modic": "height",
+}
 """The measurement that stands for a finding where there is room for one."""
 
 
@@ -87,22 +114,19 @@ def _levels(item: Pathology) -> tuple[Level, ...]:
 
 
 def study_findings(description: SpineDescription) -> tuple[Finding, ...]:
-    """The findings of single vertebrae as a study carries them (`spinemed.records.Finding`).
+    """The findings of vertebrae and discs as a study carries them (`spinemed.records.Finding`).
 
-    Only what the image shows; a level whose name is undecidable is left out of the finding, not guessed. Where
-    fractures can be seen at all, every whole vertebra from C2 down without one is listed as "none" with a loss of 0.
-    Findings of discs have no place in that record and are not translated; nor are alignment and implants.
+    Only what the image shows; a level or disc whose name is undecidable is left out of the finding, not guessed. Where
+    fractures can be seen at all, every whole vertebra from C2 down without one is listed as "none" with a loss of 0;
+    discs are listed with what they have. The value of a stenosis is its RSNA grade. Alignment, scoliosis, transition
+    and implants have no place in that record and are not translated.
     """
     found = [
         Finding(kind="modality", value=description.modality),
         Finding(kind="plane", value=description.plane),
         Finding(kind="level_count", value=f"{description.thoracic} thoracic, {description.lumbar} lumbar"),
     ]
-    found += [
-        _study_finding(finding)
-        for finding in description.visible
-        if finding.kind in ("fracture", "schmorl", "osteophyte", "lesion", "mimic") and finding.level is not None
-    ]
+    found += [_study_finding(finding) for finding in description.visible if _belongs(finding)]
     if assessable("fracture", modality=description.modality, sequences=description.sequences, plane=description.plane):
         broken = {finding.level for finding in description.of("fracture")}
         hidden = broken | set(description.field.artefact_levels)
@@ -113,22 +137,37 @@ def study_findings(description: SpineDescription) -> tuple[Finding, ...]:
                 level=None if level in description.undecided_levels else level,
                 value="none",
                 amount=0.0,
-                unit=_STUDY_UNIT["percent"],
+                unit=_PERCENT_OF["fracture"],
             )
             for level in whole
         ]
     return tuple(found)
 
 
+def _belongs(finding: SpineFinding) -> bool:
+    if finding.kind in _OF_DISCS:
+        return finding.disc is not None
+    return finding.kind in ("fracture", "schmorl", "osteophyte", "lesion", "mimic") and finding.level is not None
+
+
 def _study_finding(finding: SpineFinding) -> Finding:
     main = next((one for one in finding.measurements if one.name == _MAIN.get(finding.kind)), None)
-    value = f"{finding.category} {finding.subtype}" if finding.kind == "osteophyte" else finding.category
+    value = finding.rsna or finding.category
+    if finding.kind in ("osteophyte", "herniation"):
+        value = f"{finding.category} {finding.subtype or finding.zone}"
+    unit = ""
+    if main is not None:
+        unit = _PERCENT_OF[finding.kind] if main.unit == "percent" else main.unit
     return Finding(
         kind=finding.kind,  # type: ignore[arg-type]
         level=finding.level if finding.numbered else None,
+        disc=finding.disc if finding.numbered else None,
+        side=finding.side,
         value=value,
+        grade=finding.grade,
+        scheme=finding.scheme or None if finding.grade is not None else None,
         amount=None if main is None else main.value,
-        unit="" if main is None else _STUDY_UNIT[main.unit],
+        unit=unit,
     )
 
 

@@ -5,7 +5,7 @@ endplate of S1. A vertebra's **own frame** has its origin at the centre of its *
 right, +y anterior, +z cranial; the lower endplate's centre lies at z = -h/2 and the upper's at +h/2, where h is the
 mean of healthy anterior and posterior height, and the endplates tilt by half the body's wedge each. Shapes are healthy;
 what a pathology changes is computed from `pathologies` (`spinemed.phantom.pathology`), so that the healthy twin is the
-same record with that tuple empty.
+same record with nothing in that tuple but normal variants (physiological wedging, short height, Cupid's bow).
 
 The trap: an angle of the whole spine (lordosis, kyphosis) belongs to a posture. Bodies do not change with posture,
 discs do: each disc holds its wedge standing and its wedge supine.

@@ -25,6 +25,8 @@ from spinemed.phantom.pathology.records import (
 from spinemed.phantom.pathology.views import draw_field, rsna_rows, study_findings
 from spinemed.phantom.spine.config import SpineConfig
 from spinemed.phantom.spine.draw import draw_spine
+from spinemed.records import Finding
+from spinemed.tables import read_records, write_records
 
 L34, L45, L51 = Disc(Level.L3, Level.L4), Disc(Level.L4, Level.L5), Disc(Level.L5, Level.S1)
 MR: dict = {"modality": "MR", "sequences": ("T1", "T2")}
@@ -279,3 +281,64 @@ def test_any_description_reads_back_as_it_was(index):
         description = describe(drawn, **image)
         assert SpineDescription.model_validate_json(description.model_dump_json()) == description
         assert set(description.visible) <= set(description.findings)
+
+
+# --- discs reach a study ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_disc_has_reaches_the_study_with_grade_side_and_amount(spine):
+    found = {(f.kind, str(f.disc)): f for f in study_findings(describe(spine, **MR)) if f.disc is not None}
+    assert {kind for kind, _ in found} == {
+        "slip",
+        "disc_degeneration",
+        "disc_height",
+        "herniation",
+        "canal_stenosis",
+        "foraminal_stenosis",
+        "modic",
+    }
+    worn = found["disc_degeneration", "L4/5"]
+    assert (worn.grade, worn.scheme, worn.level) == ("IV", "Pfirrmann 2001", None)
+    herniation = found["herniation", "L5/S1"]
+    assert (herniation.value, herniation.side, herniation.amount, herniation.unit) == (
+        "extrusion subarticular",
+        "left",
+        6.0,
+        "mm",
+    )
+    canal = found["canal_stenosis", "L4/5"]
+    assert (canal.value, canal.grade, canal.amount) == ("severe", "C", 72.0)
+    assert (found["slip", "L4/5"].grade, found["slip", "L4/5"].unit) == ("II", "percent of the endplate below")
+    assert found["modic", "L4/5"].grade == "2"
+
+
+def test_a_disc_grade_that_ct_cannot_show_does_not_reach_the_study(spine):
+    shown = {f.kind for f in study_findings(describe(spine, modality="CT")) if f.disc is not None}
+    assert shown == {"slip", "disc_height", "herniation"}
+
+
+def test_a_disc_without_an_anchor_has_no_name_in_the_study(spine):
+    field = FieldOfView(levels=(Level.L3, Level.L4, Level.L5), ribs_visible=False)
+    found = [f for f in study_findings(describe(spine, **MR, field=field)) if f.kind == "disc_degeneration"]
+    assert [(f.disc, f.level, f.grade) for f in found] == [(None, None, "IV")]
+
+
+def test_a_study_with_disc_findings_survives_its_table(spine, tmp_path):
+    findings = study_findings(describe(spine, **MR))
+    write_records(tmp_path / "findings.parquet", Finding, findings)
+    assert tuple(read_records(tmp_path / "findings.parquet", Finding)) == findings
+
+
+def test_a_finding_of_a_vertebra_is_written_as_before_there_were_discs():
+    plain = Finding(kind="fracture", level=Level.L1, value="wedge", amount=32.0, unit="percent").model_dump(mode="json")
+    assert plain == {"kind": "fracture", "level": "L1", "value": "wedge", "amount": 32.0, "unit": "percent"}
+
+
+def test_a_thin_axial_stack_beside_the_sacrum_names_nothing(spine):
+    two = FieldOfView(levels=(Level.L5, Level.S1), ribs_visible=False)
+    axial: dict = {**MR, "plane": "axial"}
+    assert describe(spine, **axial, field=two).counted_from is CountingConvention.FROM_SACRUM
+    unseen = describe(spine, **axial, field=two.model_copy(update={"ends_visible": False}))
+    assert (unseen.numbering_determinable, unseen.counted_from) == (False, None)
+    assert unseen.undecided_levels == (Level.L5, Level.S1)
+    assert not any(finding.numbered for finding in unseen.visible)
