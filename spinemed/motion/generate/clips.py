@@ -147,13 +147,17 @@ def _set_arms(model: BodyModel, plan: Plan, q: Array, lean: Array, side_lean: Ar
             "girdle.elevation": get("elevation"),
             "girdle.protraction": get("protraction"),
             "upper_arm.flexion": get("arm_flexion") + hang * lean,
-            # An arm hangs away from the side that the trunk bends to; the other one rests on the body.
-            "upper_arm.abduction": get("arm_abduction") + hang * 4.0 * np.logaddexp(0.0, sign * side_lean / 4.0),
+            # On the side that the trunk bends to an arm hangs free; the other one lies on the body and follows half.
+            "upper_arm.abduction": get("arm_abduction") + hang * _hanging(sign * side_lean),
             "upper_arm.external_rotation": get("arm_rotation"),
             "forearm.flexion": get("elbow"),
         }  # fmt: skip
         for name, value in values.items():
             q[:, model.freedom(f"{side}_{name}")] = np.radians(value)
+
+
+def _hanging(lean: Array) -> Array:
+    return np.asarray(0.5 * lean + 2.0 * (np.logaddexp(0.0, lean / 4.0) + np.logaddexp(0.0, -lean / 4.0) - np.log(4.0)))
 
 
 def _set_standing(subject: Subject, plan: Plan, q: Array, t: Array, rng: np.random.Generator) -> None:

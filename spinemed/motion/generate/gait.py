@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from spinemed.motion.generate.legs import LegSizes, leg_sizes, set_legs
 from spinemed.motion.generate.norms import draw, gait_curves
+from spinemed.motion.generate.timing import minimum_jerk
 from spinemed.motion.model import BodyModel
 from spinemed.motion.rotations import elementary
 
@@ -25,6 +26,10 @@ __all__ = ["Stride", "Walk", "draw_walk", "set_walk", "walk_channels"]
 Array = NDArray[np.float64]
 _GRID = 200
 _TURN = 2 * np.pi
+# Length of double support in strides, and over how many millimetres the lowest point of a foot passes to another one.
+_DOUBLE, _SOFT_MM = 0.12, 6.0
+# A swinging foot clears the ground by this much at least.
+_CLEARANCE_MM = 14.0
 
 
 @dataclass(frozen=True)
@@ -94,30 +99,46 @@ def _stride(sizes: LegSizes, values: dict[str, float], jitter: Array) -> Stride:
         y = np.roll(ahead, shift) + half * np.sin(turn)
         z = np.roll(below, shift) - half * np.sin(drop)
         feet.append((y, z, np.roll(pitch, shift)))
-    contact, low = [], []
-    for y, z, tilt in feet:
-        points = []
-        for along in (0.8 * sizes.heel_mm, 0.8 * sizes.toe_mm):
-            points.append(
-                (y + along * np.cos(tilt) + sizes.sole_mm * np.sin(tilt),
-                 z + along * np.sin(tilt) - sizes.sole_mm * np.cos(tilt))
-            )  # fmt: skip
-        contact.append(points)
-        low += [points[0][1], points[1][1]]
-    height = _smooth(8.0 * np.logaddexp.reduce(-np.array(low) / 8.0, axis=0), 8)
-    # The pelvis moves against the points that carry: each weighted by how near the ground it is.
-    weights = np.exp(-np.maximum(np.array(low) + height, 0.0) / 6.0)
-    speeds = np.array([np.gradient(np.concatenate([p[0][-2:], p[0], p[0][:2]]))[2:-2] for s in contact for p in s])
-    step = _smooth(-(weights * speeds).sum(axis=0) / weights.sum(axis=0), 8)
+    # The load passes from foot to foot during double support, the eighth after each contact.
+    loads = minimum_jerk(phase / _DOUBLE) - minimum_jerk((phase - 0.5) / _DOUBLE)
+    height, step = np.zeros(_GRID), np.zeros(_GRID)
+    for number, (y, z, tilt) in enumerate(feet):
+        load = np.roll(loads, number * _GRID // 2)
+        ends = [
+            (y + along * np.cos(tilt) + sizes.sole_mm * np.sin(tilt),
+             z + along * np.sin(tilt) - sizes.sole_mm * np.cos(tilt))
+            for along in (0.9 * sizes.heel_mm, 0.95 * sizes.toe_mm)
+        ]  # fmt: skip
+        low = np.stack([end[1] for end in ends])
+        ground = -_SOFT_MM * np.logaddexp.reduce(-low / _SOFT_MM, axis=0)
+        height -= load * ground
+        # The pelvis moves against the end of the foot that is the lower one.
+        weights = np.exp(-(low - ground) / _SOFT_MM)
+        speeds = np.stack([np.gradient(np.concatenate([e[0][-2:], e[0], e[0][:2]]))[2:-2] for e in ends])
+        step -= load * (weights * speeds).sum(axis=0) / weights.sum(axis=0)
+    height, step = _smooth(height, 6), _smooth(step, 6)
     length = float(step.sum())
     travelled = np.concatenate([[0.0], np.cumsum((step + np.roll(step, -1)) / 2)[:-1]])
     return Stride(
         length_mm=length,
         ahead_mm=travelled - length * phase,
         height_mm=height,
-        ankle_mm=np.stack([np.stack([y, z + height], axis=-1) for y, z, _ in feet]),
+        ankle_mm=np.stack(
+            [
+                np.stack([y, _cleared(sizes, z + height, tilt, swing)], axis=-1)
+                for (y, z, tilt), swing in zip(feet, (phase, (phase + 0.5) % 1.0), strict=True)
+            ]
+        ),
         pitch_rad=np.stack([tilt for _, _, tilt in feet]),
     )
+
+
+def _cleared(sizes: LegSizes, z: Array, pitch: Array, phase: Array) -> Array:
+    """Ankle heights with the foot raised so far that its sole stays on the ground, and clears it in mid-swing."""
+    ends = [z + a * np.sin(pitch) - sizes.sole_mm * np.cos(pitch) for a in (sizes.heel_mm, sizes.toe_mm)]
+    wanted = _CLEARANCE_MM * (minimum_jerk((phase - 0.62) / 0.14) - minimum_jerk((phase - 0.80) / 0.18))
+    lift = 3.0 * np.logaddexp(0.0, (wanted - np.minimum(*ends)) / 3.0)
+    return np.asarray(z + _smooth(lift, 12))
 
 
 def walk_channels(walk: Walk, t: Array) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """Legs that reach their feet, and a pelvis that keeps the body in balance over them.
 
-Convention: millimetres and radians on our axes, ground at z = 0; sides are right, then left. A leg is two bars: the knee
-follows from the distance between hip and ankle by the law of cosines, and bends in the plane that holds the foot's
+Convention: millimetres and radians on our axes, ground at z = 0; sides are right, then left. A leg is two bars: the
+knee follows from the distance between hip and ankle by the law of cosines, and bends in the plane that holds the foot's
 direction. Balance puts the centre of mass (masses: `tables/body_masses.csv`) over a point of the ground.
 
 The trap: the ankle has two freedoms, so a foot may turn about the vertical by a degree or two against its target.
@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 
 SIDES = ("right", "left")
 
-# A knee never locks: an ankle out of reach is met by this share of the leg's length.
-_REACH = 0.9993
+# A knee never locks: a leg ends softly, over 1.5 mm, at this share of its length; an ankle beyond is not reached.
+_REACH, _SOFT_MM = 0.9993, 1.5
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def _unit(v: Array) -> Array:
 def _knee(sizes: LegSizes, hip: Array, ankle: Array, right: Array) -> tuple[Array, Array, Array]:
     """Knee flexion [T], thigh axes [T, 3, 3] and knee place [T, 3]."""
     line = ankle - hip
-    length = np.minimum(np.linalg.norm(line, axis=-1), _REACH * (sizes.thigh_mm + sizes.shank_mm))
+    spare = _REACH * (sizes.thigh_mm + sizes.shank_mm) - np.linalg.norm(line, axis=-1)
+    length = _REACH * (sizes.thigh_mm + sizes.shank_mm) - _SOFT_MM * np.logaddexp(0.0, spare / _SOFT_MM)
     down = _unit(line)
     cosine = (length**2 - sizes.thigh_mm**2 - sizes.shank_mm**2) / (2 * sizes.thigh_mm * sizes.shank_mm)
     knee = np.arccos(np.clip(cosine, -1.0, 1.0))

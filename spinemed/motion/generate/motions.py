@@ -72,6 +72,7 @@ def bend(model: BodyModel, t: Array, rng: Rng) -> Plan:
     """Bending forward and rising; now and then backward as well."""
     keys = _keys(t, rng, 3.0)
     end = draw(rng, "bend", "lumbar_flexion")
+    ease = {name: keys.value(name) for name in ("right_elbow", "left_elbow")}
     while keys.time_s < t[-1]:
         depth = float(np.sqrt(rng.uniform(0.25, 1.0)))
         full = draw(rng, "bend", "inclination")
@@ -80,7 +81,8 @@ def bend(model: BodyModel, t: Array, rng: Rng) -> Plan:
         keys.to(
             down, inclination=depth * full, cervical_flexion=depth * draw(rng, "bend", "cervical_flexion"),
             right_protraction=depth * 12.0, left_protraction=depth * 12.0, right_arm_flexion=reach,
-            left_arm_flexion=reach, pelvis_rotation=rng.normal(0, 2.0), lumbar_bending=rng.normal(0, 2.0),
+            left_arm_flexion=reach, **{name: 0.6 * value for name, value in ease.items()},
+            pelvis_rotation=rng.normal(0, 2.0), lumbar_bending=rng.normal(0, 2.0),
             thoracic_rotation=rng.normal(0, 3.0),
         ).hold(pause)  # fmt: skip
         up, pause = _times(rng, "bend")
@@ -88,7 +90,7 @@ def bend(model: BodyModel, t: Array, rng: Rng) -> Plan:
             ("inclination", "cervical_flexion", "right_protraction", "left_protraction", "right_arm_flexion",
              "left_arm_flexion", "pelvis_rotation", "lumbar_bending", "thoracic_rotation"), 0.0,
         )  # fmt: skip
-        keys.to(up, **back).hold(pause)
+        keys.to(up, **back, **ease).hold(pause)
         if rng.random() < 0.35:
             lumbar, thoracic = (draw(rng, "bend", f"{region}_extension") for region in ("lumbar", "thoracic"))
             seconds, pause = _times(rng, "bend")
@@ -152,12 +154,12 @@ def lift(model: BodyModel, t: Array, rng: Rng) -> Plan:
                                    ("protraction", 6.0), ("arm_rotation", -8.0))},
         }  # fmt: skip
         seconds, pause = _times(rng, "lift")
-        keys.to(seconds, **down).hold(0.25 * pause).to(0.5 * pause, load_kg=load).hold(0.25 * pause)
+        keys.to(seconds, **down).to(0.35, load_kg=load).hold(0.5 * pause)
         seconds, pause = _times(rng, "lift")
         keys.to(seconds, **up).hold(pause)
         seconds, pause = _times(rng, "lift")
-        keys.to(seconds, **down).hold(0.25 * pause).to(0.5 * pause, load_kg=0.0).hold(0.25 * pause)
-        empty = {name: 0.0 for name in up} | {"right_arm_abduction": 9.0, "left_arm_abduction": 9.0}
+        keys.to(seconds, **down).to(0.35, load_kg=0.0).hold(0.5 * pause)
+        empty = dict.fromkeys(up, 0.0) | {"right_arm_abduction": 9.0, "left_arm_abduction": 9.0}
         seconds, pause = _times(rng, "lift")
         keys.to(seconds, **{**empty, **ease}).hold(pause)
     return _plan(
@@ -196,7 +198,8 @@ def twist(model: BodyModel, t: Array, rng: Rng) -> Plan:
             for name, inner in (("right", -side), ("left", side)):
                 turned[f"{name}_arm_flexion"] = -inner * depth * 22.0
                 turned[f"{name}_protraction"] = -inner * depth * 14.0
-        keys.to(seconds, **turned).hold(pause)
+        # From one side to the other is twice the way.
+        keys.to(seconds * (1.6 if keys.value("thoracic_rotation") else 1.0), **turned).hold(pause)
         side = -side if rng.random() < 0.85 else side
         if rng.random() < 0.35:
             back = {**dict.fromkeys(turned, 0.0), **rest}
@@ -205,11 +208,9 @@ def twist(model: BodyModel, t: Array, rng: Rng) -> Plan:
 
 
 def _seated(rng: Rng) -> dict[str, float]:
-    """Sitting at ease, hands on the thighs."""
-    return {
-        "sit": 1.0, "pelvis_tilt": draw(rng, "sit", "pelvis_tilt"), "lumbar_flexion": draw(rng, "sit", "lumbar_flexion"),
-        "thoracic_flexion": draw(rng, "sit", "thoracic_flexion"), **_hands_on_thighs(rng),
-    }  # fmt: skip
+    """Sitting at ease, hands on the thighs, gaze ahead."""
+    back = {name: draw(rng, "sit", name) for name in ("pelvis_tilt", "lumbar_flexion", "thoracic_flexion")}
+    return {"sit": 1.0, **back, "cervical_flexion": -0.8 * sum(back.values()), **_hands_on_thighs(rng)}
 
 
 def _hands_on_thighs(rng: Rng) -> dict[str, float]:
@@ -235,12 +236,11 @@ def sit(model: BodyModel, t: Array, rng: Rng) -> Plan:
             level = 1.0 if rng.random() < 0.8 else 0.0
             first = {name: level * value for name, value in _hands_on_thighs(rng).items()}
             half = {"pelvis_tilt": 0.0, "lumbar_flexion": 0.35 * seated["lumbar_flexion"], "inclination": lean}
-            down = Keys(keys.time_s)
-            del down
             _together(
                 keys, seconds, {"sit": 1.0}, [
                     (0.0, 0.62, {**half, "cervical_flexion": neck, **first}),
-                    (0.62, 1.25, {"inclination": 0.0, "pelvis_tilt": seated["pelvis_tilt"], "cervical_flexion": 0.0,
+                    (0.62, 1.25, {"inclination": 0.0, "pelvis_tilt": seated["pelvis_tilt"],
+                                  "cervical_flexion": seated["cervical_flexion"],
                                   "lumbar_flexion": seated["lumbar_flexion"],
                                   "thoracic_flexion": seated["thoracic_flexion"]}),
                 ],
@@ -353,22 +353,25 @@ def reach(model: BodyModel, t: Array, rng: Rng) -> Plan:
 def look(model: BodyModel, t: Array, rng: Rng) -> Plan:
     """Nodding, turning and tilting the head, standing or sitting."""
     keys = _keys(t, rng, 1.5, **(_seated(rng) if rng.random() < 0.5 else {}))
-    rest = keys.value("thoracic_flexion")
+    rest = {f"{region}_flexion": keys.value(f"{region}_flexion") for region in ("cervical", "thoracic")}
     while keys.time_s < t[-1]:
         kind = ("flexion", "extension", "bending", "rotation")[int(rng.integers(4))]
         size = draw(rng, "look", kind) * float(np.sqrt(rng.uniform(0.2, 1.0)))
         signed = -size if kind == "extension" else size if kind == "flexion" else _sign(rng) * size
         axis = "flexion" if kind in ("flexion", "extension") else kind
         seconds, pause = _times(rng, "look")
-        target = {f"cervical_{axis}": signed, f"thoracic_{axis}": 0.1 * signed + (rest if axis == "flexion" else 0.0)}
-        for other in {"flexion", "bending", "rotation"} - {axis}:
-            target[f"cervical_{other}"] = float(rng.normal(0, 5.0))
-        keys.to(seconds, **dict(sorted(target.items()))).hold(pause)
+        target = {f"cervical_{other}": float(rng.normal(0, 5.0)) for other in ("flexion", "bending", "rotation")}
+        target |= {f"cervical_{axis}": signed, f"thoracic_{axis}": 0.1 * signed}
+        for name, value in rest.items():
+            target[name] = target.get(name, 0.0) + value
+        # What the neck holds for sitting upright counts against its range.
+        target["cervical_flexion"] = float(np.clip(target["cervical_flexion"], -62.0, 62.0))
+        keys.to(seconds, **target).hold(pause)
         if rng.random() < 0.6:
-            back = {f"cervical_{name}": 0.0 for name in ("flexion", "bending", "rotation")}
-            keys.to(
-                draw(rng, "look", "move"), **back, thoracic_flexion=rest, thoracic_bending=0.0, thoracic_rotation=0.0
+            level = dict.fromkeys(
+                ("cervical_bending", "cervical_rotation", "thoracic_bending", "thoracic_rotation"), 0.0
             )
+            keys.to(draw(rng, "look", "move"), **level, **rest)
     return _plan(keys, t, rng, seat_mm=draw(rng, "sit", "seat"))
 
 

@@ -43,7 +43,7 @@ def view(cameras: Sequence[Camera], points_mm: Array) -> Array:
     """Exact pixels [V, T, K, 2] of points [T, K, 3]; NaN behind a camera or outside its image."""
     pixels = project(cameras, points_mm)
     for number, camera in enumerate(cameras):
-        pixels[number][~camera.inside(pixels[number])] = np.nan
+        pixels[number] = np.where(camera.inside(pixels[number])[..., None], pixels[number], np.nan)
     return pixels
 
 
