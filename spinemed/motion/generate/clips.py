@@ -157,7 +157,8 @@ def _set_arms(model: BodyModel, plan: Plan, q: Array, lean: Array, side_lean: Ar
 
 
 def _hanging(lean: Array) -> Array:
-    return np.asarray(0.5 * lean + 2.0 * (np.logaddexp(0.0, lean / 4.0) + np.logaddexp(0.0, -lean / 4.0) - np.log(4.0)))
+    size = 4.0 * (np.logaddexp(0.0, lean / 4.0) + np.logaddexp(0.0, -lean / 4.0) - np.log(4.0))
+    return np.asarray(0.75 * lean + 0.25 * size)
 
 
 def _set_standing(subject: Subject, plan: Plan, q: Array, t: Array, rng: np.random.Generator) -> None:
