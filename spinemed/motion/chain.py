@@ -18,12 +18,20 @@ from spinemed.motion.kinematics import marker_points
 from spinemed.motion.model import BodyModel, MarkerSet
 from spinemed.motion.reduction import ROOT_UNITS, Reduction
 from spinemed.motion.rotations import rigid_fit, zyx_angles
+from spinemed.motion.scaling import trunk_like
 
 __all__ = ["Problem", "Stretch", "root_start", "solve_alone", "solve_stretch"]
 
 # A tenth of a degree beyond a limit costs as much as a marker one standard deviation off.
 _WALL_SD_RAD = np.radians(0.1)
 _THIN_S = 0.12
+# The thinned stretch only starts the search over all frames, which repairs what this gain of cost per frame leaves.
+_THIN_TOLERANCE = 1.0
+# Within how many tolerances a search may end by its rate: further out the rate is not to be trusted.
+_NEAR = 50.0
+# A straight knee or elbow lies between bending the right way and the wrong one; from there a search may end at the
+# limit of extension, however far the joint is bent. So it starts bent, the hip with the knee.
+_START_RAD = {"shank.flexion": 0.6, "thigh.flexion": 0.3, "forearm.flexion": 0.6}
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def root_start(model: BodyModel, markers: MarkerSet, seen: NDArray[np.float64]) 
     Where the pelvis itself shows three markers or more, it decides alone; otherwise the trunk helps.
 
     Raises:
-        MotionError: if no frame shows three markers of pelvis and spine.
+        MotionError: if no frame shows three markers of pelvis, spine, shoulders and head.
     """
     rest = marker_points(model, model.zero(), markers)[0]
     spine = markers.body <= 24  # pelvis and vertebrae
@@ -73,6 +81,9 @@ def root_start(model: BodyModel, markers: MarkerSet, seen: NDArray[np.float64]) 
     hips = np.isin(markers.body, [b for b, name in enumerate(model.bodies) if name.endswith("_thigh")])
     hips &= np.linalg.norm(markers.local_mm, axis=1) < 1e-9
     weights = np.where(pelvis | hips, 1.0, np.where(spine, 0.05, 0.0))
+    if (weights > 0).sum() < 3:
+        # Keypoints of detectors show hips, shoulders and a face, and nothing of the spine between.
+        weights[trunk_like(model, markers)] = 0.05
     turn, shift, enough = rigid_fit(rest, seen, weights)
     if not enough.any():
         raise MotionError(
@@ -100,13 +111,14 @@ def solve_stretch(
     part, _ = solve_alone(problem, start[kept], thin_seen, thin_weight)
     if len(kept) < frames:
         part, *_ = _iterate(
-            problem, _with_velocity(reduction, part), thin_seen, thin_weight, problem.dt_s * thin, 6, 1e9
-        )
+            problem, _with_velocity(reduction, part), thin_seen, thin_weight, problem.dt_s * thin, 6, 1e9,
+            max(_THIN_TOLERANCE, problem.tolerance),
+        )  # fmt: skip
         part = _between(reduction, part, kept, thin)
     else:
         part = _with_velocity(reduction, part)
     x, s, process, cost, count, converged = _iterate(
-        problem, part, seen, weight, problem.dt_s, problem.iterations, problem.reject
+        problem, part, seen, weight, problem.dt_s, problem.iterations, problem.reject, problem.tolerance
     )
     variances = None
     if posterior:
@@ -119,12 +131,23 @@ def solve_stretch(
             s,
             np.ascontiguousarray(coupling.transpose(0, 2, 1)),
             _mode_coupling(process, reduction.modes),
-            rows,
+            *_as_columns(rows),
             variances,
         )
         variances += reduction.unseen_variance(problem.rows[:, problem.model.spine])
     nx = reduction.places + reduction.modes
     return Stretch(x[:, :nx] @ reduction.matrix().T, variances, cost, count, converged)
+
+
+def _as_columns(rows: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
+    """Rows [f, n] as `chain_variances` takes them: first column used, and padded columns [K, F]."""
+    from spinemed.motion.tiles import padded
+
+    first = int(np.flatnonzero(rows.any(axis=0))[0]) if rows.any() else 0
+    part = rows[:, first:]
+    columns = np.zeros((padded(part.shape[1]), padded(len(rows))))
+    columns[: part.shape[1], : len(rows)] = part.T
+    return first, columns
 
 
 def _with_velocity(reduction: Reduction, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -160,6 +183,8 @@ def solve_alone(
     low, high = model.limits_rad
     start = np.zeros((len(seen), reduction.places + reduction.modes))
     start[:, :6] = root / ROOT_UNITS
+    for number, bent in _bent(model):
+        start[:, reduction.single[number]] = bent / reduction.unit[number]
     x, cost = np.empty_like(start), np.empty(len(seen))
     solve_frames(
         start, np.ascontiguousarray(seen), np.ascontiguousarray(weight), problem.huber, problem.markers.body,
@@ -168,6 +193,13 @@ def solve_alone(
         reduction.places - 9, low, high, 1.0 / _WALL_SD_RAD**2, 40, x, cost,
     )  # fmt: skip
     return x, cost
+
+
+def _bent(model: BodyModel) -> list[tuple[int, float]]:
+    """Freedoms that start off zero, and their angles in rad."""
+    return [
+        (i, _START_RAD[name]) for i, f in enumerate(model.freedoms) if (name := f.name.partition("_")[2]) in _START_RAD
+    ]
 
 
 def _mode_coupling(process: Process, modes: int) -> NDArray[np.float64]:
@@ -182,10 +214,17 @@ def _iterate(
     dt_s: float,
     iterations: int,
     reject: float,
+    tolerance: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Process, float, int, bool]:
-    """Gauss-Newton with halved steps where the cost rises."""
+    """Gauss-Newton with halved steps where the cost rises.
+
+    It ends when a step promises less than `tolerance` per frame; or when the next one would, judged by how much less
+    this step promises than the one before it (the rate of linear convergence; the search is mostly faster), and the
+    cost after the step is what the step promised. What is left undone is below the tolerance either way.
+    """
     from spinemed.motion.linear import backward
-    from spinemed.motion.solver import chain_step
+    from spinemed.motion.solver import chain_cost, chain_step
+    from spinemed.motion.tiles import padded
 
     model, reduction = problem.model, problem.reduction
     process = discretise(problem.dynamics, dt_s, ROOT_UNITS, reduction.limbs, 9)
@@ -193,17 +232,19 @@ def _iterate(
     coupled = _mode_coupling(process, reduction.modes)
     low, high = model.limits_rad
     frames, n = x.shape
-    s, y, dx = np.empty((frames, n, n)), np.empty((frames, n)), np.empty((frames, n))
+    side = padded(n)
+    s, y, dx = np.empty((frames, side, side)), np.empty((frames, n)), np.empty((frames, n))
     before, step_before, last, halved, converged, count = x, dx, np.inf, 0, False, 0
+    promised_before, enough = np.nan, tolerance * frames
+    arrays = (
+        problem.markers.body, problem.markers.local_mm, model.parent, model.offset_mm, model.rest, model.first,
+        model.count, model.axis, model.sign, model.slide, reduction.single, reduction.unit, reduction.dense,
+        model.spine.start, reduction.places - 9, reduction.places, low, high, 1.0 / _WALL_SD_RAD**2, process.step,
+        process.precision, process.start, process.rho,
+    )  # fmt: skip
     for _count in range(iterations):
         count = _count + 1
-        cost = chain_step(
-            x, seen, weight, problem.huber, reject, problem.markers.body, problem.markers.local_mm,
-            model.parent, model.offset_mm, model.rest, model.first, model.count, model.axis, model.sign, model.slide,
-            reduction.single, reduction.unit, reduction.dense, model.spine.start, reduction.places - 9,
-            reduction.places, low, high, 1.0 / _WALL_SD_RAD**2, process.step, process.precision, process.start,
-            process.rho, coupling, coupled, s, y,
-        )  # fmt: skip
+        cost = chain_step(x, seen, weight, problem.huber, reject, *arrays, coupling, coupled, s, y)
         if cost < 0:
             raise MotionError(
                 "the normal equations cannot be solved", field="covariance",
@@ -213,12 +254,19 @@ def _iterate(
             halved += 1
             step_before = step_before / 2
             x = before + step_before
+            promised_before = np.nan
             continue
         halved = 0
         promised = backward(coupling, coupled, s, y, dx)
         before, step_before, last = x, dx.copy(), cost
         x = x + dx
-        if promised < problem.tolerance * frames:
+        if promised < enough:
             converged = True
             break
+        if promised < _NEAR * enough and promised**2 < enough * promised_before:
+            after = chain_cost(x, seen, weight, problem.huber, reject, *arrays)
+            if abs(cost - promised - after) < enough:
+                last, converged = after, True
+                break
+        promised_before = promised
     return x, s, process, last, count, converged

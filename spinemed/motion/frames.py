@@ -15,6 +15,7 @@ import numpy as np
 
 from spinemed.motion.linear import invert
 from spinemed.motion.solver import barrier_kernel, columns_kernel, compose, gather_kernel, normal_kernel, place_kernel
+from spinemed.motion.tiles import SIDE, padded
 
 __all__ = ["solve_frames"]
 
@@ -35,15 +36,17 @@ def solve_frames(  # type: ignore[no-untyped-def]
     origin = np.empty((bodies, 3))
     rotation = np.empty((bodies, 3, 3))
     axes = np.empty((freedoms, 3))
-    twist = np.zeros((bodies, 6, nx))
+    side = padded(nx)
+    twist = np.zeros((bodies, 6, side))
     pull = np.empty((bodies, 6, 6))
     load = np.empty((bodies, 6))
     used = np.zeros(bodies, dtype=np.bool_)
-    room = np.empty((6, nx))
+    room = np.empty((6 * bodies, side))
     row = np.empty(nx)
-    pivots = np.empty((4, nx))
+    pivots = np.empty((SIDE, side))
+    swept = np.empty((SIDE, side))
     a = np.empty((nx, nx))
-    damped = np.empty((nx, nx))
+    damped = np.empty((side, side))
     g = np.empty(nx)
     kept = np.empty(nx)
     here = np.empty(nx)
@@ -77,10 +80,8 @@ def solve_frames(  # type: ignore[no-untyped-def]
                     cost = np.inf
                 compose(trial, single, unit, dense, spine_start, dense_column, q)
                 place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
-                for i in range(nx):
-                    g[i] = 0.0
-                    for j in range(nx):
-                        damped[i, j] = 0.0
+                g[:] = 0.0
+                damped[:] = 0.0
                 found = gather_kernel(body, local, seen[t], w, limit, 1e9, origin, rotation, pull, load, used)
                 columns_kernel(
                     parent, first, count, slide, origin, axes, single, unit, dense, spine_start, dense_column, twist
@@ -114,13 +115,16 @@ def solve_frames(  # type: ignore[no-untyped-def]
                     for j in range(i + 1):
                         damped[i, j] = a[i, j]
                     damped[i, i] = a[i, i] * (1.0 + damp) + damp
-                if not invert(damped, pivots):
+                for i in range(nx, side):
+                    damped[i, :nx] = 0.0
+                    damped[i, i] = 1.0
+                if not invert(damped, pivots, swept):
                     break
+                trial[:] = here
                 for i in range(nx):
-                    total = 0.0
+                    f = kept[i]
                     for j in range(nx):
-                        total += damped[i, j] * kept[j]
-                    trial[i] = here[i] + total
+                        trial[j] += f * damped[i, j]
             if cost < least:
                 least = cost
                 best[:] = here

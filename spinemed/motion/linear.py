@@ -8,8 +8,9 @@ place (2 x 2) and mode by mode, so eliminating a frame costs one inverse. With D
     x_t   = S_t (y_t - C' x_t+1)                                      backward
     Cov_t = S_t + S_t C' Cov_t+1 C S_t                                diagonal blocks of the inverse
 
-(block elimination; the last line is the Rauch-Tung-Striebel covariance in information form). Multiply and add may
-be contracted, so results can differ in the last bit between processors.
+(block elimination; the last line is the Rauch-Tung-Striebel covariance in information form). Matrices are stored with
+sides N padded to a multiple of eight (`tiles`): one on the diagonal of what is added, zero elsewhere; vectors are not
+padded. Multiply and add may be contracted, so results can differ in the last bit between processors.
 
 The trap: `invert` reads the lower triangle only, and needs a positive definite matrix; it returns False otherwise.
 """
@@ -19,75 +20,52 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from spinemed.motion.tiles import SIDE, invert_block, multiply_block, subtract_block
+
 __all__ = ["backward", "couple", "covariance_step", "eliminate", "invert"]
 
 _fast = nb.njit(cache=True, nogil=True, fastmath={"contract"})
 
 
 @_fast
-def invert(a, w):  # type: ignore[no-untyped-def]
-    """Replace a [n, n] by its inverse, by symmetric sweeps of four pivots at a time (n^3 steps). w [4, n] is room."""
+def invert(a, w, u):  # type: ignore[no-untyped-def]
+    """Replace a [N, N] by its inverse, by symmetric sweeps of eight pivots at a time (N^3 / 2 products).
+
+    w and u [8, N] are room. Source: the sweep operator (Goodnight 1979, The American Statistician 33:149), by blocks.
+    """
     n = a.shape[0]
-    b = np.zeros((4, 4))
-    u = np.zeros(4)
-    k = 0
-    while k < n:
-        m = min(4, n - k)
-        for p in range(4):
-            for j in range(n):
-                w[p, j] = 0.0
-        for p in range(m):
-            for j in range(k + p + 1):
+    b = np.empty((SIDE, SIDE))
+    for k in range(0, n, SIDE):
+        for p in range(SIDE):
+            for q in range(p):
+                a[k + q, k + p] = a[k + p, k + q]
+    for k in range(0, n, SIDE):
+        for p in range(SIDE):
+            for j in range(k + SIDE):
                 w[p, j] = a[k + p, j]
-            for j in range(k + p + 1, n):
+        for j in range(k + SIDE, n):
+            for p in range(SIDE):
                 w[p, j] = a[j, k + p]
-        for i in range(m):
-            for j in range(m):
-                b[i, j] = w[i, k + j]
-        for p in range(m):
-            pivot = b[p, p]
-            if not pivot > 0.0:
-                return False
-            inverse = 1.0 / pivot
-            b[p, p] = 1.0
-            for j in range(m):
-                b[p, j] *= inverse
-            for i in range(m):
-                if i != p:
-                    f = b[i, p]
-                    b[i, p] = 0.0
-                    for j in range(m):
-                        b[i, j] -= f * b[p, j]
-        for i in range(n):
-            if k <= i < k + m:
-                continue
-            for p in range(4):
-                total = 0.0
-                if p < m:
-                    for r in range(m):
-                        total += w[r, i] * b[r, p]
-                u[p] = total
-            u0 = u[0]
-            u1 = u[1]
-            u2 = u[2]
-            u3 = u[3]
-            row = a[i]
-            w0 = w[0]
-            w1 = w[1]
-            w2 = w[2]
-            w3 = w[3]
-            for j in range(i + 1):
-                row[j] -= u0 * w0[j] + u1 * w1[j] + u2 * w2[j] + u3 * w3[j]
-            if i > k:
-                for p in range(m):
-                    a[i, k + p] = u[p]
-            else:
-                for p in range(m):
-                    a[k + p, i] = u[p]
-        for i in range(m):
-            for j in range(i + 1):
-                a[k + i, k + j] = -b[i, j]
-        k += m
+        for p in range(SIDE):
+            for q in range(SIDE):
+                b[p, q] = w[p, k + q]
+        if not invert_block(b):
+            return False
+        for j in range(0, n, SIDE):
+            multiply_block(u, 0, j, b, 0, w, 0, SIDE)
+        for i in range(0, n, SIDE):
+            if i != k:
+                for j in range(0, i + SIDE, SIDE):
+                    if j != k:
+                        subtract_block(a, i, j, u, w, SIDE)
+        for p in range(SIDE):
+            for j in range(k):
+                a[k + p, j] = u[p, j]
+            for q in range(SIDE):
+                a[k + p, k + q] = -b[p, q]
+        for i in range(k + SIDE, n):
+            for p in range(SIDE):
+                a[i, k + p] = u[p, i]
     for i in range(n):
         for j in range(i + 1):
             value = -a[i, j]
@@ -98,10 +76,13 @@ def invert(a, w):  # type: ignore[no-untyped-def]
 
 @_fast
 def couple(c, rho, s, z, r):  # type: ignore[no-untyped-def]
-    """r = C S C' for the coupling c [P, 2, 2] of places and velocities and rho [k] of modes; z [n, n] is room."""
-    n = s.shape[0]
+    """r = C S C' for the coupling c [P, 2, 2] of places and velocities and rho [k] of modes; z [N, N] is room.
+
+    What is padded in r is left as it was.
+    """
     places = c.shape[0]
     modes = rho.shape[0]
+    n = 2 * places + modes
     v = places + modes
     for i in range(places):
         c00 = c[i, 0, 0]
@@ -146,15 +127,16 @@ def _apply(c, rho, x, out, transposed):  # type: ignore[no-untyped-def]
 
 @_fast
 def eliminate(c, rho, s, y, below, g, z, r, u):  # type: ignore[no-untyped-def]
-    """Fold a finished frame (s, y) into the next one: below -= C S C', g -= C S y. z, r [n, n], u [2, n] are room."""
-    n = s.shape[0]
+    """Fold a finished frame (s, y) into the next one: below -= C S C', g -= C S y. z, r [N, N], u [2, n] are room."""
+    n = y.shape[0]
     couple(c, rho, s, z, r)
+    for j in range(n):
+        u[0, j] = 0.0
     for i in range(n):
-        total = 0.0
+        # S is symmetric: adding its rows, times y, needs no sum along a row.
+        f = y[i]
         for j in range(n):
-            total += s[i, j] * y[j]
-        u[0, i] = total
-        for j in range(i + 1):
+            u[0, j] += f * s[i, j]
             below[i, j] -= r[i, j]
     _apply(c, rho, u[0], u[1], False)
     for i in range(n):
@@ -167,66 +149,44 @@ def backward(c, rho, s, y, x):  # type: ignore[no-untyped-def]
 
     Returns the gain of cost that the step promises: half of g' A^-1 g, which is half the sum of y' S y over frames.
     """
-    frames = s.shape[0]
-    n = s.shape[1]
+    frames, n = x.shape
     u = np.empty(n)
+    own = np.empty(n)
     gain = 0.0
     for t in range(frames - 1, -1, -1):
         if t < frames - 1:
             _apply(c, rho, x[t + 1], u, True)
+        else:
+            u[:] = 0.0
+        for j in range(n):
+            u[j] = y[t, j] - u[j]
+            own[j] = 0.0
+            x[t, j] = 0.0
         for i in range(n):
-            u[i] = y[t, i] - (u[i] if t < frames - 1 else 0.0)
-        for i in range(n):
-            total = 0.0
-            own = 0.0
+            f = u[i]
+            g = y[t, i]
             for j in range(n):
-                total += s[t, i, j] * u[j]
-                own += s[t, i, j] * y[t, j]
-            x[t, i] = total
-            gain += 0.5 * y[t, i] * own
+                x[t, j] += f * s[t, i, j]
+                own[j] += g * s[t, i, j]
+        for j in range(n):
+            gain += 0.5 * y[t, j] * own[j]
     return gain
-
-
-@_fast
-def _product(a, b, out, lower):  # type: ignore[no-untyped-def]
-    """out = a b, four rows of b at a time; where `lower`, only up to the diagonal."""
-    n = a.shape[0]
-    for i in range(n):
-        end = i + 1 if lower else n
-        row = out[i]
-        for j in range(end):
-            row[j] = 0.0
-        k = 0
-        while k + 4 <= n:
-            a0 = a[i, k]
-            a1 = a[i, k + 1]
-            a2 = a[i, k + 2]
-            a3 = a[i, k + 3]
-            b0 = b[k]
-            b1 = b[k + 1]
-            b2 = b[k + 2]
-            b3 = b[k + 3]
-            for j in range(end):
-                row[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j]
-            k += 4
-        while k < n:
-            a0 = a[i, k]
-            b0 = b[k]
-            for j in range(end):
-                row[j] += a0 * b0[j]
-            k += 1
 
 
 @_fast
 def covariance_step(ct, rho, s, later, w, z, r):  # type: ignore[no-untyped-def]
     """Replace `later`, the covariance of frame t + 1, by that of frame t: S + S C' Cov C S.
 
-    ct is the transposed coupling; w, z, r [n, n] are room.
+    ct is the transposed coupling; w, z, r [N, N] are room, r with zeros where it is padded.
     """
     n = s.shape[0]
     couple(ct, rho, later, z, r)
-    _product(s, r, w, False)
-    _product(w, s, z, True)
+    for i in range(0, n, SIDE):
+        for j in range(0, n, SIDE):
+            multiply_block(w, i, j, s, i, r, 0, n)
+    for i in range(0, n, SIDE):
+        for j in range(0, i + SIDE, SIDE):
+            multiply_block(z, i, j, w, i, s, 0, n)
     for i in range(n):
         for j in range(i + 1):
             value = s[i, j] + z[i, j]

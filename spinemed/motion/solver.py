@@ -17,9 +17,11 @@ import numba as nb
 import numpy as np
 
 from spinemed.motion.linear import covariance_step, eliminate, invert
+from spinemed.motion.tiles import SIDE, add_block, multiply_block, padded
 
 __all__ = [
     "barrier_kernel",
+    "chain_cost",
     "chain_step",
     "chain_variances",
     "columns_kernel",
@@ -210,41 +212,48 @@ def gather_kernel(body, local, seen, weight, huber, reject, origin, rotation, pu
 
 @_fast
 def normal_kernel(pull, load, used, twist, a, g, room):  # type: ignore[no-untyped-def]
-    """a (lower triangle) += sum J' M J, g += sum J' f over the bodies that carry markers."""
-    nx = twist.shape[2]
+    """a (lower blocks) += sum J' M J, g += sum J' f over the bodies that carry markers. room [6 B, NX].
+
+    M = L L' of six columns, of which a body with one marker has three: J' M J is the sum of as many outer products of
+    rows of L' J. Columns run over shifts first, which one marker decides; a pivot that rounding alone leaves is none.
+    """
+    nx = min(g.shape[0], twist.shape[2])
+    count = 0
+    lower = np.empty((6, 6))
     for b in range(used.shape[0]):
         if not used[b]:
             continue
         j = twist[b]
+        f = load[b]
+        for c in range(nx):
+            g[c] += j[0, c] * f[0] + j[1, c] * f[1] + j[2, c] * f[2] + j[3, c] * f[3] + j[4, c] * f[4] + j[5, c] * f[5]
         for r in range(6):
-            line = room[r]
-            for c in range(nx):
-                line[c] = 0.0
             for s in range(6):
-                f = pull[b, r, s]
-                from_ = j[s]
-                for c in range(nx):
-                    line[c] += f * from_[c]
-        k0 = room[0]
-        k1 = room[1]
-        k2 = room[2]
-        k3 = room[3]
-        k4 = room[4]
-        k5 = room[5]
-        for i in range(nx):
-            j0 = j[0, i]
-            j1 = j[1, i]
-            j2 = j[2, i]
-            j3 = j[3, i]
-            j4 = j[4, i]
-            j5 = j[5, i]
-            if j0 == 0.0 and j1 == 0.0 and j2 == 0.0 and j3 == 0.0 and j4 == 0.0 and j5 == 0.0:
+                lower[r, s] = pull[b, (r + 3) % 6, (s + 3) % 6]
+        for p in range(6):
+            pivot = lower[p, p]
+            if pivot <= 1e-12 * pull[b, (p + 3) % 6, (p + 3) % 6]:
                 continue
-            row = a[i]
-            for c in range(i + 1):
-                row[c] += j0 * k0[c] + j1 * k1[c] + j2 * k2[c] + j3 * k3[c] + j4 * k4[c] + j5 * k5[c]
-            f = load[b]
-            g[i] += j0 * f[0] + j1 * f[1] + j2 * f[2] + j3 * f[3] + j4 * f[4] + j5 * f[5]
+            root = np.sqrt(pivot)
+            line = room[count]
+            count += 1
+            for s in range(p, 6):
+                lower[s, p] /= root
+            for s in range(p + 1, 6):
+                for t in range(p + 1, s + 1):
+                    lower[s, t] -= lower[s, p] * lower[t, p]
+            f0 = lower[p, p]
+            from_ = j[(p + 3) % 6]
+            for c in range(line.shape[0]):
+                line[c] = f0 * from_[c]
+            for s in range(p + 1, 6):
+                f0 = lower[s, p]
+                from_ = j[(s + 3) % 6]
+                for c in range(line.shape[0]):
+                    line[c] += f0 * from_[c]
+    for i in range(0, room.shape[1], SIDE):
+        for k in range(0, i + SIDE, SIDE):
+            add_block(a, i, k, room, room, count)
 
 
 @_fast
@@ -349,7 +358,7 @@ def chain_step(  # type: ignore[no-untyped-def]
     unit, dense, spine_start, dense_column, places, low, high, stiff, step, precision, start, rho, coupling,
     coupled, s, y,
 ):  # fmt: skip
-    """Linearise at x [T, n] and eliminate: fill s [T, n, n] and y [T, n] for `linear.backward`.
+    """Linearise at x [T, n] and eliminate: fill s [T, N, N] and y [T, n] for `linear.backward`.
 
     Args: seen [T, K, 3] with NaN for what is missing; weight [1 or T, K, 3, 3] inverse covariances; the model's arrays;
     the composition's arrays; limits [n_q] and their stiffness; the process; coupling [P, 2, 2] = -precision step, and
@@ -363,19 +372,21 @@ def chain_step(  # type: ignore[no-untyped-def]
     bodies = parent.shape[0]
     freedoms = axis.shape[0]
     nx = n - places
+    side = s.shape[1]
     q = np.empty(freedoms)
     origin = np.empty((bodies, 3))
     rotation = np.empty((bodies, 3, 3))
     axes = np.empty((freedoms, 3))
-    twist = np.zeros((bodies, 6, nx))
+    twist = np.zeros((bodies, 6, padded(nx)))
     pull = np.empty((bodies, 6, 6))
     load = np.empty((bodies, 6))
     used = np.zeros(bodies, dtype=np.bool_)
-    room = np.empty((6, nx))
+    room = np.empty((6 * bodies, padded(nx)))
     row = np.empty(nx)
-    pivots = np.empty((4, n))
-    z = np.empty((n, n))
-    r = np.empty((n, n))
+    pivots = np.empty((SIDE, side))
+    swept = np.empty((SIDE, side))
+    z = np.empty((side, side))
+    r = np.zeros((side, side))
     u = np.empty((2, n))
     cost = 0.0
     for t in range(frames):
@@ -383,10 +394,10 @@ def chain_step(  # type: ignore[no-untyped-def]
         place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
         a = s[t]
         g = y[t]
-        for i in range(n):
-            g[i] = 0.0
-            for j in range(n):
-                a[i, j] = 0.0
+        g[:] = 0.0
+        a[:] = 0.0
+        for i in range(n, side):
+            a[i, i] = 1.0
         cost += gather_kernel(
             body,
             local,
@@ -406,36 +417,68 @@ def chain_step(  # type: ignore[no-untyped-def]
         cost += _prior(x, t, step, precision, start, rho, a, g)
         if t > 0:
             eliminate(coupling, coupled, s[t - 1], y[t - 1], a, g, z, r, u)
-        if not invert(a, pivots):
+        if not invert(a, pivots, swept):
             return -1.0
     return cost
 
 
 @_fast
-def chain_variances(s, coupling_t, coupled, rows, out):  # type: ignore[no-untyped-def]
-    """Fill out [T, f] with the posterior variance of rows [f, nx] times the state, from the last frame back."""
+def chain_cost(  # type: ignore[no-untyped-def]
+    x, seen, weight, huber, reject, body, local, parent, offset, rest, first, count, axis, sign, slide, single,
+    unit, dense, spine_start, dense_column, places, low, high, stiff, step, precision, start, rho,
+):  # fmt: skip
+    """The cost at x [T, n] alone, by the same sums as `chain_step`."""
+    frames = x.shape[0]
+    n = x.shape[1]
+    bodies = parent.shape[0]
+    freedoms = axis.shape[0]
+    q = np.empty(freedoms)
+    origin = np.empty((bodies, 3))
+    rotation = np.empty((bodies, 3, 3))
+    axes = np.empty((freedoms, 3))
+    pull = np.empty((bodies, 6, 6))
+    load = np.empty((bodies, 6))
+    used = np.zeros(bodies, dtype=np.bool_)
+    row = np.empty(n - places)
+    a = np.zeros((n, n))
+    g = np.zeros(n)
+    cost = 0.0
+    for t in range(frames):
+        compose(x[t], single, unit, dense, spine_start, dense_column, q)
+        place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
+        w = weight[t if weight.shape[0] > 1 else 0]
+        cost += gather_kernel(body, local, seen[t], w, huber, reject, origin, rotation, pull, load, used)
+        cost += barrier_kernel(q, low, high, stiff, single, unit, dense, spine_start, dense_column, a, g, row)
+        cost += _prior(x, t, step, precision, start, rho, a, g)
+    return cost
+
+
+@_fast
+def chain_variances(s, coupling_t, coupled, first, rows_t, out):  # type: ignore[no-untyped-def]
+    """Fill out [T, f] with the posterior variance of f combinations of the state, from the last frame back.
+
+    rows_t [K, F] holds them as columns: weights of the states from `first` on, both sides padded with zeros.
+    """
     frames = s.shape[0]
-    n = s.shape[1]
-    nx = rows.shape[1]
+    side = s.shape[1]
+    deep, wide = rows_t.shape
     cov = s[frames - 1].copy()
-    w = np.empty((n, n))
-    z = np.empty((n, n))
-    r = np.empty((n, n))
-    part = np.empty(nx)
+    part = np.empty((deep, deep))
+    product = np.empty((deep, wide))
+    w = np.empty((side, side))
+    z = np.empty((side, side))
+    r = np.zeros((side, side))
     for t in range(frames - 1, -1, -1):
         if t < frames - 1:
             covariance_step(coupling_t, coupled, s[t], cov, w, z, r)
-        for f in range(rows.shape[0]):
-            line = rows[f]
-            for j in range(nx):
-                part[j] = 0.0
-            for i in range(nx):
-                c = line[i]
-                if c != 0.0:
-                    own = cov[i]
-                    for j in range(nx):
-                        part[j] += c * own[j]
-            total = 0.0
-            for j in range(nx):
-                total += part[j] * line[j]
-            out[t, f] = total
+        for i in range(deep):
+            for j in range(deep):
+                part[i, j] = cov[first + i, first + j]
+        for i in range(0, deep, SIDE):
+            for j in range(0, wide, SIDE):
+                multiply_block(product, i, j, part, i, rows_t, 0, deep)
+        for f in range(out.shape[1]):
+            out[t, f] = 0.0
+        for i in range(deep):
+            for f in range(out.shape[1]):
+                out[t, f] += product[i, f] * rows_t[i, f]

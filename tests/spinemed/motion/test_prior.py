@@ -25,6 +25,7 @@ from spinemed.motion.posterior import posterior_rows
 from spinemed.motion.reduction import ROOT_UNITS, choose_modes, reduce
 from spinemed.motion.rhythm import RHYTHMS
 from spinemed.motion.tables import read_table
+from spinemed.motion.tiles import padded
 
 
 @pytest.mark.parametrize("name", RHYTHMS)
@@ -88,8 +89,10 @@ def test_processes_keep_their_stated_spread() -> None:
 
 def test_the_recursion_is_the_inverse_of_the_banded_matrix() -> None:
     rng = np.random.default_rng(0)
-    frames, places, modes = 6, 3, 2
+    frames, places, modes = 6, 3, 5
     n = 2 * places + modes
+    side = padded(n)
+    assert side > n, "the padding is tested as well"
     coupling = rng.normal(size=(places, 2, 2))
     rho = np.full(modes, -0.7)
     dense_c = np.zeros((n, n))
@@ -107,21 +110,23 @@ def test_the_recursion_is_the_inverse_of_the_banded_matrix() -> None:
             whole[t * n : t * n + n, (t - 1) * n : t * n] = dense_c
             whole[(t - 1) * n : t * n, t * n : t * n + n] = dense_c.T
     expected, solution = np.linalg.inv(whole), np.linalg.solve(whole, loads.ravel()).reshape(frames, n)
-    s, y, x = blocks.copy(), loads.copy(), np.empty((frames, n))
-    z, r, u, w = np.empty((n, n)), np.empty((n, n)), np.empty((2, n)), np.empty((4, n))
+    s, y, x = np.tile(np.eye(side), (frames, 1, 1)), loads.copy(), np.empty((frames, n))
+    s[:, :n, :n] = blocks
+    z, r, u = np.empty((side, side)), np.zeros((side, side)), np.empty((2, n))
+    w, swept = np.empty((8, side)), np.empty((8, side))
     for t in range(frames):
         if t:
             eliminate(coupling, rho, s[t - 1], y[t - 1], s[t], y[t], z, r, u)
-        assert invert(s[t], w)
+        assert invert(s[t], w, swept)
     backward(coupling, rho, s, y, x)
     np.testing.assert_allclose(x, solution, atol=1e-10)
     covariance = s[-1].copy()
     turned = np.ascontiguousarray(coupling.transpose(0, 2, 1))
     for t in range(frames - 1, -1, -1):
         if t < frames - 1:
-            covariance_step(turned, rho, s[t], covariance, np.empty((n, n)), z, r)
-        np.testing.assert_allclose(covariance, expected[t * n : t * n + n, t * n : t * n + n], atol=1e-10)
-    assert not invert(-np.eye(n), w), "what is not positive definite is said"
+            covariance_step(turned, rho, s[t], covariance, np.empty((side, side)), z, r)
+        np.testing.assert_allclose(covariance[:n, :n], expected[t * n : t * n + n, t * n : t * n + n], atol=1e-10)
+    assert not invert(-np.eye(side), w, swept), "what is not positive definite is said"
 
 
 def test_modes_split_what_is_seen_from_what_is_not() -> None:
