@@ -13,17 +13,14 @@ Trap: a case whose prediction is absent or unusable stays in every mean, as miss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-import numpy as np
-
+from bench.estimates import Estimate, estimate_columns
 from bench.verse.metrics import METRICS
-from bench.verse.records import CaseScore, Estimate, SummaryRow, VertebraScore
-from spinemed.statistics import Clusters, generator_for, proportion_interval
-from spinemed.statistics.intervals import cluster_draws, percentile_bounds
+from bench.verse.records import CaseScore, SummaryRow, VertebraScore
 
-__all__ = ["FEWEST_PATIENTS", "counts_of", "estimate_means", "scan_means", "summarise"]
+__all__ = ["FEWEST_PATIENTS", "counts_of", "scan_means", "summarise"]
 
 FEWEST_PATIENTS = 20
 """Below this a bootstrap over patients is too coarse to be printed as an interval."""
@@ -123,67 +120,16 @@ def _estimates(
     resamples: int,
 ) -> dict[str, Estimate]:
     """All quantities of one group. Those with values for the same vertebrae share their bootstrap draws."""
-    together: dict[tuple[bool, ...], list[str]] = {}
-    for name, column in columns.items():
-        together.setdefault(tuple(value is not None for value in column), []).append(name)
-    found: dict[str, Estimate] = {}
-    for present, names in together.items():
-        kept = Clusters.of([patient for patient, there in zip(patients, present, strict=True) if there])
-        rng = generator_for(seed[0], "verse summary", *seed[1:], names[0])
-        values = {name: [value for value in columns[name] if value is not None] for name in names}
-        found |= estimate_means(values, kept, rng, shares=shares, resamples=resamples)
-    return {name: found[name] for name in columns}
-
-
-def estimate_means(
-    values: dict[str, list[float]],
-    clusters: Clusters,
-    rng: np.random.Generator,
-    *,
-    shares: Collection[str] = (),
-    resamples: int = 10_000,
-) -> dict[str, Estimate]:
-    """Means of several quantities of the same vertebrae or scans, with cluster bootstrap intervals over patients.
-
-    Args:
-        values: For each quantity one number per vertebra or scan.
-        clusters: Whose they are.
-        rng: Generator of the bootstrap.
-        shares: Quantities that are 0 or 1. Where one of the two is rare their interval is Wilson's (see
-            :func:`spinemed.statistics.proportion_interval`), because resampling cannot show what it never saw.
-        resamples: Bootstrap samples.
-    """
-    n, count = clusters.size, clusters.count
-    means = {name: fmean(column) if n else None for name, column in values.items()}
-
-    def plain(name: str, method: str) -> Estimate:
-        return Estimate(value=means[name], low=None, high=None, n=n, clusters=count, method=method)
-
-    if n == 0:
-        return {name: plain(name, "empty") for name in values}
-    if count < FEWEST_PATIENTS:
-        return {name: plain(name, f"fewer than {FEWEST_PATIENTS} patients") for name in values}
-    found: dict[str, Estimate] = {}
-    drawn: list[str] = []
-    for name, column in values.items():
-        if name in shares:
-            one = proportion_interval(column, clusters, rng, resamples=resamples)
-            found[name] = Estimate(
-                value=means[name], low=one.low, high=one.high, n=n, clusters=count, method=one.method
-            )
-        elif max(column) == min(column):
-            found[name] = plain(name, "no variance")
-        else:
-            drawn.append(name)
-    if drawn:
-        table = np.stack([*(clusters.sums(values[name]) for name in drawn), clusters.sizes.astype(np.float64)], axis=1)
-        totals = np.concatenate([draws @ table for draws in cluster_draws(count, rng, resamples)])
-        for place, name in enumerate(drawn):
-            low, high = percentile_bounds(totals[:, place] / totals[:, -1], count)
-            found[name] = Estimate(
-                value=means[name], low=low, high=high, n=n, clusters=count, method="cluster bootstrap"
-            )
-    return found
+    return estimate_columns(
+        columns,
+        patients,
+        key=("verse summary", *seed[1:]),
+        seed=seed[0],
+        shares=shares,
+        resamples=resamples,
+        fewest=FEWEST_PATIENTS,
+        unit="patients",
+    )
 
 
 def counts_of(cases: Sequence[CaseScore], vertebrae: Sequence[VertebraScore]) -> dict[str, int]:

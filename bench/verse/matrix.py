@@ -34,9 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from bench.estimates import Estimate
 from bench.verse.aggregate import FEWEST_PATIENTS
 from bench.verse.metrics import METRICS, metric
-from bench.verse.records import Estimate, Scores, read_scores
+from bench.verse.records import Scores, read_scores
 from bench.verse.wording import value as value_text
 from spinemed.config import Config, ConfigPath, load_config
 from spinemed.errors import ConfigError

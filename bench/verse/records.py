@@ -18,8 +18,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from bench.estimates import Estimate
+from bench.faults import FoundError
 from spinemed.anatomy import Level, Region
-from spinemed.errors import ReadError, RecordError, SpineMedError
+from spinemed.errors import ReadError, RecordError
 from spinemed.records import Record
 from spinemed.tables import write_json
 
@@ -30,7 +32,6 @@ __all__ = [
     "CaseResult",
     "CaseScore",
     "Confusion",
-    "Estimate",
     "ExtraLevel",
     "Mode",
     "Outcome",
@@ -77,23 +78,12 @@ class Settings(Record):
     """Label scheme of the reference masks."""
 
 
-class CaseError(Record):
+class CaseError(FoundError):
     """Why a case, or one half of it, could not be scored."""
 
     part: Literal["reference", "prediction", "pair"]
     """Whose fault it is. A faulty prediction counts as missed; a faulty reference leaves the case out, and says so."""
     concerns: Literal["everything", "labelling", "segmentation"] = "everything"
-    kind: str
-    """Name of the error's class."""
-    problem: str
-    file: str | None = None
-    field: str | None = None
-    cure: str | None = None
-
-    @property
-    def text(self) -> str:
-        """One line."""
-        return str(SpineMedError(self.problem, file=self.file, field=self.field, cure=self.cure))
 
 
 class VertebraScore(Record):
@@ -253,18 +243,6 @@ class CaseResult(Record):
     """Hash of inputs, settings and code version."""
     case: CaseScore
     vertebrae: tuple[VertebraScore, ...]
-
-
-class Estimate(Record):
-    """A mean with its interval; see :class:`spinemed.statistics.Interval`."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    clusters: int
-    """Patients."""
-    method: str
 
 
 class SummaryRow(Record):

@@ -13,13 +13,13 @@ Trap: equal shapes are no equal grids, and equal grids may have different shapes
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from bench.faults import error_fields
 from bench.verse.aggregate import scan_means
 from bench.verse.compat import CompatScore, CompatWarning, compat_dice, compat_score, dice_warnings
 from bench.verse.labelling import LabellingScore, LevelScore, score_labelling
@@ -148,21 +148,7 @@ def as_error(
         concerns: What cannot be scored because of it.
         roots: From folder to what stands for it.
     """
-
-    def plain(text: str | None) -> str | None:
-        for folder, name in sorted((roots or {}).items(), key=lambda item: -len(item[0])):
-            text = None if text is None else text.replace(folder.rstrip(os.sep), name)
-        return text
-
-    return CaseError(
-        part=part,
-        concerns=concerns,
-        kind=type(error).__name__,
-        problem=" ".join((plain(error.problem) or "").split()),
-        file=plain(error.file),
-        field=error.field,
-        cure=plain(error.cure),
-    )
+    return CaseError.model_validate({"part": part, "concerns": concerns, **error_fields(error, roots)})
 
 
 def score_case(inputs: Inputs, settings: Settings, *, roots: Mapping[str, str] | None = None) -> CaseResult:

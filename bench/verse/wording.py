@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bench.estimates import Estimate
 from bench.verse.metrics import Metric, metric
-from bench.verse.records import CaseScore, Estimate
+from bench.verse.records import CaseScore
 
 __all__ = ["DASH", "case_words", "event_rows", "interval", "number", "title_of", "value", "with_interval"]
 
