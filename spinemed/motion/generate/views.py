@@ -29,13 +29,13 @@ class DetectorNoise(Config):
     """Errors of a 2D detector. The defaults give about 4 px per axis on a person of 600 px, as detectors of the
     published spine table (AUC .80 at a norm of 30 px)."""
 
-    factor: float = Field(0.08, ge=0, le=2)
+    factor: float = Field(default=0.08, ge=0, le=2)
     """Standard deviation per axis in units of 2 sigma s."""
-    memory_s: float = Field(0.1, ge=0, le=10)
+    memory_s: float = Field(default=0.1, ge=0, le=10)
     """Time after which errors are independent by 1/e."""
-    outliers: float = Field(0.005, ge=0, le=1)
+    outliers: float = Field(default=0.005, ge=0, le=1)
     """Share of points that are eight times farther off."""
-    missed: float = Field(0.01, ge=0, le=1)
+    missed: float = Field(default=0.01, ge=0, le=1)
     """Share of visible points that are not found."""
 
 
