@@ -41,6 +41,7 @@ __all__ = [
     "average_precision",
     "capped_mean",
     "coverage",
+    "covered",
     "jitter",
     "mean_of",
     "oks",
@@ -48,6 +49,7 @@ __all__ = [
     "picture_area_px2",
     "pose_errors",
     "range_violations",
+    "seen_points",
     "segment_variation_percent",
 ]
 
@@ -145,8 +147,8 @@ def pose_errors(predicted: ArrayLike, reference: ArrayLike, *, root: int | None 
         raise MetricError(f"no point {root} among {left.shape[1]}", field="root", cure="give the number of a point")
     plain, rooted, scaled, aligned = (np.empty(left.shape[:2]) for _ in range(4))
     pose_kernel(left, right, -1 if root is None else root, plain, rooted, scaled, aligned)
-    labelled = _seen(right)
-    return PoseErrors(plain, rooted, scaled, aligned, labelled, labelled & ~_seen(left), root)
+    labelled = seen_points(right)
+    return PoseErrors(plain, rooted, scaled, aligned, labelled, labelled & ~seen_points(left), root)
 
 
 def _pair(predicted: ArrayLike, reference: ArrayLike, axes: int, last: int) -> tuple[NDArray[np.float64], ...]:
@@ -160,7 +162,7 @@ def _pair(predicted: ArrayLike, reference: ArrayLike, axes: int, last: int) -> t
     return left, right
 
 
-def _seen(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+def seen_points(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Points all of whose coordinates are finite."""
     return np.asarray(np.isfinite(points).all(axis=-1), dtype=np.bool_)
 
@@ -219,7 +221,7 @@ def picture_area_px2(reference: ArrayLike) -> NDArray[np.float64]:
     NaN where fewer than two points are labelled.
     """
     points = np.asarray(reference, dtype=np.float64)
-    there = _seen(points)
+    there = seen_points(points)
     low = np.where(there[..., None], points, np.inf).min(axis=1)
     high = np.where(there[..., None], points, -np.inf).max(axis=1)
     enough = there.sum(axis=1) >= 2
@@ -248,7 +250,7 @@ def oks(predicted: ArrayLike, reference: ArrayLike, area_px2: ArrayLike, sigmas:
             f"areas of shape {area.shape} and sigmas of shape {sigma.shape} for {left.shape[:2]} points",
             field="sigmas", cure="give one area per picture and one sigma per point",
         )  # fmt: skip
-    labelled = _seen(right)
+    labelled = seen_points(right)
     usable = labelled.any(axis=1) & np.isfinite(area) & (area > 0)
     square = ((left - right) ** 2).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -424,7 +426,19 @@ def coverage(errors_deg: ArrayLike, sd_deg: ArrayLike, nominal: float) -> ClipMe
     Raises:
         MetricError: Shapes differ, a negative deviation, or a nominal share outside 0 to 1.
     """
-    from scipy.stats import norm
+    inside, stated = covered(errors_deg, sd_deg, nominal)
+    n = int(stated.sum())
+    missed = int(np.isfinite(np.asarray(errors_deg, dtype=np.float64)).sum()) - n
+    return ClipMean(float(inside.sum() / n) if n else None, n, missed)
+
+
+def covered(errors_deg: ArrayLike, sd_deg: ArrayLike, nominal: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which errors lie inside their interval, and which have one at all; see `coverage`.
+
+    Raises:
+        MetricError: Shapes differ, a negative deviation, or a nominal share outside 0 to 1.
+    """
+    from scipy.special import ndtri  # the normal quantile
 
     error, sd = np.asarray(errors_deg, dtype=np.float64), np.asarray(sd_deg, dtype=np.float64)
     if error.shape != sd.shape or not 0 < nominal < 1 or (sd < 0).any():
@@ -432,10 +446,10 @@ def coverage(errors_deg: ArrayLike, sd_deg: ArrayLike, nominal: float) -> ClipMe
             f"errors {error.shape}, deviations {sd.shape}, nominal {nominal}", field="sd_deg",
             cure="give deviations of 0 or more in the shape of the errors, and a share between 0 and 1",
         )  # fmt: skip
-    there = np.isfinite(error) & np.isfinite(sd)
-    inside = np.abs(error[there]) <= norm.ppf((1 + nominal) / 2) * sd[there]
-    missed = int((np.isfinite(error) & ~there).sum())
-    return ClipMean(float(inside.mean()) if inside.size else None, int(inside.size), missed)
+    stated = np.asarray(np.isfinite(error) & np.isfinite(sd), dtype=np.bool_)
+    with np.errstate(invalid="ignore"):
+        inside = np.abs(error) <= ndtri((1 + nominal) / 2) * sd
+    return np.asarray(stated & inside, dtype=np.bool_), stated
 
 
 # --- bodies in time --------------------------------------------------------------------------------------------------
@@ -490,7 +504,7 @@ def jitter(predicted: ArrayLike, reference: ArrayLike, rate_hz: float) -> Jitter
     left, right = _pair(predicted, reference, 3, 3)
     found = []
     step = left - right
-    labelled = _seen(right)
+    labelled = seen_points(right)
     for order in (2, 3):
         if len(step) <= order:
             found.append(ClipMean(None, 0, 0))

@@ -1,0 +1,224 @@
+"""What `scores.json` of the motion benchmark holds: clips, points, levels, pictures, and a summary with intervals.
+
+Convention: values are named "group/quantity" (`metrics`). A clip that lacks a value lacks the key. Nothing holds a
+clock time or an absolute path: equal inputs give equal bytes.
+
+Trap: a clip without a usable prediction has the worst value in quantities that count misses and none in the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from bench.estimates import Estimate
+from bench.faults import FoundError
+from spinemed.errors import ReadError, RecordError
+from spinemed.records import Record
+from spinemed.tables import write_json
+
+__all__ = [
+    "SCORES_FILE",
+    "ClipError",
+    "ClipFlag",
+    "ClipScore",
+    "LevelScore",
+    "PictureScore",
+    "PointScore",
+    "Scores",
+    "Settings",
+    "Status",
+    "SummaryRow",
+    "read_scores",
+    "write_scores",
+]
+
+SCORES_FILE = "scores.json"
+
+Status = Literal["scored", "no prediction", "unusable prediction", "unusable reference"]
+
+
+class Settings(Record):
+    """What decides the numbers of an evaluation."""
+
+    split: Literal["all", "train", "val", "test"] = "all"
+    """Which clips of the reference are scored."""
+    norm_px: float = 30.0
+    """Norm factor of the AUC in pictures: the default of MMPose's metric; SIMSPINE states none."""
+    norm_mm: float = 150.0
+    """Norm factor of the AUC in space."""
+
+
+class ClipError(FoundError):
+    """Why a clip, or one half of it, could not be scored."""
+
+    part: Literal["reference", "prediction"]
+
+
+class ClipFlag(Record):
+    """A doubt about a clip that was scored all the same."""
+
+    name: str
+    text: str
+
+
+class ClipScore(Record):
+    """One clip of the reference."""
+
+    clip: str
+    subject: str
+    motion: str
+    split: str
+    rhythm: str
+    frames: int
+    rate_hz: float
+    status: Status
+    errors: tuple[ClipError, ...] = ()
+    flags: tuple[ClipFlag, ...] = ()
+    values: dict[str, float] = {}
+    labelled: dict[str, int] = {}
+    """Per family: how many points, angles or points in pictures the reference gives, of those the method names."""
+    missed: dict[str, int] = {}
+    """Per family: how many of them are not predicted."""
+    prediction_sha256: str | None = None
+
+
+class PointScore(Record):
+    """One point over all clips."""
+
+    name: str
+    clips: int
+    """Clips with a distance."""
+    n: int
+    missed: int
+    error_mm: Estimate
+    """Mean over clips of the mean distance in the world."""
+    aligned_mm: Estimate
+    """The same after the similarity of `aligned_with`."""
+    aligned_with: str | None
+    """The group whose points decided the similarity."""
+
+
+class LevelScore(Record):
+    """One segment, or a region's sum of segments, in one direction over all clips."""
+
+    segment: str
+    """Such as "L4/5", or "lumbar", "thoracic", "cervical" for the sum."""
+    direction: str
+    n: int
+    missed: int
+    mae_deg: Estimate
+    bias_deg: Estimate
+    slope: float | None
+    """Recovered over true motion about each clip's means; None where the reference moves less than 1 degree rms."""
+    coverage50: Estimate
+    coverage90: Estimate
+
+
+class PictureScore(Record):
+    """COCO's average precision and recall of a group over all pictures; misses counted."""
+
+    group: str
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ar: float | None
+    pictures: int
+    undetected: int
+    left_out: int
+
+
+class SummaryRow(Record):
+    """All quantities over some clips."""
+
+    by: str
+    key: str
+    clips: int
+    missed: int
+    """Clips without a usable prediction."""
+    subjects: int
+    frames: int
+    values: dict[str, Estimate]
+
+
+class Scores(Record):
+    """The whole file."""
+
+    kind: Literal["motion scores"] = "motion scores"
+    version: str
+    name: str
+    """Of the method."""
+    settings: Settings
+    seed: int
+    resamples: int
+    origin: str
+    """What the reference is, in words; a simulated one says so."""
+    reference_sha256: dict[str, str]
+    families: tuple[str, ...]
+    """What the method predicts: points, pictures, angles."""
+    groups: tuple[str, ...]
+    """Groups of points all of which the method names."""
+    groups_left_out: dict[str, int]
+    """Other groups, and how many of their points the method never names."""
+    counts: dict[str, int]
+    summary: tuple[SummaryRow, ...]
+    points: tuple[PointScore, ...]
+    levels: tuple[LevelScore, ...]
+    pictures: tuple[PictureScore, ...]
+    clips: tuple[ClipScore, ...]
+    unmatched_predictions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> list[ClipScore]:
+        """Clips that were not scored from both files."""
+        return [clip for clip in self.clips if clip.status != "scored"]
+
+    def row(self, by: str = "all", key: str = "all") -> SummaryRow:
+        """A row of the summary.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for row in self.summary:
+            if (row.by, row.key) == (by, key):
+                return row
+        raise KeyError(f"{by}={key}")
+
+
+def write_scores(path: str | os.PathLike[str], scores: Scores) -> None:
+    """Write `scores.json`, whole or not at all."""
+    write_json(path, scores.model_dump(mode="json"))
+
+
+def read_scores(path: str | os.PathLike[str]) -> Scores:
+    """Read a `scores.json`, or the folder it lies in.
+
+    Raises:
+        ReadError: There is none, or it is no JSON.
+        RecordError: It is not what `spinemed motion evaluate` of this version writes.
+    """
+    file = Path(path)
+    file = file / SCORES_FILE if file.is_dir() else file
+    try:
+        values = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ReadError(
+            f"cannot be read ({error.strerror})", file=file, cure="give the scores.json of an evaluation"
+        ) from error
+    except ValueError as error:
+        raise ReadError(f"is not JSON ({error})", file=file, cure="run the evaluation again") from error
+    try:
+        return Scores.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecordError(
+            f"is no motion scores file of this version: {first['msg']}",
+            file=file,
+            field=".".join(map(str, first["loc"])) or None,
+            cure="run spinemed motion evaluate again",
+        ) from error
