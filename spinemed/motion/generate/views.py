@@ -52,7 +52,7 @@ def detect(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Detected pixels [V, T, K, 2] and confidence [V, T, K] (0 where nothing was found)."""
     views, frames, points, _ = pixels.shape
-    seen = np.isfinite(pixels).all(axis=-1)
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(pixels).all(axis=-1))
     filled = np.where(seen[..., None], pixels, -np.inf)
     high = filled.max(axis=2)
     low = np.where(seen[..., None], pixels, np.inf).min(axis=2)
