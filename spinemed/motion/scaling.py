@@ -19,7 +19,7 @@ from spinemed.motion.kinematics import forward, marker_jacobian, marker_points
 from spinemed.motion.model import SCALE_GROUPS, BodyModel, MarkerSet
 from spinemed.motion.reduction import Reduction
 
-__all__ = ["Scaling", "common_factor", "fit_scaling", "scale_jacobian", "scale_markers"]
+__all__ = ["Scaling", "common_factor", "fit_scaling", "scale_jacobian", "scale_markers", "trunk_like"]
 
 _LOG_SD = 0.08
 _ROUNDS = 25
@@ -44,6 +44,8 @@ class Scaling:
 def common_factor(model: BodyModel, markers: MarkerSet, seen: NDArray[np.float64]) -> float:
     """Median ratio of the seen spread of pelvis, spine and head to the resting body's: a first guess of size."""
     trunk = np.flatnonzero(markers.body <= 25)
+    if len(trunk) < 3 or (markers.body[trunk] == 25).all():
+        trunk = np.flatnonzero((markers.body <= 25) | trunk_like(model, markers))
     rest = marker_points(model, model.zero(), markers)[0][trunk]
     # A few hundred frames tell the median as well as half a million.
     part = seen[:: max(1, len(seen) // 300), trunk]
@@ -54,6 +56,17 @@ def common_factor(model: BodyModel, markers: MarkerSet, seen: NDArray[np.float64
             spread = np.linalg.norm(frame[mask] - frame[mask].mean(axis=0))
             ratios.append(spread / np.linalg.norm(rest[mask] - rest[mask].mean(axis=0)))
     return float(np.median(ratios)) if ratios else float("nan")
+
+
+def trunk_like(model: BodyModel, markers: MarkerSet) -> NDArray[np.bool_]:
+    """[K] which markers go nearly with the trunk though none of its bones carries them: shoulders, hips, head."""
+    near = {"C0", *(f"{side}_{part}" for side in ("left", "right") for part in ("girdle", "upper_arm", "thigh"))}
+    bodies = np.isin(markers.body, [b for b, name in enumerate(model.bodies) if name in near])
+    joint = np.linalg.norm(markers.local_mm, axis=1) < 1e-9
+    fixed = np.isin(
+        markers.body, [b for b, name in enumerate(model.bodies) if name == "C0" or name.endswith("_girdle")]
+    )
+    return np.asarray(bodies & (joint | fixed))
 
 
 def scale_markers(model: BodyModel, markers: MarkerSet, factors: dict[str, float]) -> MarkerSet:

@@ -36,6 +36,7 @@ class Views:
         confidence: [V, T, K], 0 where not seen.
         frame_ids: [T].
         flags: Doubts.
+        rate_hz: Frames per second where all files that say it agree, else None.
     """
 
     cameras: tuple[Camera, ...]
@@ -44,6 +45,7 @@ class Views:
     confidence: NDArray[np.float64]
     frame_ids: tuple[int, ...]
     flags: tuple[Flag, ...]
+    rate_hz: float | None = None
 
 
 def find_views(folder: str | os.PathLike[str], cameras: Sequence[Camera]) -> dict[str, Path]:
@@ -80,8 +82,8 @@ def read_views(
 
     Raises:
         ReadError: see `keypoints.read_keypoints`.
-        MotionError: a file of an unknown camera, fewer than two cameras, other keypoints in one camera, or no common
-            numbering of frames.
+        MotionError: a file of an unknown camera, fewer than two cameras, other keypoints or another rate in one camera,
+            or no common numbering of frames.
     """
     unknown = sorted(set(files) - {camera.name for camera in cameras})
     if unknown:
@@ -126,4 +128,11 @@ def read_views(
     if any(len(own) != len(frames) for own in ids):
         counts = ", ".join(f"{camera.name} {len(own)}" for camera, own in zip(used, ids, strict=True))
         flags.append(Flag("frames_differ", f"cameras show different frames ({counts} of {len(frames)})"))
-    return Views(used, names, pixels, confidence, tuple(frames), tuple(flags))
+    rates = {clip.rate_hz for clip in clips if clip.rate_hz is not None}
+    if len(rates) > 1:
+        raise MotionError(
+            f"cameras of {', '.join(f'{rate:g}' for rate in sorted(rates))} frames per second", field="rate_hz",
+            cure="bring all cameras to one rate first",
+        )  # fmt: skip
+    rate = rates.pop() if rates else None
+    return Views(used, names, pixels, confidence, tuple(frames), tuple(flags), rate)
