@@ -131,7 +131,7 @@ def perform(subject: Subject, plan: Plan, t: Array, rng: np.random.Generator) ->
     q[:, 3] += heading
     limbs = slice(model.spine.stop, None)
     low, high = (limit[limbs] for limit in model.limits_rad)
-    q[:, limbs] = soft_limit(q[:, limbs], low, high)
+    q[:, limbs] = soft_limit(q[:, limbs], low, high, 0.93)
     return q
 
 

@@ -4,7 +4,8 @@ Convention: millimetres and radians on our axes, ground at z = 0; sides are righ
 knee follows from the distance between hip and ankle by the law of cosines, and bends in the plane that holds the foot's
 direction. Balance puts the centre of mass (masses: `tables/body_masses.csv`) over a point of the ground.
 
-The trap: the ankle has two freedoms, so a foot may turn about the vertical by a degree or two against its target.
+The trap: limits of the joints are imposed afterwards; a foot that asks for more than the ankle gives lifts by
+millimetres.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _unit(v: Array) -> Array:
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-def _knee(sizes: LegSizes, hip: Array, ankle: Array, right: Array) -> tuple[Array, Array, Array]:
+def _knee(sizes: LegSizes, hip: Array, ankle: Array, ahead: Array) -> tuple[Array, Array, Array]:
     """Knee flexion [T], thigh axes [T, 3, 3] and knee place [T, 3]."""
     line = ankle - hip
     spare = _REACH * (sizes.thigh_mm + sizes.shank_mm) - np.linalg.norm(line, axis=-1)
@@ -73,9 +74,9 @@ def _knee(sizes: LegSizes, hip: Array, ankle: Array, right: Array) -> tuple[Arra
     cosine = (length**2 - sizes.thigh_mm**2 - sizes.shank_mm**2) / (2 * sizes.thigh_mm * sizes.shank_mm)
     knee = np.arccos(np.clip(cosine, -1.0, 1.0))
     alpha = np.arctan2(sizes.shank_mm * np.sin(knee), sizes.thigh_mm + sizes.shank_mm * np.cos(knee))[:, None]
-    x = _unit(right - (right * down).sum(axis=-1, keepdims=True) * down)
-    ahead = np.cross(-down, x)
-    up = np.cos(alpha) * -down - np.sin(alpha) * ahead
+    # A knee's axis that is square to the foot's direction leaves the ankle nothing to turn about the shin.
+    x = _unit(np.cross(ahead, -down))
+    up = np.cos(alpha) * -down - np.sin(alpha) * np.cross(-down, x)
     axes = np.stack([x, np.cross(up, x), up], axis=-1)
     return knee, axes, hip - sizes.thigh_mm * up
 
@@ -85,7 +86,7 @@ def set_legs(model: BodyModel, sizes: LegSizes, q: Array, ankles_mm: Array, feet
     turn = _pelvis_axes(model, q)
     for number, side in enumerate(SIDES):
         hip = q[:, :3] + turn @ sizes.hips_mm[number]
-        knee, thigh, _ = _knee(sizes, hip, ankles_mm[number], feet[number][:, :, 0])
+        knee, thigh, _ = _knee(sizes, hip, ankles_mm[number], feet[number][:, :, 1])
         shank = thigh @ elementary(0, -knee)
         at_hip = xyz_angles(np.swapaxes(turn, 1, 2) @ thigh)
         at_ankle = xyz_angles(np.swapaxes(shank, 1, 2) @ feet[number])
@@ -201,7 +202,7 @@ def stand(
         moment, mass = share[:, None] * (place + above), share.copy()
         for number in range(2):
             hip = place + turn @ sizes.hips_mm[number]
-            _, _, knee = _knee(sizes, hip, ankles_mm[number], feet[number][:, :, 0])
+            _, _, knee = _knee(sizes, hip, ankles_mm[number], feet[number][:, :, 1])
             ankle = ankles_mm[number]
             for part, near, far in (("thigh", hip, knee), ("shank", knee, ankle), ("foot", ankle, ankle)):
                 fraction, own = parts[part]

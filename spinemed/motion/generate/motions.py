@@ -165,7 +165,7 @@ def lift(model: BodyModel, t: Array, rng: Rng) -> Plan:
     return _plan(
         keys, t, rng, lumbar_end_deg=draw(rng, "lift", "lumbar_flexion"),
         thoracic_share=draw(rng, "lift", "thoracic_flexion") / 55.0, foot_gap_mm=draw(rng, "stance", "foot_gap") + 90.0,
-        toe_out_deg=draw(rng, "stance", "toe_out") + 8.0, stagger_mm=float(rng.normal(0, 60.0)),
+        toe_out_deg=draw(rng, "stance", "toe_out") + 8.0, stagger_mm=float(rng.normal(0, 35.0)),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """What a motion asks of a body: channels over time, and how the feet stand.
 
 Convention: channels are degrees (except "sit" and "load_kg") by the names in `CHANNELS`; signs as in `conventions`. The
-channel "inclination" leans the trunk as people do: the lumbar spine gives two thirds of the first degrees and less
-and less as it nears its own end (`Plan.lumbar_end_deg`), the hips the rest.
+channel "inclination" leans the trunk as people do: the lumbar spine gives most of the first degrees and less and
+less as it nears its own end (`Plan.lumbar_end_deg`), the hips the rest.
 
 The trap: arms hang along the plumb line unless told otherwise ("hang" 0 ... 1), so an arm's flexion in the record
 follows the trunk's.
@@ -35,8 +35,8 @@ CHANNELS = (
 )  # fmt: skip
 """All channels. Arm rotation is external; elbow is flexion; sit is 0 (standing) to 1 (on the seat)."""
 
-# Of the first degrees of trunk inclination (lumbopelvic rhythm about 2 : 1, mark b).
-_LUMBAR_PART = 0.66
+# With it the lumbar spine gives 40 of the first 60 degrees where it can bend 60: lumbopelvic rhythm 2 : 1, mark b.
+_LUMBAR_PART = 0.8
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,16 @@ _FREE = 0.8
 _USED = 0.99
 
 
-def soft_limit(value: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values [..., n] within limits [n] (low < 0 < high): unchanged up to 80 %, then a tanh; twice differentiable."""
+def soft_limit(
+    value: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], free: float = _FREE
+) -> NDArray[np.float64]:
+    """Values [..., n] within limits [n] (low < 0 < high): unchanged up to a share, then as tanh; C2."""
     limit = np.where(value < 0, -low, high) * _USED
     size = np.abs(value)
-    free = _FREE * limit
-    beyond = np.maximum(size - free, 0.0)
-    room = limit - free
-    return np.asarray(np.sign(value) * (np.minimum(size, free) + room * np.tanh(beyond / room)))
+    start = free * limit
+    beyond = np.maximum(size - start, 0.0)
+    room = limit - start
+    return np.asarray(np.sign(value) * (np.minimum(size, start) + room * np.tanh(beyond / room)))
 
 
 def spine_angles_deg(

@@ -16,7 +16,7 @@ __all__ = ["Keys", "minimum_jerk", "wobble"]
 def minimum_jerk(s: NDArray[np.float64]) -> NDArray[np.float64]:
     """0 to 1 for s from 0 to 1, constant outside."""
     c = np.clip(s, 0.0, 1.0)
-    return np.asarray(c**3 * (10.0 + c * (6.0 * c - 15.0)))
+    return np.asarray(c * c * c * (10.0 + c * (6.0 * c - 15.0)))
 
 
 class Keys:

@@ -52,25 +52,28 @@ def detect(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Detected pixels [V, T, K, 2] and confidence [V, T, K] (0 where nothing was found)."""
     views, frames, points, _ = pixels.shape
-    seen: NDArray[np.bool_] = np.asarray(np.isfinite(pixels).all(axis=-1))
-    filled = np.where(seen[..., None], pixels, -np.inf)
-    high = filled.max(axis=2)
-    low = np.where(seen[..., None], pixels, np.inf).min(axis=2)
-    box = np.where(np.isfinite(high - low), high - low, 0.0).clip(min=0.0)
+    exact = pixels.astype(np.float32)
+    seen = np.isfinite(exact[..., 0])
+    high = np.where(seen[..., None], exact, np.float32(-np.inf)).max(axis=2)
+    low = np.where(seen[..., None], exact, np.float32(np.inf)).min(axis=2)
+    box = np.where(high > low, high - low, np.float32(0.0))
     scale = np.sqrt(np.maximum(box[..., 0] * box[..., 1], 1.0))
-    sd = noise.factor * 2.0 * np.array(OKS_SIGMAS) * scale[..., None]
+    sd = np.float32(noise.factor * 2.0) * np.array(OKS_SIGMAS, dtype=np.float32) * scale[..., None]
     keep = float(np.exp(-1.0 / (noise.memory_s * rate_hz))) if noise.memory_s > 0 else 0.0
     errors = rng.standard_normal((frames, views, points, 2), dtype=np.float32)
     errors[1:] *= np.float32(np.sqrt(1.0 - keep**2))
     for k in range(1, frames):
         errors[k] += np.float32(keep) * errors[k - 1]
-    size = np.swapaxes(errors, 0, 1) * np.where(rng.random(sd.shape) < noise.outliers, 8.0, 1.0)[..., None]
-    found = seen & (rng.random(sd.shape) >= noise.missed)
-    at = pixels + size * sd[..., None]
+    off = np.swapaxes(errors, 0, 1)
+    far = rng.random(sd.shape, dtype=np.float32) < noise.outliers
+    off[far] *= np.float32(8.0)
+    found = seen & (rng.random(sd.shape, dtype=np.float32) >= noise.missed)
+    at = exact + off * sd[..., None]
     at[~found] = np.nan
-    typical = np.sqrt((size**2).sum(axis=-1) / 2.0) * noise.factor / 0.08
-    sure = np.clip(0.95 * np.exp(-0.06 * typical**2) + 0.05 * rng.standard_normal(sd.shape), 0.02, 1.0)
-    return at.astype(np.float32), np.where(found, sure, 0.0).astype(np.float32)
+    square = (off[..., 0] ** 2 + off[..., 1] ** 2) * np.float32(0.5 * (noise.factor / 0.08) ** 2)
+    sure = np.float32(0.95) * np.exp(np.float32(-0.06) * square)
+    sure += np.float32(0.05) * rng.standard_normal(sd.shape, dtype=np.float32)
+    return at, np.where(found, np.clip(sure, np.float32(0.02), np.float32(1.0)), np.float32(0.0))
 
 
 def studio(count: int, rng: np.random.Generator | None = None, *, spread: float = 1.0) -> tuple[Camera, ...]:
