@@ -13,8 +13,9 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from spinemed.motion.kernels import place_kernel
 from spinemed.motion.linear import invert
-from spinemed.motion.solver import barrier_kernel, columns_kernel, compose, gather_kernel, normal_kernel, place_kernel
+from spinemed.motion.solver import barrier_kernel, columns_kernel, compose, gather_kernel, normal_kernel
 from spinemed.motion.tiles import SIDE, padded
 
 __all__ = ["solve_frames"]
@@ -33,6 +34,8 @@ def solve_frames(  # type: ignore[no-untyped-def]
     bodies = parent.shape[0]
     freedoms = axis.shape[0]
     q = np.empty(freedoms)
+    sine = np.empty(freedoms)
+    cosine = np.empty(freedoms)
     origin = np.empty((bodies, 3))
     rotation = np.empty((bodies, 3, 3))
     axes = np.empty((freedoms, 3))
@@ -79,7 +82,9 @@ def solve_frames(  # type: ignore[no-untyped-def]
                     trial[:] = here
                     cost = np.inf
                 compose(trial, single, unit, dense, spine_start, dense_column, q)
-                place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
+                place_kernel(
+                    q, parent, offset, rest, first, count, axis, sign, slide, sine, cosine, origin, rotation, axes
+                )
                 g[:] = 0.0
                 damped[:] = 0.0
                 found = gather_kernel(body, local, seen[t], w, limit, 1e9, origin, rotation, pull, load, used)

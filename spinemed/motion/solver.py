@@ -16,6 +16,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from spinemed.motion.kernels import place_kernel
 from spinemed.motion.linear import covariance_step, eliminate, invert
 from spinemed.motion.tiles import SIDE, add_block, multiply_block, padded
 
@@ -28,7 +29,6 @@ __all__ = [
     "compose",
     "gather_kernel",
     "normal_kernel",
-    "place_kernel",
 ]
 
 _fast = nb.njit(cache=True, nogil=True, fastmath={"contract"})
@@ -47,45 +47,6 @@ def compose(x, single, unit, dense, spine_start, dense_column, q):  # type: igno
             for j in range(row.shape[0]):
                 total += row[j] * x[dense_column + j]
             q[d] = total
-
-
-@_fast
-def place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes):  # type: ignore[no-untyped-def]
-    """Forward kinematics of one frame: origin [B, 3], rotation [B, 3, 3], axes [n_q, 3]."""
-    for b in range(parent.shape[0]):
-        p = parent[b]
-        r = rotation[b]
-        if p < 0:
-            for i in range(3):
-                origin[b, i] = offset[b, i]
-                for j in range(3):
-                    r[i, j] = rest[b, i, j]
-        else:
-            rp = rotation[p]
-            for i in range(3):
-                origin[b, i] = (
-                    origin[p, i] + rp[i, 0] * offset[b, 0] + rp[i, 1] * offset[b, 1] + rp[i, 2] * offset[b, 2]
-                )
-                for j in range(3):
-                    r[i, j] = rp[i, 0] * rest[b, 0, j] + rp[i, 1] * rest[b, 1, j] + rp[i, 2] * rest[b, 2, j]
-        for d in range(first[b], first[b] + count[b]):
-            a = axis[d]
-            for i in range(3):
-                axes[d, i] = sign[d] * r[i, a]
-            if slide[d]:
-                for i in range(3):
-                    origin[b, i] += axes[d, i] * q[d]
-            else:
-                angle = sign[d] * q[d]
-                c = np.cos(angle)
-                s = np.sin(angle)
-                u = (a + 1) % 3
-                v = (a + 2) % 3
-                for i in range(3):
-                    ru = r[i, u]
-                    rv = r[i, v]
-                    r[i, u] = c * ru + s * rv
-                    r[i, v] = c * rv - s * ru
 
 
 @_fast
@@ -374,6 +335,8 @@ def chain_step(  # type: ignore[no-untyped-def]
     nx = n - places
     side = s.shape[1]
     q = np.empty(freedoms)
+    sine = np.empty(freedoms)
+    cosine = np.empty(freedoms)
     origin = np.empty((bodies, 3))
     rotation = np.empty((bodies, 3, 3))
     axes = np.empty((freedoms, 3))
@@ -391,7 +354,7 @@ def chain_step(  # type: ignore[no-untyped-def]
     cost = 0.0
     for t in range(frames):
         compose(x[t], single, unit, dense, spine_start, dense_column, q)
-        place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
+        place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, sine, cosine, origin, rotation, axes)
         a = s[t]
         g = y[t]
         g[:] = 0.0
@@ -433,6 +396,8 @@ def chain_cost(  # type: ignore[no-untyped-def]
     bodies = parent.shape[0]
     freedoms = axis.shape[0]
     q = np.empty(freedoms)
+    sine = np.empty(freedoms)
+    cosine = np.empty(freedoms)
     origin = np.empty((bodies, 3))
     rotation = np.empty((bodies, 3, 3))
     axes = np.empty((freedoms, 3))
@@ -445,7 +410,7 @@ def chain_cost(  # type: ignore[no-untyped-def]
     cost = 0.0
     for t in range(frames):
         compose(x[t], single, unit, dense, spine_start, dense_column, q)
-        place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origin, rotation, axes)
+        place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, sine, cosine, origin, rotation, axes)
         w = weight[t if weight.shape[0] > 1 else 0]
         cost += gather_kernel(body, local, seen[t], w, huber, reject, origin, rotation, pull, load, used)
         cost += barrier_kernel(q, low, high, stiff, single, unit, dense, spine_start, dense_column, a, g, row)

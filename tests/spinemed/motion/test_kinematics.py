@@ -31,6 +31,7 @@ from spinemed.motion.conventions import (
     to_opensim,
     to_up_axis,
 )
+from spinemed.motion.kernels import sines
 from spinemed.motion.keypoints import CENTROIDS, SIMSPINE_15, SPINE_CHAIN, SPINETRACK_37
 from spinemed.motion.rotations import rigid_fit, rotation_xyz, rotation_zyx, xyz_angles, zyx_angles
 
@@ -144,6 +145,15 @@ def test_a_rigid_body_stays_rigid_in_any_pose() -> None:
     points = marker_points(model, random_poses(model, 20), markers)
     lengths = np.linalg.norm(points[:, 1:] - points[:, :1], axis=-1)
     assert np.ptp(lengths, axis=0).max() < 1e-9
+
+
+def test_sines_are_exact_in_every_quadrant_and_far_out() -> None:
+    quarters = np.arange(-40, 41) * np.pi / 4
+    angles = np.concatenate([quarters, quarters + 1e-9, np.random.default_rng(4).uniform(-3000, 3000, 500), [np.nan]])
+    sine, cosine = np.empty_like(angles), np.empty_like(angles)
+    sines(angles, sine, cosine)
+    np.testing.assert_allclose(sine, np.sin(angles), rtol=0, atol=4e-16)
+    np.testing.assert_allclose(cosine, np.cos(angles), rtol=0, atol=4e-16)
 
 
 def test_rotations_return_their_angles_and_rigid_fit_finds_the_motion() -> None:
