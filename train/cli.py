@@ -64,6 +64,60 @@ def labelling(config: ConfigArgument, out: OutOption, overrides: SetOption = Non
 
 
 @app.command()
+def lifter(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
+    """Train a monocular lifter on simulated motion, and report it beside the baselines that it must beat."""
+    from spinemed.config import load_config
+
+    _quiet()
+    from train.lifting.lifter import LifterJob, run_lifter
+
+    folder = run_lifter(load_config(config, LifterJob, overrides or ()), out)
+    Console().print(f"lifter: {folder}", soft_wrap=True)
+
+
+@app.command()
+def lift(
+    out: Annotated[Path, typer.Option("--out", help="Folder of predictions to write; must not hold anything.")],
+    run: Annotated[Path | None, typer.Argument(help="Run folder of `spinemed train lifter`.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data set of `spinemed motion simulate`.")] = None,
+    method: Annotated[
+        str,
+        typer.Option(help="lifter, linear, linear_window, rest (one view); refine, triangulate, views (all views)."),
+    ] = "lifter",
+    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    view: Annotated[int, typer.Option(help="The view that methods of one view see.")] = 0,
+    detections: Annotated[
+        Path | None, typer.Option(help="Folder of predictions with a detector's pixels for the data set's clips.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="See the exact projections, not the detections.")] = False,
+    keypoints: Annotated[Path | None, typer.Option(help="Instead of --data: a detector's keypoint file.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="TOML with the camera of --keypoints.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Its name, where the calibration has several.")] = None,
+) -> None:
+    """Predict 3D points (or refined 2D) as files that `spinemed motion evaluate` reads."""
+    from spinemed.errors import RunError
+    from train.lifting.predict import lift_dataset, lift_keypoints
+
+    if (data is None) == (keypoints is None):
+        raise RunError("needs --data or --keypoints, one of them", field="--data", cure="name what is to be lifted")
+    if keypoints is not None:
+        if run is None or calibration is None:
+            raise RunError("--keypoints needs a run and --calibration", field="--keypoints", cure="name both")
+        about = lift_keypoints(keypoints, calibration, out, run=run, method=method, camera=camera)
+    else:
+        assert data is not None
+        chosen = None if split == "all" else split
+        about = lift_dataset(
+            data, out, run=run, method=method, split=chosen, view=view, source="exact" if exact else "detected",
+            detections=detections,
+        )  # fmt: skip
+    failed = about.get("failed", {})
+    Console().print(f"{about['written']} clips: {out}", soft_wrap=True)
+    for name, reason in failed.items():
+        Console(stderr=True).print(f"not predicted: {name}: {reason}", soft_wrap=True, markup=False)
+
+
+@app.command()
 def merge(
     adapter: Annotated[Path, typer.Argument(help="Adapter folder of a LoRA run.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
