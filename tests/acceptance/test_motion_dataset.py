@@ -187,10 +187,10 @@ def test_motions_are_plausible(half_million: MotionDataset, record: Record) -> N
         ISSUE, 63, f"simulated motions against norms, {len(chosen)} clips of {len(half_million)}",
         asked="beyond a range of motion by more than 0.5° in ≤ 0.1 % of frames; feet on the ground; published norms",
         measured=f"beyond limits {share:.4%} of {frames:,} frames; deepest point of a foot {min(sunk):.1f} mm; a "
-        f"carrying foot moves {np.median(slip):.2f} mm per frame (median); walking {np.mean(speeds):.2f} ± {np.std(speeds):.2f} "
-        f"m/s; largest lumbar flexion of a bend {np.mean(bends):.0f} ± {np.std(bends):.0f}° (a); lordosis walking "
-        f"{np.mean(stands):.0f}°, sitting {np.mean(sits):.0f}°; largest head turn {np.mean(turns):.0f} ± "
-        f"{np.std(turns):.0f}° (b)",
+        f"carrying foot moves {np.median(slip):.2f} mm per frame (median); walking {np.mean(speeds):.2f} ± "
+        f"{np.std(speeds):.2f} m/s; largest lumbar flexion of a bend {np.mean(bends):.0f} ± {np.std(bends):.0f}° (a); "
+        f"lordosis walking {np.mean(stands):.0f}°, sitting {np.mean(sits):.0f}°; largest head turn "
+        f"{np.mean(turns):.0f} ± {np.std(turns):.0f}° (b)",
         met=bool(met), command=COMMAND,
         note="(a) end of range in people 65.8 ± 14 (lower 35.0 ± 10.0, upper 30.8 ± 9.9 lumbar), bends here vary in "
         "depth; (b) end of range 73 ± 7 to one side. Limits are imposed: a sanity check, no evidence of validity",

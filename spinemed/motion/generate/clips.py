@@ -9,6 +9,7 @@ The trap: labels are simulated. What is learned or measured on them says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def generate_clip(
             f"{seconds:g} s at {rate_hz:g} Hz are {frames} frames", field="seconds", cure="ask for two frames or more"
         )
     who = draw_subject(seed, subject) if isinstance(subject, int) else subject
-    own = [CLIP_STREAM, seed, int(who.name[1:]), list(MOTIONS).index(motion), number]
+    own = [CLIP_STREAM, seed, crc32(who.name.encode()), crc32(motion.encode()), number]
     rng = np.random.default_rng(own)
     t = np.arange(frames) / rate_hz
     model = who.model
