@@ -79,7 +79,7 @@ def view(
     out: Annotated[Path | None, typer.Option(help="The page, HTML; it needs no network.")] = None,
     clip: Annotated[str | None, typer.Option(help="Which clip of a data set.")] = None,
     strip: Annotated[Path | None, typer.Option(help="A strip of pictures, PNG.")] = None,
-    frames: Annotated[int, typer.Option(min=2, help="Frames on the page at most; more are thinned, and said.")] = 1000,
+    frames: Annotated[int, typer.Option(min=2, help="Frames on the page at most; more are thinned, and said.")] = 1500,
     pictures: Annotated[int, typer.Option(min=2, max=24, help="Pictures on the strip.")] = 8,
 ) -> None:
     """Show a fit or a simulated clip: a page with a moving 3D spine and its curves, and strips of pictures."""

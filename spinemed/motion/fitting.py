@@ -75,7 +75,8 @@ class StoredFit:
         model: The subject; q [T, n] its poses.
         rate_hz, clip_id: Of the clip.
         angle_sd_deg: [T, 25, 3], or None.
-        points_mm: [T, M, 3] the markers that were used, as seen (exchanged labels put back); `names` [M].
+        points_mm: [T, M, 3] the markers that were used, as seen (exchanged labels put back); `names` [M],
+            `body` [M] which bodies carry them.
         report: `fit.json`.
     """
 
@@ -86,6 +87,7 @@ class StoredFit:
     angle_sd_deg: NDArray[np.float64] | None
     points_mm: NDArray[np.float64]
     names: tuple[str, ...]
+    body: NDArray[np.int64]
     report: dict[str, Any]
 
 
@@ -187,7 +189,12 @@ def write_clip_fit(found: ClipFit, out: str | os.PathLike[str]) -> Path:
         write_mot(part / "angles.mot", own, osim_values(fit.model, fit.q, own), time, title=found.clip_id)
         write_text(part / "markers.csv", _marker_table(found))
         seen = _seen(found)
-        arrays: dict[str, Any] = {"q": fit.q, "points_mm": seen, "names": np.array(fit.markers.names, dtype=np.str_)}
+        arrays: dict[str, Any] = {
+            "q": fit.q,
+            "points_mm": seen,
+            "names": np.array(fit.markers.names, dtype=np.str_),
+            "body": fit.markers.body,
+        }
         if fit.angle_sd_deg is not None:
             arrays["angle_sd_deg"] = fit.angle_sd_deg
         with atomic_write(part / "poses.npz") as stream:
@@ -346,5 +353,5 @@ def read_clip_fit(folder: str | os.PathLike[str]) -> StoredFit:
         arrays = {name: stored[name] for name in stored.files}
     return StoredFit(
         subject, arrays["q"], float(report["rate_hz"]), report["clip_id"], arrays.get("angle_sd_deg"),
-        arrays["points_mm"], tuple(arrays["names"].tolist()), report,
+        arrays["points_mm"], tuple(arrays["names"].tolist()), arrays["body"], report,
     )  # fmt: skip
