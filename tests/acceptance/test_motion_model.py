@@ -223,8 +223,8 @@ def levels_table(
         "",
         "Flexion / lateral bending / axial rotation. Error: mean absolute angle error in degrees. Coverage: share of "
         "frames in percent whose truth lies in the nominal 90 % interval. A case names the rhythm of the truth and "
-        f"that of the fit. 6 simulated clips of {FRAMES} frames each, {sigma:g} mm noise per axis, known proportions. Own "
-        "motion seen: what 10 looks at the standing pose tell of a level beside its region's rhythm.",
+        f"that of the fit. 6 simulated clips of {FRAMES} frames each, {sigma:g} mm noise per axis, known proportions. "
+        "Own motion seen: what 10 looks at the standing pose tell of a level beside its region's rhythm.",
         "",
         "Where rhythms differ, intervals are conditional on the wrong one; where a level's own motion is not seen, its "
         "angle follows the fit's rhythm, and a small error there says that the rhythm was near, not that it was "
