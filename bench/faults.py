@@ -8,6 +8,7 @@ Trap: only errors that a user can mend become records; anything else keeps its t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from spinemed.errors import SpineMedError
@@ -40,9 +41,15 @@ def error_fields(error: SpineMedError, roots: Mapping[str, str] | None = None) -
         roots: From folder to what stands for it.
     """
 
+    known = sorted(
+        ((folder.rstrip(os.sep), name) for folder, name in (roots or {}).items()), key=lambda one: -len(one[0])
+    )
+
     def plain(text: str | None) -> str | None:
-        for folder, name in sorted((roots or {}).items(), key=lambda item: -len(item[0])):
-            text = None if text is None else text.replace(folder.rstrip(os.sep), name)
+        for folder, name in known if text is not None else ():
+            # Only where a path begins: a folder called "ds" is not what "holds" ends with.
+            start = rf"(?<![\w.{re.escape(os.sep)}-])"
+            text = re.sub(rf"{start}{re.escape(folder)}(?={re.escape(os.sep)}|$)", name, text or "")
         return text
 
     return {

@@ -42,7 +42,15 @@ from spinemed.motion.dataset.predictions import POINT_NAMES, MotionPrediction, p
 from spinemed.motion.keypoints import SPINETRACK_37
 from spinemed.tables import file_sha256
 
-__all__ = ["ClipResult", "PictureTable", "clip_without_reference", "reference_points", "score_clip", "spread_points"]
+__all__ = [
+    "ClipResult",
+    "PictureTable",
+    "clip_without_reference",
+    "reference_points",
+    "score_clip",
+    "spread_angles",
+    "spread_points",
+]
 
 NOMINAL = (0.5, 0.9)
 
@@ -66,8 +74,9 @@ class ClipResult:
         labelled: [61] frames in which the reference has the point; `seen` those with a distance.
         error_mm, aligned_mm: [61] mean distances; NaN without any. `aligned_with` names the group per point.
         angles: Errors of the 25 segments and 3 regional sums [28, 3]; None without predicted angles.
-        angles_labelled: [25, 3].
+        angles_labelled: [25, 3]; `segments_named` [25] segments that the file names.
         inside: Hits and number of angles with a stated deviation, [25, 3] each, for 50 and 90 %.
+        picture_named, picture_labelled, picture_seen: [37] the same three in pictures.
         pictures: Per group of `PICTURE_GROUPS`; for a clip without predictions, pictures without one.
         families, groups: What the file predicts.
     """
@@ -81,8 +90,12 @@ class ClipResult:
     aligned_with: dict[int, str] = field(default_factory=dict)
     angles: AngleErrors | None = None
     angles_labelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros((len(SEGMENTS), 3), dtype=np.int64))
+    segments_named: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(len(SEGMENTS), dtype=np.bool_))
     inside: dict[float, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
     pictures: dict[str, PictureTable] = field(default_factory=dict)
+    picture_named: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(len(SPINETRACK_37), dtype=np.bool_))
+    picture_labelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(SPINETRACK_37), dtype=np.int64))
+    picture_seen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(SPINETRACK_37), dtype=np.int64))
     families: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
 
@@ -156,6 +169,7 @@ def _unscored(clip: SimulatedClip, status: str, errors: tuple[ClipError, ...] = 
         _record(clip, status=status, errors=errors), np.zeros(columns, dtype=bool), labelled,
         np.zeros(columns, dtype=np.int64), nothing, nothing,
         angles_labelled=np.isfinite(clip.angles_deg).sum(axis=0), pictures=_pictures(clip, None),
+        picture_labelled=_picture_counts(clip),
     )  # fmt: skip
 
 
@@ -164,37 +178,41 @@ def _scored(clip: SimulatedClip, prediction: MotionPrediction, settings: Setting
     flags: list[ClipFlag | None] = []
     values: dict[str, float | None] = {}
     result = _unscored(clip, "scored")
-    labelled, missed = {}, {}
     if prediction.points_mm is not None:
         flags += [check_size(predicted, reference, path), swapped_sides(predicted, reference)]
         result.named = np.isin(np.array(POINT_NAMES), prediction.names)
         values |= _points(result, predicted, reference, clip.rate_hz, settings)
         values |= _lengths(result, predicted, reference)
-        labelled["points"] = int(result.labelled[result.named].sum())
-        missed["points"] = labelled["points"] - int(result.seen[result.named].sum())
         result.families.add("points")
     if prediction.angles_deg is not None:
-        angles, sd = (_spread_angles(prediction, name) for name in ("angles_deg", "angles_sd_deg"))
+        angles, sd = (spread_angles(prediction, name) for name in ("angles_deg", "angles_sd_deg"))
         truth = clip.angles_deg.astype(np.float64)
         check_radians(angles, truth, path)
         named = np.isin(np.array(SEGMENTS), prediction.segments)
         values |= _angles(result, angles, sd, truth, named)
-        assert result.angles is not None
-        labelled["angles"] = int(result.angles_labelled[named].sum())
-        missed["angles"] = labelled["angles"] - int(result.angles.n[: len(SEGMENTS)][named].sum())
+        result.segments_named = named
         result.families.add("angles")
     if prediction.pixels is not None and clip.pixels is not None:
         result.pictures = _pictures(clip, prediction)
-        found, counts = _picture_values(clip, prediction, result.pictures, settings)
-        values |= found
-        labelled["pictures"], missed["pictures"] = counts
+        values |= _picture_values(result, clip, prediction, settings)
         result.families.add("pictures")
+    flags += _silent(prediction)
     result.score = _record(
         clip, status="scored", flags=tuple(flag for flag in flags if flag is not None),
         values={key: value for key, value in values.items() if value is not None and np.isfinite(value)},
-        labelled=labelled, missed=missed, prediction_sha256=file_sha256(path),
+        prediction_sha256=file_sha256(path),
     )  # fmt: skip
     return result
+
+
+def _silent(prediction: MotionPrediction) -> list[ClipFlag]:
+    """A flag for each array without a single number; `check_frames` refuses a file where all are."""
+    arrays = {"points_mm": prediction.points_mm, "angles_deg": prediction.angles_deg, "pixels": prediction.pixels}
+    return [
+        ClipFlag(name="nothing_predicted", text=f"{name} holds no number: all are NaN and count as missed")
+        for name, array in arrays.items()
+        if array is not None and not np.isfinite(array).any()
+    ]
 
 
 # --- points ----------------------------------------------------------------------------------------------------------
@@ -266,7 +284,7 @@ def _lengths(
 # --- angles ----------------------------------------------------------------------------------------------------------
 
 
-def _spread_angles(prediction: MotionPrediction, name: str) -> NDArray[np.float64]:
+def spread_angles(prediction: MotionPrediction, name: str) -> NDArray[np.float64]:
     """[T, 25, 3] in the order of `SEGMENTS`, NaN where not given."""
     found = np.full((prediction.frames, len(SEGMENTS), len(DIRECTIONS)), np.nan)
     given = getattr(prediction, name)
@@ -350,25 +368,32 @@ def _pictures(clip: SimulatedClip, prediction: MotionPrediction | None) -> dict[
     return tables
 
 
+def _picture_counts(clip: SimulatedClip) -> NDArray[np.int64]:
+    """[37] pictures in which the reference has the point."""
+    if clip.pixels is None:
+        return np.zeros(len(SPINETRACK_37), dtype=np.int64)
+    return np.asarray(seen_points(_flat(clip.pixels)).sum(axis=0))
+
+
 def _picture_values(
-    clip: SimulatedClip, prediction: MotionPrediction, tables: dict[str, PictureTable], settings: Settings
-) -> tuple[dict[str, float | None], tuple[int, int]]:
+    result: ClipResult, clip: SimulatedClip, prediction: MotionPrediction, settings: Settings
+) -> dict[str, float | None]:
     assert clip.pixels is not None
     reference = _flat(clip.pixels)
     predicted, _ = _spread_pixels(prediction)
     error = np.sqrt(((predicted - reference) ** 2).sum(axis=-1))
     labelled = seen_points(reference)
-    named = np.isin(np.array(SPINETRACK_37), prediction.names)
+    result.picture_named = np.isin(np.array(SPINETRACK_37), prediction.names)
+    result.picture_seen = np.isfinite(error).sum(axis=0)
     values: dict[str, float | None] = {}
     for group in PICTURE_GROUPS:
         columns = group.members
-        if not named[columns].all():
+        if not result.picture_named[columns].all():
             continue
         part, known = error[:, columns], labelled[:, columns]
-        likeness = tables[group.name].oks
+        likeness = result.pictures[group.name].oks
         judged = np.isfinite(likeness)
         values[f"{group.name}/picture_error_px"] = mean_of(part, known).value
         values[f"{group.name}/auc30"] = auc(part, known, settings.norm_px)
         values[f"{group.name}/oks"] = float(likeness[judged].mean()) if judged.any() else None
-    counts = labelled[:, named]
-    return values, (int(counts.sum()), int((counts & ~np.isfinite(error[:, named])).sum()))
+    return values
