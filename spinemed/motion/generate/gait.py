@@ -30,6 +30,8 @@ _TURN = 2 * np.pi
 _DOUBLE, _SOFT_MM = 0.12, 6.0
 # A swinging foot clears the ground by this much at least.
 _CLEARANCE_MM = 14.0
+# Who walks farther than this leaves the views of a studio of 4.5 m radius, and turns instead.
+_WALKWAY_MM = 4200.0
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Walk:
     stride: Stride
 
 
-def draw_walk(model: BodyModel, rng: np.random.Generator, *, straight: float = 0.35) -> Walk:
-    """Draw a walk; `straight` is the share of walks along a line."""
+def draw_walk(model: BodyModel, rng: np.random.Generator, seconds: float, *, straight: float = 0.35) -> Walk:
+    """Draw a walk; `straight` is the share of walks along a line, if the studio is long enough for one."""
     names = (
         "swing_factor", "pelvis_obliquity", "pelvis_rotation", "pelvis_tilt", "lateral_sway", "step_width", "toe_out",
         "lumbar_flexion", "lumbar_bending", "lumbar_rotation", "thoracic_bending", "thoracic_rotation", "trunk_lean",
@@ -70,6 +72,7 @@ def draw_walk(model: BodyModel, rng: np.random.Generator, *, straight: float = 0
     line = rng.random() < straight
     radius = draw(rng, "gait", "turn_radius") * (1.0 if rng.random() < 0.5 else -1.0)
     stride = _stride(leg_sizes(model), values, jitter)
+    line &= stride.length_mm * seconds / stride_s < _WALKWAY_MM
     return Walk(stride_s, float(rng.random()), float("inf") if line else radius, values, stride)
 
 

@@ -58,8 +58,8 @@ def _times(rng: Rng, motion: str) -> tuple[float, float]:
 
 
 def gait(model: BodyModel, t: Array, rng: Rng) -> Plan:
-    """Walking along a line or in a circle."""
-    walk = draw_walk(model, rng)
+    """Walking in a circle, or along a line if the clip is short enough for the studio."""
+    walk = draw_walk(model, rng, float(t[-1]))
     channels = walk_channels(walk, t)
     for side in ("right", "left"):
         channels[f"{side}_arm_abduction"] = np.full(len(t), draw(rng, "stance", "arm_abduction"))
