@@ -1,11 +1,11 @@
-"""Train the vertebra labeller: first where vertebrae are and of what kind, then which voxels belong to one.
+"""Train the vertebra labeller: where vertebrae are, what kind each is, which voxels belong to it; a network for each.
 
 Convention: it learns from folders in VerSe's layout, from phantoms that the run renders itself, or from both. What was
 rendered (`scratch/phantoms`), prepared (`outputs/prepared`) and trained (checkpoints) is kept, so that a killed run
 goes on and ends with the same bytes. Training itself is :func:`train.trainer.fit`; started by torchrun or accelerate,
 every process trains on its share of each batch, and the first one writes.
 
-Trap: VerSe leaves the sacrum (26) unlabelled. Without it the locator cannot learn the lower anchor, and `about.json`
+Trap: VerSe leaves the sacrum (26) unlabelled. Without it the lower anchor cannot be learned, and `about.json`
 says in how many cases it was seen; phantoms carry it.
 """
 
@@ -28,18 +28,20 @@ from spinemed.config import Config, ConfigPath
 from spinemed.labelling.dataset import VerseCase, read_verse_folder
 from spinemed.labelling.masks import SACRUM
 from spinemed.labelling.networks import (
-    KINDS,
     LabellerConfig,
     LocatorConfig,
+    NamerConfig,
+    Networks,
     SegmenterConfig,
     build_locator,
+    build_namer,
     build_segmenter,
     save_networks,
 )
 from spinemed.records import content_hash
 from spinemed.run import Run, open_run
 from spinemed.tables import file_sha256
-from train.crops import LocatorCrops, SegmenterCrops, load_cases, prepare_cases
+from train.crops import LocatorCrops, NamerCrops, SegmenterCrops, load_cases, prepare_cases
 from train.phantom_scans import PhantomScans, make_phantom_scans
 from train.trainer import Schedule, claim_checkpoints, fit, set_determinism
 
@@ -56,13 +58,16 @@ class LabellingConfig(Config):
     origin: str = Field(min_length=1)
     """What the data are, in a few words ("phantoms, family a"); stands wherever the model answers."""
     networks: LabellerConfig = LabellerConfig()
-    """Both networks."""
+    """All networks."""
     locator: Schedule
     """Training of the coarse network."""
+    namer: Schedule
+    """Training of the network that tells kinds."""
     segmenter: Schedule
     """Training of the fine network."""
     jitter_mm: float = Field(default=3.0, ge=0)
-    """Spread of the error put on the segmenter's hint, per axis: about what the locator leaves."""
+    """Spread of the error put on the centres that the second and third network get, per axis: a little more than what
+    the locator leaves."""
     seed: int = 0
     """Of weights and crops."""
     threads: int = Field(default=2, ge=1)
@@ -76,7 +81,7 @@ class LabellingConfig(Config):
 
 
 def run_labelling(config: LabellingConfig, out: str | os.PathLike[str]) -> Path:
-    """Train both networks; resumes when `out` holds an unfinished run of the same config.
+    """Train the networks; resumes when `out` holds an unfinished run of the same config.
 
     Returns:
         The model folder, `out/outputs/model`.
@@ -105,12 +110,12 @@ def run_labelling(config: LabellingConfig, out: str | os.PathLike[str]) -> Path:
         def train(folder: Path) -> dict[str, Any]:
             nonlocal told
             digest = content_hash(keys["model"])
-            for stage in ("locator", "segmenter"):
+            for stage in ("locator", "namer", "segmenter"):
                 claim_checkpoints(run, stage, digest)
             crowd.tell((str(prepared), digest))
             told = True
-            locator, segmenter, facts = _fit(config, run, prepared, digest)
-            save_networks(folder, config.networks, locator, segmenter, _about(config, keys, facts))
+            networks, facts = _fit(config, run, prepared, digest)
+            save_networks(folder, config.networks, networks, _about(config, keys, facts))
             return facts
 
         model = run.step("model", key=keys["model"], work=train, kind="labeller")
@@ -142,8 +147,9 @@ def _keys(config: LabellingConfig, cases: Sequence[VerseCase]) -> dict[str, dict
     return {"prepared": {"cases": hashes, "spacings_mm": _spacings(config)}, "model": model}
 
 
-def _spacings(config: LabellingConfig) -> tuple[float, float]:
-    return config.networks.locator.spacing_mm, config.networks.segmenter.spacing_mm
+def _spacings(config: LabellingConfig) -> tuple[float, float, float]:
+    told = config.networks
+    return told.locator.spacing_mm, told.namer.spacing_mm, told.segmenter.spacing_mm
 
 
 class _SilentRun(Run):
@@ -189,19 +195,30 @@ class _Crowd:
 
 
 class _Locating(nn.Module):
-    """The coarse network with its loss: squared error of the heat map, cross-entropy of kinds."""
+    """The coarse network with its loss: squared error of the heat map, cross-entropy of bone against the rest."""
 
     def __init__(self, config: LocatorConfig) -> None:
         super().__init__()
         self.network = build_locator(config)
-        # Background outnumbers bone some ten to one.
-        self.register_buffer("weights", torch.tensor([0.2] + [1.0] * len(KINDS)), persistent=False)
 
-    def forward(self, pixels: torch.Tensor, heat: torch.Tensor, kinds: torch.Tensor) -> dict[str, torch.Tensor]:
-        out = self.network(pixels)
+    def forward(self, pixels: torch.Tensor, heat: torch.Tensor, bone: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = self.network(pixels).float()
         near = ((out[:, 0] - heat) ** 2 * (1 + 20 * heat)).mean()
-        named = nn.functional.cross_entropy(out[:, 1:], kinds, weight=self.get_buffer("weights"))
-        return {"loss": 10 * near + named}
+        return {"loss": 10 * near + nn.functional.binary_cross_entropy_with_logits(out[:, 1], bone)}
+
+
+class _Naming(nn.Module):
+    """The network that tells kinds with its loss: cross-entropy of kinds, absolute error of the offset."""
+
+    def __init__(self, config: NamerConfig) -> None:
+        super().__init__()
+        self.network = build_namer(config)
+
+    def forward(self, pixels: torch.Tensor, kind: torch.Tensor, offset: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = self.network(pixels).float()
+        kinds = out.shape[1] - 3
+        off = (out[:, kinds:] - offset).abs().sum(dim=1)[kind > 0].sum() / len(kind)
+        return {"loss": nn.functional.cross_entropy(out[:, :kinds], kind) + off}
 
 
 class _Segmenting(nn.Module):
@@ -215,11 +232,11 @@ class _Segmenting(nn.Module):
         self.loss = DiceCELoss(sigmoid=True)
 
     def forward(self, pixels: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"loss": self.loss(self.network(pixels), target)}
+        return {"loss": self.loss(self.network(pixels).float(), target)}
 
 
-def _fit(config: LabellingConfig, run: Run, prepared: Path, digest: str) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
-    """Both networks, trained, and how their losses went."""
+def _fit(config: LabellingConfig, run: Run, prepared: Path, digest: str) -> tuple[Networks, dict[str, Any]]:
+    """The networks, trained, and how their losses went."""
     told, seed = config.networks, config.seed
     facts: dict[str, Any] = {}
 
@@ -239,13 +256,19 @@ def _fit(config: LabellingConfig, run: Run, prepared: Path, digest: str) -> tupl
         facts["cases_with_sacrum"] = sum(bool((case.numbers == SACRUM).any()) for case in cases)
         return _Locating(told.locator), LocatorCrops(cases, told.locator, _length(config.locator), seed)
 
+    def naming() -> tuple[nn.Module, Dataset[Any]]:
+        count = _length(config.namer)
+        crops = NamerCrops(load_cases(prepared, 1), told.namer, count, seed, config.jitter_mm)
+        return _Naming(told.namer), crops
+
     def segmenting() -> tuple[nn.Module, Dataset[Any]]:
         count = _length(config.segmenter)
-        crops = SegmenterCrops(load_cases(prepared, 1), told.segmenter, count, seed, config.jitter_mm)
+        crops = SegmenterCrops(load_cases(prepared, 2), told.segmenter, count, seed, config.jitter_mm)
         return _Segmenting(told.segmenter), crops
 
     locator = train("locator", config.locator, locating)
-    return locator, train("segmenter", config.segmenter, segmenting), facts
+    namer = train("namer", config.namer, naming)
+    return Networks(locator, namer, train("segmenter", config.segmenter, segmenting)), facts
 
 
 def _about(config: LabellingConfig, keys: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def _held(target: Path, sha256: str, identity: dict[str, Any]) -> dict[str, Any]
 def _model_hash(folder: str | os.PathLike[str]) -> str:
     from spinemed.records import content_hash
 
-    files = ("config.json", "about.json", "locator.safetensors", "segmenter.safetensors")
+    files = ("config.json", "about.json", "locator.safetensors", "namer.safetensors", "segmenter.safetensors")
     return content_hash({name: file_sha256(Path(folder) / name) for name in files})
 
 

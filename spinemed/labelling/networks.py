@@ -1,8 +1,8 @@
-"""The labeller's two networks: where vertebrae are and of what kind (coarse), and which voxels belong to one (fine).
+"""The labeller's three networks: where vertebrae are (coarse), what kind each is, and which voxels belong to it (fine).
 
-Convention: both see CT in RAS+ orientation at an isotropic spacing of their own, as :func:`normalise` leaves it. A
-model is a folder: `config.json` (a :class:`LabellerConfig`), `locator.safetensors`, `segmenter.safetensors` and
-`about.json` (what it was trained on). No pickle is read.
+Convention: all see CT in RAS+ orientation at an isotropic spacing of their own, as :func:`normalise` leaves it. A
+model is a folder: `config.json` (a :class:`LabellerConfig`), `locator.safetensors`, `namer.safetensors`,
+`segmenter.safetensors` and `about.json` (what it was trained on). No pickle is read.
 
 The trap: a network is as good as what it saw. `about.json` says whether that were phantoms; every answer carries it.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
+    "OFFSET_MM",
     "LabellerConfig",
     "LocatorConfig",
+    "NamerConfig",
+    "Networks",
     "SegmenterConfig",
     "build_locator",
+    "build_namer",
     "build_segmenter",
     "load_networks",
     "normalise",
@@ -37,7 +42,9 @@ __all__ = [
 ]
 
 KINDS: tuple[Kind, ...] = tuple(Kind)
-"""Order of the kinds in the locator's output; channel 0 is the heat map, channel 1 background, kinds from channel 2."""
+"""Order of the kinds in the namer's output, from 1; 0 says that there is no vertebra at the crop's centre."""
+OFFSET_MM = 10.0
+"""The namer tells how far off the body centre lies in units of this, so that its numbers are about 1."""
 
 _LOW_HU, _HIGH_HU = -200.0, 1000.0
 
@@ -53,6 +60,17 @@ class LocatorConfig(Config):
     """Width of the bump drawn at each body centre."""
     window_vox: tuple[int, int, int] = (48, 48, 64)
     """Sliding window: right, anterior, superior."""
+
+
+class NamerConfig(Config):
+    """The network that tells what kind of vertebra a place belongs to, and how far off its body centre lies."""
+
+    spacing_mm: float = Field(default=3.0, gt=0.3, le=8)
+    """Edge of its voxels."""
+    channels: tuple[int, ...] = Field(default=(16, 32, 64, 64), min_length=2)
+    """Feature maps per resolution: full, then halved each time. Multiples of 16 are fastest on a CPU."""
+    window_vox: tuple[int, int, int] = (32, 32, 32)
+    """Size of the crop around a body centre: right, anterior, superior. Ribs and two neighbours should fit."""
 
 
 class SegmenterConfig(Config):
@@ -71,12 +89,23 @@ class SegmenterConfig(Config):
 
 
 class LabellerConfig(Config):
-    """Both networks."""
+    """All networks."""
 
     locator: LocatorConfig = LocatorConfig()
-    """Where vertebrae are, and of what kind."""
+    """Where vertebrae are."""
+    namer: NamerConfig = NamerConfig()
+    """What kind each is, and where exactly."""
     segmenter: SegmenterConfig = SegmenterConfig()
     """Which voxels belong to one."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The three networks, by the names of their files."""
+
+    locator: nn.Module
+    namer: nn.Module
+    segmenter: nn.Module
 
 
 def normalise(hu: np.ndarray) -> np.ndarray:
@@ -85,7 +114,9 @@ def normalise(hu: np.ndarray) -> np.ndarray:
 
 
 def build_locator(config: LocatorConfig) -> nn.Module:
-    """(B, 1, I, J, K) normalised CT → (B, 2 + kinds, I, J, K): heat, then logits of background and kinds.
+    """(B, 1, I, J, K) normalised CT → (B, 2, I, J, K): heat, and the logit of any vertebra or sacrum.
+
+    Only the heat is used; the other channel is a dense target from which the network learns faster.
 
     Window edges must be multiples of 2 to the number of halvings.
 
@@ -95,7 +126,22 @@ def build_locator(config: LocatorConfig) -> nn.Module:
     _check_window("locator", config.window_vox, config.channels)
     from spinemed.labelling.unet import SpineUNet
 
-    return SpineUNet(1, 2 + len(KINDS), config.channels)
+    return SpineUNet(1, 2, config.channels)
+
+
+def build_namer(config: NamerConfig) -> nn.Module:
+    """(B, 1, I, J, K) normalised CT around a body centre → (B, 1 + kinds + 3).
+
+    Logits of "no vertebra" and of each kind, then the body centre's offset from the crop's centre (right, anterior,
+    superior) in units of :data:`OFFSET_MM`.
+
+    Raises:
+        ModelError: window edges are no multiples of 2 to the number of halvings.
+    """
+    _check_window("namer", config.window_vox, config.channels)
+    from spinemed.labelling.unet import SpineEncoder
+
+    return SpineEncoder(1, 1 + len(KINDS) + 3, config.channels, config.window_vox)
 
 
 def build_segmenter(config: SegmenterConfig) -> nn.Module:
@@ -120,15 +166,13 @@ def _check_window(name: str, window: tuple[int, ...], channels: tuple[int, ...])
         )
 
 
-def save_networks(
-    folder: Path, config: LabellerConfig, locator: nn.Module, segmenter: nn.Module, about: dict[str, Any]
-) -> None:
+def save_networks(folder: Path, config: LabellerConfig, networks: Networks, about: dict[str, Any]) -> None:
     """Write a model into an existing folder (atomic writing is the caller's, as a run's step does it)."""
     from safetensors.torch import save_file
 
     from spinemed.tables import write_json
 
-    for name, network in (("locator", locator), ("segmenter", segmenter)):
+    for name, network in vars(networks).items():
         weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
         save_file(weights, folder / f"{name}.safetensors")
     write_json(folder / "config.json", config.model_dump(mode="json"))
@@ -137,11 +181,11 @@ def save_networks(
 
 def load_networks(
     folder: str | os.PathLike[str], device: Literal["cpu", "cuda"] = "cpu"
-) -> tuple[LabellerConfig, nn.Module, nn.Module, dict[str, Any]]:
+) -> tuple[LabellerConfig, Networks, dict[str, Any]]:
     """Read a model folder, networks in evaluation mode.
 
     Returns:
-        Config, locator, segmenter and what the model says about its training.
+        Config, networks and what the model says about its training.
 
     Raises:
         ModelError: a file is missing or does not fit the config.
@@ -159,15 +203,12 @@ def load_networks(
         raise ModelError("is no labeller: config.json or about.json is missing", file=root, cure=cure) from error
     except (ValidationError, ValueError) as error:
         raise ModelError("config.json or about.json is damaged", file=root, cure=cure) from error
-    networks = []
-    for name, network in (
-        ("locator", build_locator(config.locator)),
-        ("segmenter", build_segmenter(config.segmenter)),
-    ):
+    networks = Networks(build_locator(config.locator), build_namer(config.namer), build_segmenter(config.segmenter))
+    for name, network in vars(networks).items():
         path = root / f"{name}.safetensors"
         try:
             network.load_state_dict(load_file(path, device=device))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise ModelError("is missing, damaged or of another config", file=path, cure=cure) from error
-        networks.append(network.eval().to(device))
-    return config, networks[0], networks[1], about
+        network.eval().to(device)
+    return config, networks, about

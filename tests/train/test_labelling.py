@@ -15,10 +15,11 @@ from spinemed.anatomy import Level
 from spinemed.config import load_config
 from spinemed.errors import ConfigError, ModelError, ReadError
 from spinemed.labelling import CentroidSet, read_centroids, read_label_mask, write_centroids
+from spinemed.labelling.assignment import Kind
 from spinemed.labelling.jobs import find_scans, label_files
-from spinemed.labelling.networks import SegmenterConfig, build_segmenter
+from spinemed.labelling.networks import KINDS, SegmenterConfig, build_locator, build_namer, build_segmenter
 from spinemed.volume import Volume, write_nifti
-from train.crops import LocatorCrops, load_cases, prepare_cases
+from train.crops import LocatorCrops, NamerCrops, load_cases, prepare_cases
 from train.labelling import LabellingConfig, run_labelling
 from train.phantom_scans import PhantomScans, draw_scan, make_phantom_scans
 
@@ -26,6 +27,7 @@ SPACING = 4.0
 LUMBAR = (Level.L1, Level.L2, Level.L3, Level.L4, Level.L5)
 TINY = {
     "locator": {"spacing_mm": SPACING, "channels": [8, 12, 16], "window_vox": [16, 16, 32], "heat_sigma_mm": 6.0},
+    "namer": {"spacing_mm": SPACING, "channels": [8, 12, 16], "window_vox": [16, 16, 16]},
     "segmenter": {
         "spacing_mm": SPACING,
         "channels": [8, 12, 16],
@@ -84,6 +86,7 @@ def config(folder: Path, steps: int, **more: object) -> LabellingConfig:
         "origin": "bright balls",
         "networks": TINY,
         "locator": {**schedule, "save_every": max(1, steps // 2)},
+        "namer": {**schedule, "batch_size": 8, "save_every": max(1, steps // 2)},
         "segmenter": {**schedule, "save_every": max(1, steps // 2)},
         "threads": 1,
         **more,
@@ -99,9 +102,9 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_both_networks_learn_and_the_model_says_from_what(trained: Path) -> None:
+def test_all_networks_learn_and_the_model_says_from_what(trained: Path) -> None:
     manifest = json.loads((trained / "outputs/model/manifest.json").read_bytes())
-    for stage in ("locator", "segmenter"):
+    for stage in ("locator", "namer", "segmenter"):
         assert manifest[stage]["last_loss"] < 0.6 * manifest[stage]["first_loss"], stage
     about = json.loads((trained / "outputs/model/about.json").read_bytes())
     assert about["origin"] == "bright balls"
@@ -183,7 +186,11 @@ def test_a_killed_run_ends_with_the_same_bytes(folder: Path, tmp_path: Path, mon
     shutil.rmtree(tmp_path / "cut/scratch/segmenter/checkpoint-4")  # as if the kill had come in between
     again = run_labelling(settings, tmp_path / "cut")
     events = [json.loads(line) for line in (tmp_path / "cut/journal.jsonl").read_text().splitlines()]
-    assert [event["checkpoint"] for event in events if event["event"] == "resumed"] == ["checkpoint-4", "checkpoint-2"]
+    assert [event["checkpoint"] for event in events if event["event"] == "resumed"] == [
+        "checkpoint-4",
+        "checkpoint-4",
+        "checkpoint-2",
+    ]
     names = {path.name for path in whole.iterdir()}
     assert names == {path.name for path in again.iterdir()}
     assert all((whole / name).read_bytes() == (again / name).read_bytes() for name in names)
@@ -204,9 +211,32 @@ def test_crops_depend_on_their_number_only(folder: Path, tmp_path: Path) -> None
     assert 0.8 < heat <= 1.0
 
 
+def test_kinds_are_drawn_equally_often_and_some_crops_hold_no_vertebra(folder: Path, tmp_path: Path) -> None:
+    from spinemed.labelling import read_verse_folder
+
+    told = config(folder, 4).networks.namer
+    prepare_cases(read_verse_folder(folder), (SPACING,), tmp_path, lambda count: None)
+    crops = NamerCrops(load_cases(tmp_path, 0), told, 240, seed=1, jitter_mm=2.0)
+    rows = [crops[number] for number in range(240)]
+    answers = np.array([int(row["kind"]) for row in rows])
+    lumbar, sacrum = (int((answers == 1 + KINDS.index(kind)).sum()) for kind in (Kind.LUMBAR, Kind.SACRUM))
+    assert lumbar + sacrum + int((answers == 0).sum()) == 240
+    assert 0.7 < lumbar / sacrum < 1.4, "there are five lumbar vertebrae to one sacrum"
+    assert 3 < (answers == 0).sum() < 60
+    offsets = np.stack([row["offset"].numpy() for row in rows])
+    assert (offsets[answers == 0] == 0).all()
+    assert 0.1 < np.abs(offsets[answers > 0]).mean() < 0.6, "millimetres in tens"
+    # What is centred on a bright ball or block is bright in its middle; what is centred on none is not.
+    middle = np.array([float(row["pixels"][0, 6:10, 6:10, 6:10].mean()) for row in rows])
+    assert middle[answers > 0].mean() > middle[answers == 0].mean() + 0.3
+
+
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither folders"):
-        load_config(_written(tmp_path, "origin: x\nlocator: {steps: 1}\nsegmenter: {steps: 1}\n"), LabellingConfig)
+        load_config(
+            _written(tmp_path, "origin: x\nlocator: {steps: 1}\nnamer: {steps: 1}\nsegmenter: {steps: 1}\n"),
+            LabellingConfig,
+        )
     short = tmp_path / "short"
     shutil.copytree(folder, short)
     next(short.rglob("sub-blob2_seg-vert_msk.nii.gz")).unlink()
@@ -225,11 +255,14 @@ def _written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("name", ["labelling_phantom", "labelling_verse"])
 def test_shipped_configs_build_their_networks(name: str, root: Path) -> None:
-    from spinemed.labelling.networks import build_locator
-
     told = load_config(root / "configs" / f"{name}.yaml", LabellingConfig)
-    assert sum(weight.numel() for weight in build_locator(told.networks.locator).parameters()) > 10_000
-    assert sum(weight.numel() for weight in build_segmenter(told.networks.segmenter).parameters()) > 10_000
+    networks = (
+        build_locator(told.networks.locator),
+        build_namer(told.networks.namer),
+        build_segmenter(told.networks.segmenter),
+    )
+    for network in networks:
+        assert sum(weight.numel() for weight in network.parameters()) > 10_000
 
 
 def test_phantom_scans_are_drawn_by_number_and_rendered_once(tmp_path: Path) -> None:

@@ -9,9 +9,20 @@ import torch
 from spinemed.errors import VolumeError
 from spinemed.geometry import VoxelPoints, voxel_to_world
 from spinemed.labelling.assignment import Kind
-from spinemed.labelling.inference import Detection, _order, _peaks, canonical, crop_around, gap_weights, segment
+from spinemed.labelling.inference import (
+    Detection,
+    Grid,
+    _order,
+    _peaks,
+    canonical,
+    canonical_grids,
+    crop_around,
+    gap_weights,
+    segment,
+    tell_kinds,
+)
 from spinemed.labelling.jobs import read_ct
-from spinemed.labelling.networks import KINDS, LabellerConfig
+from spinemed.labelling.networks import KINDS, OFFSET_MM, NamerConfig, SegmenterConfig
 from spinemed.volume import Volume, reorient_volume, write_nifti
 
 SPACING = 4.0
@@ -26,28 +37,83 @@ def heat_of(*bumps: tuple[tuple[float, float, float], float]) -> np.ndarray:
     return heat.astype(np.float32)
 
 
-def kinds_of(heat: np.ndarray, kind: Kind) -> np.ndarray:
-    maps = np.zeros((1 + len(KINDS), *heat.shape), dtype=np.float32)
-    maps[1 + KINDS.index(kind)] = 1.0
-    return maps
-
-
 def found(kind: Kind, z: float, score: float) -> Detection:
     return Detection(np.array([0.0, 0.0, z]), score, {one: float(one is kind) for one in KINDS})
 
 
 def test_a_bump_is_found_between_voxels() -> None:
     heat = heat_of(((10.3, 11.6, 15.2), 0.9))
-    (one,) = _peaks(heat, kinds_of(heat, Kind.LUMBAR), AFFINE, SPACING)
-    assert np.abs(one.centre_mm / SPACING - [10.3, 11.6, 15.2]).max() < 0.15
-    assert one.kinds[Kind.LUMBAR] > 0.99
+    ((centre, height),) = _peaks(heat, AFFINE, SPACING)
+    assert np.abs(centre / SPACING - [10.3, 11.6, 15.2]).max() < 0.15
+    assert 0.8 < height <= 0.9
 
 
 def test_side_by_side_is_one_vertebra_and_one_above_the_other_are_two() -> None:
     heat = heat_of(((8.0, 12.0, 10.0), 0.9), ((13.0, 12.0, 10.0), 0.7), ((8.0, 12.0, 14.0), 0.6))
-    places = [one.centre_mm / SPACING for one in _peaks(heat, kinds_of(heat, Kind.RIBS), AFFINE, SPACING)]
+    places = [centre / SPACING for centre, _ in _peaks(heat, AFFINE, SPACING)]
     assert len(places) == 2
     assert {round(float(place[2])) for place in places} == {10, 14}
+
+
+class BrightIsLumbar(torch.nn.Module):
+    """No vertebra where the crop is dark; else lumbar where its right half is brighter, rib-bearing if not.
+
+    It points to the middle of what is bright.
+    """
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        out = torch.full((len(crops), 1 + len(KINDS) + 3), -9.0)
+        for row, crop in enumerate(crops[:, 0]):
+            bright = torch.argwhere(crop > 0).float()
+            right = crop[4:].sum() > crop[:4].sum()
+            out[row, 0 if not len(bright) else 1 + KINDS.index(Kind.LUMBAR if right else Kind.RIBS)] = 9.0
+            out[row, -3:] = (bright.mean(dim=0) - 3.5) * SPACING / OFFSET_MM if len(bright) else 0.0
+        return out
+
+
+NAMER = NamerConfig(spacing_mm=SPACING, window_vox=(8, 8, 8))
+
+
+def test_places_that_are_no_vertebra_are_left_out_and_both_sides_are_asked() -> None:
+    hu = np.full((24, 16, 44), -500.0, dtype=np.float32)
+    for z in (8, 32):
+        hu[8:16, 4:12, z - 3 : z + 3] = 1000.0
+    places = [(SPACING * np.array([11.5, 7.5, z]), 0.5) for z in (7.5, 19.0, 31.5)]
+    row = tell_kinds(Grid(hu, AFFINE), places, BrightIsLumbar(), NAMER)
+    assert [round(float(one.centre_mm[2] / SPACING), 1) for one in row] == [31.5, 7.5]
+    assert all(sum(one.kinds.values()) == pytest.approx(1.0) for one in row)
+    hu[8, 4:12, 5:11] = 300.0  # now the lower one is brighter to the right, and in the mirror to the left
+    (_, one) = tell_kinds(Grid(hu, AFFINE), places, BrightIsLumbar(), NAMER)
+    assert one.kinds[Kind.LUMBAR] == pytest.approx(one.kinds[Kind.RIBS]), "the mirrored crop says the opposite"
+    assert tell_kinds(Grid(hu, AFFINE), [], BrightIsLumbar(), NAMER) == ()
+
+
+def test_places_that_point_to_one_centre_become_one_there() -> None:
+    hu = np.full((24, 16, 40), -500.0, dtype=np.float32)
+    hu[10:14, 6:10, 18:22] = 1000.0
+    middle = SPACING * np.array([11.5, 7.5, 19.5])
+    up = SPACING * np.array([0.0, 0.0, 1.0])
+    near, far = middle + up, middle - 2 * up
+    (one,) = tell_kinds(Grid(hu, AFFINE), [(near, 0.4), (far, 0.8)], BrightIsLumbar(), NAMER)
+    assert one.score == 0.8, "the stronger one stands for both"
+    assert np.abs(one.centre_mm - middle).max() < 1e-3, "a long way is gone whole"
+    (one,) = tell_kinds(Grid(hu, AFFINE), [(near, 0.4)], BrightIsLumbar(), NAMER)
+    assert np.abs(one.centre_mm - (middle + near) / 2).max() < 1e-3, "a short one by half"
+
+
+def test_a_centre_out_of_view_is_not_named() -> None:
+    hu = np.full((24, 16, 20), -500.0, dtype=np.float32)
+    hu[8:16, 4:12, :2] = 1000.0  # the upper end of a body whose centre lies below the image
+
+    class Below(BrightIsLumbar):
+        def forward(self, crops: torch.Tensor) -> torch.Tensor:
+            out = super().forward(crops)
+            out[:, -1] -= 2 * SPACING / OFFSET_MM
+            return out
+
+    places = [(SPACING * np.array([11.5, 7.5, 1.0]), 0.6)]
+    assert len(tell_kinds(Grid(hu, AFFINE), places, BrightIsLumbar(), NAMER)) == 1
+    assert tell_kinds(Grid(hu, AFFINE), places, Below(), NAMER) == ()
 
 
 def test_there_is_one_sacrum_and_nothing_below_it() -> None:
@@ -69,6 +135,14 @@ def test_a_double_gap_is_one_missed_vertebra() -> None:
     assert np.allclose(np.exp(weights).sum(axis=1), 1.0)
 
 
+def test_gaps_that_grow_and_the_one_below_c1_are_no_missed_vertebrae() -> None:
+    z = np.cumsum([0.0, 24, 13, 13, 14, 15, 16, 18, 20, 22, 23, 25, 28])
+    centres = np.stack([0 * z, 0 * z, -z], axis=1)
+    kinds = [{Kind.C1: 1.0}, {Kind.C2: 1.0}, *({Kind.CERVICAL: 1.0} for _ in range(11))]
+    assert gap_weights(centres)[0].argmax() == 1, "alone, it is twice as wide as those below"
+    assert np.exp(gap_weights(centres, kinds)[:, 0]).min() > 0.9
+
+
 @pytest.mark.parametrize("codes", ["RAS", "PIR", "LPI"])
 def test_every_orientation_is_seen_alike(codes: str) -> None:
     rng = np.random.default_rng(0)
@@ -79,6 +153,17 @@ def test_every_orientation_is_seen_alike(codes: str) -> None:
     there, other = canonical(reorient_volume(volume, codes), 3.0)
     assert np.allclose(place, other)
     assert np.allclose(here, there, atol=1e-3)
+
+
+def test_coarse_grids_lie_over_the_fine_one() -> None:
+    axes = np.stack(np.meshgrid(*(np.arange(n) for n in (40, 44, 48)), indexing="ij"), -1)
+    ramp = (axes * [3.0, -2.0, 5.0]).sum(-1).astype(np.float32)  # a plane keeps its values at every spacing
+    coarse, fine = canonical_grids(Volume(ramp, np.eye(4), "HU"), (4.0, 2.0))
+    for grid, spacing in ((coarse, 4.0), (fine, 2.0)):
+        assert np.allclose(np.linalg.norm(grid.affine[:3, :3], axis=0), spacing)
+        middle = np.array(grid.hu.shape) // 2
+        world = grid.affine[:3, :3] @ middle + grid.affine[:3, 3]
+        assert float(grid.hu[tuple(middle)]) == pytest.approx(float(world @ [3.0, -2.0, 5.0]), abs=0.5)
 
 
 def test_a_crop_beyond_the_edge_is_air() -> None:
@@ -101,14 +186,12 @@ class Claims(torch.nn.Module):
 
 
 def test_each_voxel_goes_to_who_claims_it_most_and_islands_go_to_nobody() -> None:
-    config = LabellerConfig.model_validate(
-        {"segmenter": {"spacing_mm": 2.0, "window_vox": [16, 16, 16], "centre_back_mm": 0.0, "hint_sigma_mm": 6.0}}
-    )
+    config = SegmenterConfig(spacing_mm=2.0, window_vox=(16, 16, 16), centre_back_mm=0.0, hint_sigma_mm=6.0)
     affine = np.diag([-1.0, 1.0, -1.0, 1.0])  # not RAS
     image = Volume(np.full((40, 40, 60), 300, dtype=np.int16), affine, "HU")
     centres = voxel_to_world(VoxelPoints(np.array([[20.0, 20, 20], [20, 20, 34], [20, 20, 50]])), affine).values
     row = [Detection(centre, 1.0, dict.fromkeys(KINDS, 0.1)) for centre in centres]
-    mask = segment(image, row, (20, 21, 0), Claims(), config).data
+    mask = segment(image, canonical(image, 2.0), row, (20, 21, 0), Claims(), config).data
     assert mask[20, 20, 20] == 20
     assert mask[20, 20, 34] == 21
     assert 0 < abs(int((mask == 20).sum()) - int((mask == 21).sum())) + 1 < 400

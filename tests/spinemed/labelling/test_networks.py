@@ -13,7 +13,9 @@ from spinemed.errors import ModelError
 from spinemed.labelling.networks import (
     KINDS,
     LabellerConfig,
+    Networks,
     build_locator,
+    build_namer,
     build_segmenter,
     load_networks,
     normalise,
@@ -23,30 +25,39 @@ from spinemed.labelling.networks import (
 SMALL = LabellerConfig.model_validate(
     {
         "locator": {"channels": [4, 8, 8], "window_vox": [8, 8, 8]},
+        "namer": {"channels": [4, 8, 8], "window_vox": [12, 8, 8]},
         "segmenter": {"channels": [4, 8, 8], "window_vox": [8, 8, 8]},
     }
 )
 
 
+def built() -> Networks:
+    return Networks(build_locator(SMALL.locator), build_namer(SMALL.namer), build_segmenter(SMALL.segmenter))
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_networks(tmp_path, SMALL, build_locator(SMALL.locator), build_segmenter(SMALL.segmenter), {"origin": "none"})
+    save_networks(tmp_path, SMALL, built(), {"origin": "none"})
     return tmp_path
 
 
 def test_a_model_read_back_answers_alike(model: Path) -> None:
     torch.manual_seed(0)
-    locator, segmenter = build_locator(SMALL.locator).eval(), build_segmenter(SMALL.segmenter).eval()
-    config, other, fine, about = load_networks(model)
+    first = built()
+    config, second, about = load_networks(model)
     assert config == SMALL
     assert about == {"origin": "none"}
-    pixels, pair = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 2, 8, 8, 8)
+    shapes = {"locator": (1, 1, 8, 8, 8), "namer": (2, 1, 12, 8, 8), "segmenter": (1, 2, 8, 8, 8)}
+    answers = {}
     with torch.no_grad():
-        out = other(pixels)
-        assert torch.equal(out, locator(pixels))
-        assert torch.equal(fine(pair), segmenter(pair))
-    assert out.shape == (1, 2 + len(KINDS), 8, 8, 8)
+        for name, shape in shapes.items():
+            pixels = torch.randn(*shape)
+            answers[name] = getattr(second, name)(pixels)
+            assert torch.equal(answers[name], getattr(first, name).eval()(pixels)), name
+    assert answers["locator"].shape == (1, 2, 8, 8, 8)
+    assert answers["namer"].shape == (2, 1 + len(KINDS) + 3)
+    assert answers["segmenter"].shape == (1, 1, 8, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +67,7 @@ def test_a_model_read_back_answers_alike(model: Path) -> None:
         ("config.json", b"{", "damaged"),
         ("about.json", None, "is no labeller"),
         ("locator.safetensors", None, "missing, damaged or of another config"),
+        ("namer.safetensors", None, "missing, damaged or of another config"),
         ("segmenter.safetensors", b"short", "missing, damaged or of another config"),
     ],
 )
