@@ -79,10 +79,12 @@ def clip_strip(clip: SimulatedClip, predicted: NDArray[np.float64]) -> bytes:
 
 
 def _figure(axes: Any, points: NDArray[np.float64], lines: list[tuple[int, int]], colour: str, width: float) -> None:
-    for a, b in lines:
-        if np.isfinite(points[[a, b]]).all():
-            axes.plot(points[[a, b], 0], points[[a, b], 1], color=colour, lw=width, solid_capstyle="round")
-    kept = points[np.isfinite(points).all(axis=-1)]
+    from matplotlib.collections import LineCollection
+
+    ends = points[np.array(lines, dtype=np.int64).reshape(-1, 2)]
+    drawn = ends[np.isfinite(ends).all(axis=(1, 2))]
+    axes.add_collection(LineCollection(list(drawn), colors=colour, linewidths=width, capstyle="round"))
+    kept = points[seen_points(points)]
     axes.plot(kept[:, 0], kept[:, 1], ".", color=colour, ms=2.2)
 
 

@@ -70,6 +70,9 @@ class MotionPrediction:
             raise MotionError(
                 "predicts nothing", field="points_mm", cure="give points_mm, pixels or angles_deg with their names"
             )
+        for name, other in (("angles_sd_deg", "angles_deg"), ("confidence", "pixels")):
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                raise MotionError(f"stands without {other}", field=name, cure=f"give {other} as well, or leave it out")
         _check_names(self.names, POINT_NAMES, "names")
         _check_names(self.segments, SEGMENTS, "segments")
         frames, points, segments = self.frames, len(self.names), len(self.segments)
@@ -88,9 +91,6 @@ class MotionPrediction:
                     f"an array of shape {value.shape}, expected {_shape_words(shape)}", field=name,
                     cure="give frames x points (or segments) x values, with one name per point or segment",
                 )  # fmt: skip
-        for name, other in (("angles_sd_deg", "angles_deg"), ("confidence", "pixels")):
-            if getattr(self, name) is not None and getattr(self, other) is None:
-                raise MotionError(f"stands without {other}", field=name, cure=f"give {other} as well, or leave it out")
         if frames == 0:
             raise MotionError("holds no frame", field="points_mm", cure="write one row per frame of the clip")
         if self.angles_sd_deg is not None and (self.angles_sd_deg < 0).any():
@@ -176,7 +176,7 @@ def read_prediction(path: str | os.PathLike[str]) -> MotionPrediction:
     if file.stat().st_size == 0:
         raise ReadError("is empty (0 bytes)", file=file, cure="write the prediction again")
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise ReadError("is a single array, expected an NPZ", file=file, cure="write it with write_prediction")
             arrays = {name: stored[name] for name in stored.files}
