@@ -34,7 +34,7 @@ from spinemed.motion.generate.subjects import draw_subject
 from spinemed.motion.generate.views import draw_camera, studio
 from spinemed.motion.keypoints import OKS_SIGMAS, SKELETON, SPINETRACK_37
 from spinemed.records import content_hash
-from spinemed.run import alone_in, make_folder
+from spinemed.run import LOCK, alone_in, make_folder
 from spinemed.tables import write_json, write_records, write_text
 
 __all__ = ["CONFIG", "generate_planned", "simulate"]
@@ -91,8 +91,11 @@ def simulate(
     if ray_address is not None:
         _import_ray()
     root = make_folder(out)
+    _refuse_others(root, config)  # before a lock file could be left in a folder that is not ours
     with alone_in(root, "simulating"):
-        _guard(root, config)
+        _refuse_others(root, config)
+        if not (root / CONFIG).is_file():
+            write_text(root / CONFIG, dump_config(config))
         (root / "shards").mkdir(exist_ok=True)
         for torn in (root / "shards").glob(".*.tmp"):
             torn.unlink()
@@ -112,15 +115,13 @@ def _key(config: SimulateConfig) -> str:
     return content_hash({"schema": SCHEMA, "config": config.model_dump(mode="json")})
 
 
-def _guard(root: Path, config: SimulateConfig) -> None:
-    path, text = root / CONFIG, dump_config(config)
+def _refuse_others(root: Path, config: SimulateConfig) -> None:
+    path = root / CONFIG
     if path.is_file():
-        if path.read_text(encoding="utf-8") != text:
+        if path.read_text(encoding="utf-8") != dump_config(config):
             raise RunError("belongs to another config", file=path, cure="give another --out, or remove this folder")
-    elif any(entry.name not in (".lock", "shards") for entry in root.iterdir()):
+    elif any(entry.name not in (LOCK, "shards") for entry in root.iterdir()):
         raise RunError("is not empty and no data set of motion", file=root, cure="give a new folder as --out")
-    else:
-        write_text(path, text)
 
 
 def _whole(path: Path, key: str) -> bool:
