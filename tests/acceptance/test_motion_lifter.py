@@ -7,7 +7,6 @@ subjects, and apart from these two kinds of motion; the kind of studio and of no
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spinemed.motion.conventions import MotionError
 from spinemed.motion.dataset import MotionDataset, read_dataset
 from spinemed.motion.dataset.predictions import read_prediction
 from spinemed.motion.keypoints import SPINE_CHAIN
@@ -118,10 +116,10 @@ def test_lifters_beat_their_baselines(kind: str, order: int, trained: dict[str, 
             f"{text(exact['methods']['lifter']['spine_mm'])}, P-MPJPE "
             f"{text(exact['methods']['lifter']['spine_aligned_mm'])}",
             met=beats(detected), command=COMMAND,
-            note=f"{detected['subjects']} subjects, {detected['sequences']} clips x views, {motions}; simulated motion, "
-            f"cameras and detector errors; 95 % intervals by subject; {detected['frames_unanswered']} frames with too "
-            "few keypoints unanswered; published on Human3.6M images (other data): P-MPJPE 16.3 detected, 13.5 and "
-            "MPJPE 25.9 from exact 2D",
+            note=f"{detected['subjects']} subjects, {detected['sequences']} clips x views, {motions}; simulated "
+            f"motion, cameras and detector errors; 95 % intervals by subject; {detected['frames_unanswered']} frames "
+            "with too few keypoints unanswered; published on Human3.6M images (other data): P-MPJPE 16.3 detected, "
+            "13.5 and MPJPE 25.9 from exact 2D",
         )  # fmt: skip
         assert beats(detected)
 
@@ -187,9 +185,9 @@ def test_several_views_with_an_anatomical_model(
         asked="multi-view reconstruction, reported",
         measured=f"{'; '.join(lines)}; paired gain of the fit {text(apart)}; 24 centroids by the fit {text(middle)}",
         met=met, command=COMMAND,
-        note=f"{len(spine)} clips of {len(set(subjects))} subjects, all ten motions, sex and stature not told; simulated "
-        "detections; the fit's limits and joints are the generator's, its rhythm and proportions are not; published "
-        "with four cameras on Human3.6M (other data): 38.5 mm spine",
+        note=f"{len(spine)} clips of {len(set(subjects))} subjects, all ten motions, sex and stature not told; "
+        "simulated detections; the fit's limits and joints are the generator's, its rhythm and proportions are not; "
+        "published with four cameras on Human3.6M (other data): 38.5 mm spine",
     )  # fmt: skip
     assert met
 
@@ -243,7 +241,14 @@ def test_the_benchmark_reads_the_predictions(
             root, work / f"lifter_scores_{method}.log",
         )  # fmt: skip
         assert done["exit_code"] == 0, (work / f"lifter_scores_{method}.log").read_text()[-2000:]
-        lines.append(f"{method}: {SCORES}")
+        scores = json.loads((out / "scores.json").read_bytes())
+        (whole,) = [row["values"] for row in scores["summary"] if row["by"] == "all"]
+        shown = {
+            "spine root-relative MPJPE": "spine/root_mpjpe_mm", "P-MPJPE": "spine/p_mpjpe_mm",
+            "vertebrae P-MPJPE": "vertebrae/p_mpjpe_mm", "all root-relative MPJPE": "all/root_mpjpe_mm",
+        }  # fmt: skip
+        told = ", ".join(f"{title} {text(whole[key])}" for title, key in shown.items())
+        lines.append(f"{method}: {told} mm, {scores['counts']['scored']} of {scores['counts']['clips']} clips scored")
     record(
         ISSUE, 77, "the same predictions by `spinemed motion evaluate`", asked="reported", measured="; ".join(lines),
         met=None, command=COMMAND, note="one view for the lifter, four for the fit; simulated",

@@ -70,8 +70,9 @@ class _Dilated(nn.Module):
 
     def __init__(self, width: int, dilation: int, dropout: float) -> None:
         super().__init__()
+        self.dilation = dilation
         self.layers = nn.Sequential(
-            nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation, padding_mode="replicate"),
+            nn.Conv1d(width, width, 3, dilation=dilation),
             nn.BatchNorm1d(width),
             nn.ReLU(),
             nn.Dropout(dropout),
@@ -82,7 +83,9 @@ class _Dilated(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layers(x)
+        # Padding of the "replicate" kind has no repeatable gradient on a GPU; copies of the end frames have.
+        ends = [x[..., end].expand(-1, -1, self.dilation) for end in (slice(0, 1), slice(-1, None))]
+        return x + self.layers(torch.cat([ends[0], x, ends[1]], dim=-1))
 
 
 class LifterNetwork(nn.Module):
