@@ -46,26 +46,31 @@ def clip_strip(clip: SimulatedClip, predicted: NDArray[np.float64]) -> bytes:
     lines = edges(tuple(bool(one) for one in np.isfinite(reference[0]).all(axis=-1)))
 
     def paint(figure: Any) -> None:
-        rows = figure.add_gridspec(3, len(shown), height_ratios=(3, 3, 1.1))
-        for row, (title, views) in enumerate((("from the right", side), ("from behind", behind))):
+        from matplotlib.patches import Rectangle
+
+        rows = figure.subplots(3, 1, height_ratios=(4, 4, 1))
+        for axes, title, views in zip(rows, ("from the right", "from behind"), (side, behind)):
+            # One panel for all frames: a panel each would take ten times as long to lay out.
+            (left, right), (foot, head) = reach
             for column, frame in enumerate(shown):
-                axes = figure.add_subplot(rows[row, column])
-                _figure(axes, views[0][frame], lines, GREY, 1.6)
-                _figure(axes, views[1][frame], lines, BLUE, 1.2)
-                axes.set_aspect("equal")
-                axes.set_xlim(*reach[0])
-                axes.set_ylim(*reach[1])
-                axes.set_xticks([])
-                axes.set_yticks([])
-                axes.grid(visible=False)
-                for edge in axes.spines.values():
-                    edge.set_visible(frame == worst)
-                    edge.set_edgecolor(VERMILION)
-                if row == 0:
-                    axes.set_title(f"{frame / clip.rate_hz:.2f} s", fontsize=8.5, color=INK)
-                if column == 0:
-                    axes.text(0.0, 1.0, title, transform=axes.transAxes, fontsize=8, color=SOFT, va="top")
-        axes = figure.add_subplot(rows[2, :])
+                shift = np.array([column * (right - left), 0.0])
+                _figure(axes, views[0][frame] + shift, lines, GREY, 1.6)
+                _figure(axes, views[1][frame] + shift, lines, BLUE, 1.2)
+                place = (left + shift[0], foot)
+                words = f"{frame / clip.rate_hz:.2f} s"
+                axes.text(
+                    place[0] + 0.5 * (right - left), head, words, fontsize=8.5, color=INK, ha="center", va="bottom"
+                )
+                if frame == worst:
+                    axes.add_patch(Rectangle(place, right - left, head - foot, fill=False, edgecolor=VERMILION))
+            axes.text(
+                left - 30.0, 0.5 * (foot + head), title, fontsize=8, color=SOFT, rotation=90, ha="right", va="center"
+            )
+            axes.set_aspect("equal")
+            axes.set_xlim(left - 90.0, left + len(shown) * (right - left) + 20.0)
+            axes.set_ylim(foot - 10.0, head + 10.0)
+            axes.axis("off")
+        axes = rows[2]
         axes.plot(np.arange(clip.frames) / clip.rate_hz, error, color=BLUE, lw=1.1)
         for frame in shown:
             axes.axvline(frame / clip.rate_hz, color=VERMILION if frame == worst else GREY, lw=0.7, ls=":")
@@ -75,7 +80,7 @@ def clip_strip(clip: SimulatedClip, predicted: NDArray[np.float64]) -> bytes:
         axes.set_ylabel("error, mm", fontsize=8.5)
         axes.tick_params(labelsize=8)
 
-    return draw((9.6, 6.6), paint, dpi=110)
+    return draw((9.6, 6.8), paint, dpi=110)
 
 
 def _figure(axes: Any, points: NDArray[np.float64], lines: list[tuple[int, int]], colour: str, width: float) -> None:
