@@ -22,7 +22,7 @@ _LEAST_MM = 15.0
 _CLEAR = 0.25
 """Share of the table's difference from which a frame says clearly which is which."""
 _CLEAR_SD = 4.0
-"""Standard deviations of a distance between rigidly joined markers: apart if more, the same if less."""
+"""By how many standard deviations (of one distance over time) the two distances must differ."""
 
 
 def mend_exchanges(points_mm: NDArray[np.float64], markers: MarkerSet) -> tuple[NDArray[np.float64], list[Flag]]:
@@ -61,7 +61,8 @@ def _fitting(
     spread = max(2.0, 1.4826 * float(np.median(np.abs(far[right] - usual))))
     if abs(usual[0] - usual[1]) < _CLEAR_SD * spread:
         return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(wrong & (np.abs(far[:, ::-1] - usual) < _CLEAR_SD * spread).all(axis=1))
+    misfit, exchanged = np.abs(far - usual).sum(axis=1), np.abs(far[:, ::-1] - usual).sum(axis=1)
+    return np.flatnonzero(wrong & (exchanged < 0.5 * misfit))
 
 
 def _pairs(markers: MarkerSet) -> list[tuple[int, int, int]]:

@@ -124,6 +124,8 @@ class Scene:
             edges += [(names.index(ear), names.index(end)) for end in ("head", "nose")]
         shown = self._shown()
         body = [*keypoint_markers(self.model).body.tolist(), 0, 0, 0, 0, 0]
+        for number in hip:
+            body[number] = 0  # the joint's centre is a point of the pelvis as well
         edges = [(a, b) for a, b in edges if body[a] in shown and body[b] in shown]
         used = sorted({number for edge in edges for number in edge})
         new = {number: k for k, number in enumerate(used)}
@@ -165,7 +167,10 @@ def read_scene(path: str | os.PathLike[str], clip: str | None = None) -> Scene:
         f"Fitted to {found.report['kind']}: {len(found.names)} markers, {found.report['rms_mm']:.1f} mm RMS. Angles of "
         "single levels are what a prior makes of them."
     )
-    return Scene(found.clip_id, text, found.model, found.q, found.rate_hz, flags, found.angle_sd_deg, found.points_mm)
+    return Scene(
+        found.clip_id, text, found.model, found.q, found.rate_hz, flags, found.angle_sd_deg, found.points_mm,
+        found.body,
+    )  # fmt: skip
 
 
 def _simulated(root: Path, name: str | None) -> Scene:
