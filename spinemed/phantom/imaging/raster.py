@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 
 from spinemed.phantom.shape.surfaces import (
     arch_distance,
+    arch_edge,
     blob_distance,
     blob_level,
     blob_limit,
+    blob_reach,
     body_distance,
+    body_norms,
     body_outline,
     body_surfaces,
     canal_distance,
@@ -51,6 +54,17 @@ _BODY, _BODY_RIM, _RIM_MM = 50, 49, 2.5
 Numbers = NDArray[Any]
 
 
+@njit(cache=True, inline="always")
+def _span(first: int, last: int, start: float, step: float, low: float, high: float) -> tuple[int, int]:
+    """The part of [first, last) in which `start + step * k` can lie in [low, high]; a voxel too many at each end."""
+    if abs(step) < 1e-9:
+        return (first, last) if low <= start <= high else (first, first)
+    a, b = (low - start) / step, (high - start) / step
+    if a > b:
+        a, b = b, a
+    return max(first, math.floor(max(a, -1e9))), min(last, math.ceil(min(b, 1e9)) + 1)
+
+
 @njit(cache=True)
 def raster_bone(
     best: Numbers,
@@ -71,8 +85,9 @@ def raster_bone(
     hole_pull: Numbers,
     hole_box: Numbers,
     blend_mm: float,
+    far_mm: float,
 ) -> None:
-    """Put one bone into the distance fields of all bones."""
+    """Put one bone into the distance fields of all bones. Beyond `far_mm` no distance to its body is needed."""
     i0, i1, j0, j1, k0, k1 = box[0], box[1], box[2], box[3], box[4], box[5]
     ni, nj, nk = i1 - i0, j1 - j0, k1 - k0
     if ni <= 0 or nj <= 0 or nk <= 0:
@@ -83,12 +98,16 @@ def raster_bone(
         m, blob, b = blob_pull[n], numbers[n], blob_box[n]
         label = np.uint8(blob[7])
         most = blob_limit(blob, 5.0)
+        pm, qm, em = blob_reach(blob, 5.0)
         for i in range(max(b[0], i0), min(b[1], i1)):
             for j in range(max(b[2], j0), min(b[3], j1)):
                 p0 = m[0, 0] * i + m[0, 1] * j + m[0, 3]
                 q0 = m[1, 0] * i + m[1, 1] * j + m[1, 3]
                 t0 = m[2, 0] * i + m[2, 1] * j + m[2, 3]
-                for k in range(max(b[4], k0), min(b[5], k1)):
+                ka, kb = _span(max(b[4], k0), min(b[5], k1), p0, m[0, 2], -pm, pm)
+                ka, kb = _span(ka, kb, q0, m[1, 2], -qm, qm)
+                ka, kb = _span(ka, kb, t0, m[2, 2], -em, blob[0] + em)
+                for k in range(ka, kb):
                     p, q, t = p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k
                     if blob_level(p, q, t, blob) > most:
                         continue
@@ -101,27 +120,30 @@ def raster_bone(
                     arch[i - i0, j - j0, k - k0] = low
                     if d < old:
                         which[i - i0, j - j0, k - k0] = label
-    use_shell = shell[12] > 0.5
-    highest = max(shell[6] + shell[8], shell[7] + shell[9]) + 4.0
-    lowest = min(shell[6] - shell[8], shell[7] - shell[9]) - 4.0
-    for i in range(i0, i1):
-        for j in range(j0, j1):
-            x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
-            y0 = pull[1, 0] * i + pull[1, 1] * j + pull[1, 3]
-            z0 = pull[2, 0] * i + pull[2, 1] * j + pull[2, 3]
-            for k in range(k0, k1):
-                x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
-                a = float(arch[i - i0, j - j0, k - k0])
-                if use_shell:
+    if shell[12] > 0.5:
+        highest = max(shell[6] + shell[8], shell[7] + shell[9]) + 4.0
+        lowest = min(shell[6] - shell[8], shell[7] - shell[9]) - 4.0
+        side = shell[0] + shell[5] + 4.0
+        y_low, y_high = shell[2] - shell[1] - shell[5] - 14.0, shell[2] + shell[1] + 8.0
+        skip = far_mm + blend_mm  # further away than this the laminae change nothing
+        for i in range(i0, i1):
+            for j in range(j0, j1):
+                x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
+                y0 = pull[1, 0] * i + pull[1, 1] * j + pull[1, 3]
+                z0 = pull[2, 0] * i + pull[2, 1] * j + pull[2, 3]
+                for k in range(k0, k1):
+                    x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
+                    a = float(arch[i - i0, j - j0, k - k0])
                     wall = 1000.0
                     if a < 5.0:
                         wall = canal_distance(x, y, z, shell)
                     if (
-                        y < shell[2] + shell[1] + 8.0
-                        and y > shell[2] - shell[1] - shell[5] - 14.0
-                        and abs(x) < shell[0] + shell[5] + 4.0
+                        y < y_high
+                        and y > y_low
+                        and abs(x) < side
                         and z < highest
                         and z > lowest
+                        and arch_edge(y, z, shell) < skip
                     ):
                         if wall == 1000.0:
                             wall = canal_distance(x, y, z, shell)
@@ -135,7 +157,7 @@ def raster_bone(
                         a = low
                     if a < 5.0:
                         a = max(a, -wall)
-                arch[i - i0, j - j0, k - k0] = a
+                    arch[i - i0, j - j0, k - k0] = a
     for n in range(holes.shape[0]):
         m, blob, b = hole_pull[n], holes[n], hole_box[n]
         for i in range(max(b[0], i0), min(b[1], i1)):
@@ -149,6 +171,17 @@ def raster_bone(
                     )
                     if -d > arch[i - i0, j - j0, k - k0]:
                         arch[i - i0, j - j0, k - k0] = -d
+    # The body's endplates cannot reach beyond these; their slopes, lips and offsets are counted in full.
+    beside = min(6.0, far_mm)
+    wide, deep = 0.5 * max(body[0], body[2]) + beside, 0.5 * max(body[1], body[3]) * 1.15 + beside + body[17]
+    lean = max(abs(body[5]), abs(body[8])) * deep + max(abs(body[6]), abs(body[9])) * wide
+    ceiling, floor = body[4] + lean + body[16], body[7] - lean
+    if has_body and body[19] > 0.0:
+        ceiling += max(0.0, float(offsets[0].max()))
+        floor += min(0.0, float(offsets[1].min()))
+    steep = 1.0 + max(abs(body[5]), abs(body[8])) + max(abs(body[6]), abs(body[9]))
+    ceiling, floor = ceiling + far_mm * steep, floor - far_mm * steep
+    norms = body_norms(body)
     for i in range(i0, i1):
         for j in range(j0, j1):
             x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
@@ -160,11 +193,8 @@ def raster_bone(
                 if has_body:
                     x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
                     # Only near the body: the box of the bone is much larger.
-                    if (
-                        abs(x) < 0.5 * max(body[0], body[2]) + 6.0
-                        and abs(y) < 0.5 * max(body[1], body[3]) * 1.15 + 6.0 + body[17]
-                    ):
-                        e = body_distance(x, y, z, body, offsets[0], offsets[1])
+                    if abs(x) < wide and abs(y) < deep and z > floor and z < ceiling:
+                        e = body_distance(x, y, z, body, offsets[0], offsets[1], norms)
                         if e <= 0.0 or e < d:
                             label = np.uint8(_BODY if e < -_RIM_MM else _BODY_RIM)
                         d = min(d, e)
@@ -183,8 +213,11 @@ def smooth_noise(tile: Numbers, x: float, y: float, z: float) -> float:
     n = tile.shape[0]
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
     dx, dy, dz = x - fx, y - fy, z - fz
-    i, j, k = int(fx) % n, int(fy) % n, int(fz) % n
-    i1, j1, k1 = (i + 1) % n, (j + 1) % n, (k + 1) % n
+    # The remainder by a division of floats, which is exact here and faster than one of integers.
+    i, j, k = int(fx - n * math.floor(fx / n)), int(fy - n * math.floor(fy / n)), int(fz - n * math.floor(fz / n))
+    i1 = i + 1 if i + 1 < n else 0
+    j1 = j + 1 if j + 1 < n else 0
+    k1 = k + 1 if k + 1 < n else 0
     c00 = tile[i, j, k] * (1 - dx) + tile[i1, j, k] * dx
     c01 = tile[i, j, k1] * (1 - dx) + tile[i1, j, k1] * dx
     c10 = tile[i, j1, k] * (1 - dx) + tile[i1, j1, k] * dx
@@ -212,22 +245,27 @@ def paint_torso(
     """
     ni, nj, nk = value.shape
     rows = table.shape[0]
+    # World z along the innermost axis: the outline there, anew only where the next line of voxels lies elsewhere.
+    lines = nk if affine[2, 2] != 0.0 else 1
+    line = np.empty((lines, 12))
+    last = math.nan
     for i in range(ni):
         for j in range(nj):
             x0 = affine[0, 0] * i + affine[0, 1] * j + affine[0, 3]
             y0 = affine[1, 0] * i + affine[1, 1] * j + affine[1, 3]
             z0 = affine[2, 0] * i + affine[2, 1] * j + affine[2, 3]
+            if z0 != last:
+                last = z0
+                for k in range(lines):
+                    f = min(max((z0 + affine[2, 2] * k - z_first) / z_step, 0.0), rows - 1.001)
+                    r = int(f)
+                    w = f - r
+                    for c in range(12):
+                        line[k, c] = table[r, c] * (1 - w) + table[r + 1, c] * w
             for k in range(nk):
                 x, y, z = x0 + affine[0, 2] * k, y0 + affine[1, 2] * k, z0 + affine[2, 2] * k
-                f = min(max((z - z_first) / z_step, 0.0), rows - 1.001)
-                r = int(f)
-                w = f - r
-                cx = table[r, 0] * (1 - w) + table[r + 1, 0] * w
-                cy = table[r, 1] * (1 - w) + table[r + 1, 1] * w
-                a = table[r, 2] * (1 - w) + table[r + 1, 2] * w
-                b = table[r, 3] * (1 - w) + table[r + 1, 3] * w
-                fat = table[r, 4] * (1 - w) + table[r + 1, 4] * w
-                wall = table[r, 5] * (1 - w) + table[r + 1, 5] * w
+                at = line[k if lines > 1 else 0]
+                cx, cy, a, b, fat, wall = at[0], at[1], at[2], at[3], at[4], at[5]
                 u, v = (x - cx) / a, (y - cy) / b
                 s = u * u + v * v
                 # Between an ellipse and a box: s - 0.35 u²v² bulges the corners.
@@ -241,17 +279,13 @@ def paint_torso(
                     t = 2
                 else:
                     t = 3
-                    apex = table[r, 6] * (1 - w) + table[r + 1, 6] * w
-                    base = table[r, 7] * (1 - w) + table[r + 1, 7] * w
+                    apex, base = at[6], at[7]
                     if apex > 0.0 and base > 0.0:
                         # Each lung around its own middle: under a dome above, over the diaphragm's dome below.
                         side = (abs(x - cx) / a - 0.42) / 0.42
                         front = (v + 0.05) / 0.72
                         near = side * side + front * front
-                        middle = table[r, 8] * (1 - w) + table[r + 1, 8] * w
-                        sx = x - (table[r, 9] * (1 - w) + table[r + 1, 9] * w)
-                        sy = y - (table[r, 10] * (1 - w) + table[r + 1, 10] * w)
-                        clear = table[r, 11] * (1 - w) + table[r + 1, 11] * w
+                        middle, sx, sy, clear = at[8], x - at[9], y - at[10], at[11]
                         heart = (x - cx) / middle
                         ahead = (v - 0.15) / 0.85
                         if (
@@ -295,12 +329,16 @@ def paint_blobs(
         t = int(blob[8])
         g0, amp = palette[t], spread[t]
         most, least = blob_limit(blob, 0.5 * width_mm), blob_limit(blob, -0.5 * width_mm)
+        pm, qm, em = blob_reach(blob, 0.5 * width_mm)
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
                 p0 = m[0, 0] * i + m[0, 1] * j + m[0, 3]
                 q0 = m[1, 0] * i + m[1, 1] * j + m[1, 3]
                 t0 = m[2, 0] * i + m[2, 1] * j + m[2, 3]
-                for k in range(b[4], b[5]):
+                ka, kb = _span(b[4], b[5], p0, m[0, 2], -pm, pm)
+                ka, kb = _span(ka, kb, q0, m[1, 2], -qm, qm)
+                ka, kb = _span(ka, kb, t0, m[2, 2], -em, blob[0] + em)
+                for k in range(ka, kb):
                     p, q, s = p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k
                     level = blob_level(p, q, s, blob)
                     if level > most:
@@ -332,6 +370,7 @@ def paint_discs(
     tissue: Numbers,
     discs: Numbers,
     boxes: Numbers,
+    limits: Numbers,
     upper_pull: Numbers,
     lower_pull: Numbers,
     bodies: Numbers,
@@ -344,16 +383,22 @@ def paint_discs(
 ) -> None:
     """Paint discs between neighbouring endplates.
 
-    `pairs` (D, 2) rows of `bodies` above and below; `extra` (D, 4): bulge mm, vacuum 0/1, share of bone that fuses it,
-    nucleus share of the radius; `values` (D, 3): annulus, nucleus and gas.
+    `limits` (D, 2, 3): low and high corner of what a disc can reach, in the frame of the vertebra above, within which
+    its voxel box lies askew; `pairs` (D, 2) rows of `bodies` above and below; `extra` (D, 4): bulge mm, vacuum 0/1,
+    share of bone that fuses it, nucleus share of the radius; `values` (D, 3): annulus, nucleus and gas.
     """
     for n in range(pairs.shape[0]):
         b, mu, ml = boxes[n], upper_pull[n], lower_pull[n]
         up, low = bodies[pairs[n, 0]], bodies[pairs[n, 1]]
         upo, lowo = offsets[pairs[n, 0]], offsets[pairs[n, 1]]
+        lo, hi = limits[n, 0], limits[n, 1]
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
-                for k in range(b[4], b[5]):
+                ka, kb = b[4], b[5]
+                for axis in range(3):
+                    start = mu[axis, 0] * i + mu[axis, 1] * j + mu[axis, 3]
+                    ka, kb = _span(ka, kb, start, mu[axis, 2], lo[axis], hi[axis])
+                for k in range(ka, kb):
                     xu = mu[0, 0] * i + mu[0, 1] * j + mu[0, 2] * k + mu[0, 3]
                     yu = mu[1, 0] * i + mu[1, 1] * j + mu[1, 2] * k + mu[1, 3]
                     zu = mu[2, 0] * i + mu[2, 1] * j + mu[2, 2] * k + mu[2, 3]
@@ -408,6 +453,7 @@ def compose_bone(
     front: Numbers,
     gradient: float,
     texture: Numbers,
+    shift: Numbers,
     texture_gain: float,
     spacing: Numbers,
     vertebrae: Numbers,
@@ -418,7 +464,7 @@ def compose_bone(
     `labels` of each bone: its number in the vertebra mask, 0 for bones that are none. `thickness` (N, 2) and `cortical`
     (N, 2): of the body and of the rest; `part_cortex` (64,): thickness of each sub-region's cortex as a share of that.
     `front` (N, 4): row from voxel indices to the own frame's y as a share of half the body's depth, for the fall of
-    density towards the front.
+    density towards the front. `shift` (3,): cell of the periodic `texture` at voxel (0, 0, 0), none negative.
     """
     ni, nj, nk = value.shape
     n = texture.shape[0]
@@ -465,7 +511,11 @@ def compose_bone(
                         if in_body:
                             y = front[o, 0] * i + front[o, 1] * j + front[o, 2] * k + front[o, 3]
                             g *= 1.0 - gradient * min(max(y, -1.0), 1.0)
-                        g += texture[i % n, j % n, k % n] * texture_gain * (0.35 + 0.65 * min(g / 150.0, 1.6))
+                        g += (
+                            texture[(i + shift[0]) % n, (j + shift[1]) % n, (k + shift[2]) % n]
+                            * texture_gain
+                            * (0.35 + 0.65 * min(g / 150.0, 1.6))
+                        )
                     value[i, j, k] = value[i, j, k] * (1.0 - outer) + shell * (outer - inner) + g * inner
                     bone[i, j, k] = np.uint8(255.0 * outer + 0.5)
                 if d < 0.0:
@@ -480,9 +530,13 @@ def mark_blobs(mask: Numbers, numbers: Numbers, blob_pull: Numbers, blob_box: Nu
     """Write a label wherever a voxel's centre lies in one of the blobs."""
     for n in range(numbers.shape[0]):
         m, b = blob_pull[n], blob_box[n]
+        pm, qm, em = blob_reach(numbers[n], 0.0)
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
-                for k in range(b[4], b[5]):
+                ka, kb = _span(b[4], b[5], m[0, 0] * i + m[0, 1] * j + m[0, 3], m[0, 2], -pm, pm)
+                ka, kb = _span(ka, kb, m[1, 0] * i + m[1, 1] * j + m[1, 3], m[1, 2], -qm, qm)
+                ka, kb = _span(ka, kb, m[2, 0] * i + m[2, 1] * j + m[2, 3], m[2, 2], -em, numbers[n][0] + em)
+                for k in range(ka, kb):
                     level = blob_level(
                         m[0, 0] * i + m[0, 1] * j + m[0, 2] * k + m[0, 3],
                         m[1, 0] * i + m[1, 1] * j + m[1, 2] * k + m[1, 3],

@@ -22,9 +22,10 @@ and what was dropped is counted in `dropped_voxels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ BODY_PARTS = (49, 50)
 CORD_LABEL, CANAL_LABEL = 60, 61
 _FINE_MM = 1.25
 _GAP_MM = 1.3
+_TEXTURE_CELLS = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,21 +201,32 @@ def _boxes(pull: Array, low: Array, high: Array, margin: float, shape: tuple[int
     return result
 
 
-def _on_grid(
-    blobs: PackedBlobs, pull: Array, margin: float, shape: tuple[int, int, int]
-) -> tuple[Array, Array, NDArray[np.int64]]:
+_OnGrid = tuple[Array, Array, NDArray[np.int64]]
+
+
+def _on_grid(blobs: PackedBlobs, pull: Array, margin: float, shape: tuple[int, int, int]) -> _OnGrid:
     """Numbers, voxel-to-blob matrices and voxel boxes of the blobs that touch the grid."""
-    if not len(blobs):
-        return np.zeros((0, 9)), np.zeros((0, 3, 4)), np.zeros((0, 6), dtype=np.int64)
-    rows = blobs.pull[:, :, :3]
-    matrix = np.concatenate([rows @ pull[:, :3], (rows @ pull[:, 3] + blobs.pull[:, :, 3])[:, :, None]], axis=2)
-    boxes = _boxes(matrix, blobs.box[:, 0], blobs.box[:, 1], margin, shape)
+    (found,) = _on_grid_each([blobs], [pull], margin, shape)
+    return found
+
+
+def _on_grid_each(
+    groups: Sequence[PackedBlobs], pulls: Sequence[Array], margin: float, shape: tuple[int, int, int]
+) -> list[_OnGrid]:
+    """`_on_grid` of many groups of blobs, each with its own matrix from voxels to its frame, in one go."""
+    counts = [len(group) for group in groups]
+    if not sum(counts):
+        return [(np.zeros((0, 9)), np.zeros((0, 3, 4)), np.zeros((0, 6), dtype=np.int64)) for _ in groups]
+    pull = np.repeat(np.stack(pulls), counts, axis=0)
+    own = np.concatenate([group.pull for group in groups])
+    limits = np.concatenate([group.box for group in groups])
+    rows = own[:, :, :3]
+    matrix = np.concatenate([rows @ pull[:, :, :3], rows @ pull[:, :, 3:] + own[:, :, 3:]], axis=2)
+    boxes = _boxes(matrix, limits[:, 0], limits[:, 1], margin, shape)
     seen = (boxes[:, 1] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 2]) & (boxes[:, 5] > boxes[:, 4])
-    return (
-        np.ascontiguousarray(blobs.numbers[seen]),
-        np.ascontiguousarray(matrix[seen]),
-        np.ascontiguousarray(boxes[seen]),
-    )
+    numbers, matrix, boxes = np.concatenate([group.numbers for group in groups])[seen], matrix[seen], boxes[seen]
+    ends = np.concatenate([[0], np.cumsum(seen)])[np.cumsum([0, *counts])].tolist()
+    return [(numbers[a:b], matrix[a:b], boxes[a:b]) for a, b in pairwise(ends)]
 
 
 def _paint(
@@ -254,14 +267,14 @@ def _paint(
     second = np.full(shape, raster.FAR_MM, dtype=np.float32)
     owner, part = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     front = np.zeros((len(scene.bones), 4))
+    pulls = _raster_bones(raster, scene.bones, affine, shape, reach, best, second, owner, part)
     for index, bone in enumerate(scene.bones):
-        pull = _pull(bone.frame, affine)
-        _raster_bone(raster, bone, index, pull, shape, reach, best, second, owner, part)
         if bone.body is not None:
-            front[index] = pull[1] / (0.25 * (bone.body.numbers[1] + bone.body.numbers[3]))
+            front[index] = pulls[index, 1] / (0.25 * (bone.body.numbers[1] + bone.body.numbers[3]))
     vertebrae, subregions = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
     bone_share = np.zeros(shape, dtype=np.uint8)
-    texture = _texture(palette, spacing, texture_offset)
+    texture = _texture(palette, spacing)
+    shift = -np.array(texture_offset, dtype=np.int64) % _TEXTURE_CELLS
     n = len(scene.bones)
     cortex = np.broadcast_to(np.array(palette.cortex_mm), (n, 2))
     part_cortex = np.ones(64)
@@ -271,7 +284,7 @@ def _paint(
         value, tissue_map, bone_share, best, second, owner, part,
         np.array([b.label for b in scene.bones], dtype=np.uint8), np.ascontiguousarray(palette.trabecular),
         np.ascontiguousarray(palette.cortical), np.ascontiguousarray(cortex), part_cortex,
-        _GAP_MM, front, palette.anterior_fall, texture, palette.texture_gain, spacing, vertebrae, subregions,
+        _GAP_MM, front, palette.anterior_fall, texture, shift, palette.texture_gain, spacing, vertebrae, subregions,
     )  # fmt: skip
     for item, host, blobs in scene.extras:
         if item.clip != "outside_bone":
@@ -300,28 +313,44 @@ def _label_above(scene: Scene, host: int) -> int:
     return next((scene.bones[d.upper].label for d in scene.discs if d.lower == host), scene.bones[host].label)
 
 
-def _texture(palette: Palette, spacing: Array, offset: tuple[int, int, int]) -> NDArray[np.float32]:
+def _texture(palette: Palette, spacing: Array) -> NDArray[np.float32]:
     sigma = round(palette.texture_mm / float(np.exp(np.log(spacing).mean())), 2)
-    tile = noise_tile(96, min(sigma, 6.0), 11)
-    return np.roll(tile, offset, axis=(0, 1, 2)) if any(offset) else tile
+    return noise_tile(_TEXTURE_CELLS, min(sigma, 6.0), 11)
 
 
-def _raster_bone(
-    raster: Any, bone: Bone, index: int, pull: Array, shape: tuple[int, int, int], reach: float, best: Any, second: Any,
-    owner: Mask, part: Mask,
-) -> None:  # fmt: skip
+def _raster_bones(
+    raster: Any, bones: Sequence[Bone], affine: Array, shape: tuple[int, int, int], reach: float, best: Any,
+    second: Any, owner: Mask, part: Mask,
+) -> Array:  # fmt: skip
+    """Put every bone into the distance fields; returns the (N, 3, 4) matrices from voxels to the bones' frames.
+
+    The boxes of all bones and of all their blobs are found in one call each: there are some sixty bones, and on a slice
+    that costs more than painting them.
+    """
     margin = max(reach, _GAP_MM + 0.7)
-    box = _boxes(pull[None], bone.reach[None, 0], bone.reach[None, 1], margin, shape)[0]
-    if (box[1::2] <= box[0::2]).any():
-        return
-    numbers, blob_pull, blob_box = _on_grid(bone.blobs, pull, margin, shape)
-    holes, hole_pull, hole_box = _on_grid(bone.holes, pull, margin, shape)
-    body = bone.body.numbers if bone.body is not None else np.zeros(20)
-    offsets = bone.body.offsets if bone.body is not None else empty_offsets()
-    raster.raster_bone(
-        best, second, owner, part, np.uint8(index), box, np.ascontiguousarray(pull), body, bone.body is not None,
-        offsets, bone.shell, numbers, blob_pull, blob_box, holes, hole_pull, hole_box, bone.blend_mm,
-    )  # fmt: skip
+    pulls = np.stack([_pull(bone.frame, affine) for bone in bones])
+    extent = np.stack([bone.reach for bone in bones])
+    boxes = _boxes(pulls, extent[:, 0], extent[:, 1], margin, shape)
+    near = np.flatnonzero((boxes[:, 1::2] > boxes[:, 0::2]).all(axis=1)).tolist()
+    solids = [each for n in near for each in (bones[n].blobs, bones[n].holes)]
+    found = _on_grid_each(solids, [pulls[n] for n in near for _ in range(2)], margin, shape)
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    far = max(6.0, reach + 2.5 * float(spacing.max()))
+    for n, blobs, holes in zip(near, found[0::2], found[1::2], strict=True):
+        bone, box = bones[n], boxes[n]
+        if bone.body is None and bone.shell[12] < 0.5:  # nothing but blobs: a rib's box is mostly empty
+            if not len(blobs[0]):
+                continue
+            box = box.copy()
+            box[0::2] = np.maximum(box[0::2], blobs[2][:, 0::2].min(axis=0))
+            box[1::2] = np.minimum(box[1::2], blobs[2][:, 1::2].max(axis=0))
+        body = bone.body.numbers if bone.body is not None else np.zeros(20)
+        offsets = bone.body.offsets if bone.body is not None else empty_offsets()
+        raster.raster_bone(
+            best, second, owner, part, np.uint8(n), box, pulls[n], body, bone.body is not None,
+            offsets, bone.shell, *blobs, *holes, bone.blend_mm, far,
+        )  # fmt: skip
+    return pulls
 
 
 def _paint_discs(
@@ -346,7 +375,7 @@ def _paint_discs(
     high = np.stack([wide + bulge, deep + bulge, up[:, 7] + up[:, 11] + tilt + 2.0 + sunk], axis=1)
     boxes = _boxes(upper, low, high, edge, grid.shape)
     raster.paint_discs(
-        value, tissue, discs, boxes, upper, lower, bodies, offsets,
+        value, tissue, discs, boxes, np.stack([low - 6.0, high + 6.0], axis=1), upper, lower, bodies, offsets,
         np.array([(d.upper, d.lower) for d in scene.discs], dtype=np.int64),
         np.array([100 + scene.bones[d.upper].label for d in scene.discs], dtype=np.uint8),
         np.stack([bulge, [float(d.effective.vacuum) for d in scene.discs], np.zeros(n), np.full(n, 0.62)], axis=1),

@@ -158,12 +158,17 @@ def mirrored(blobs: Iterable[Blob], parts: dict[int, int] | None = None) -> list
         return (-v[0], v[1], v[2])
 
     return [
-        b._replace(
-            start=flip(b.start),
-            end=flip(b.end),
-            side_axis=flip(b.side_axis),
-            axis=flip(b.axis),
-            part=table.get(b.part, b.part),
+        Blob(  # in their order; `_replace` takes four times as long, and ribs alone are hundreds
+            flip(b.start),
+            flip(b.end),
+            b.side,
+            b.flat,
+            b.end_mm,
+            flip(b.side_axis),
+            flip(b.axis),
+            b.power,
+            table.get(b.part, b.part),
+            b.material,
         )
         for b in blobs
     ]

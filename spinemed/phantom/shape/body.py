@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from spinemed.anatomy import Level, Region
-from spinemed.phantom.shape.surfaces import BODY_PARAMETERS, body_distance, body_surfaces, empty_offsets
+from spinemed.phantom.shape.surfaces import BODY_PARAMETERS, body_distance, body_norms, body_surfaces, empty_offsets
 
 if TYPE_CHECKING:
     from spinemed.phantom.pathology.effective import EffectiveBody
@@ -160,6 +160,7 @@ def _solid(
     nz: int,
 ) -> tuple[float, float, float, float]:
     count = sx = sy = sz = 0.0
+    norms = body_norms(numbers)
     for i in range(nx):
         x = x0 + (i + 0.5) * step
         for j in range(ny):
@@ -167,7 +168,7 @@ def _solid(
             for k in range(nz):
                 z = z0 + (k + 0.5) * step
                 # Share of the cell inside, by its distance: smoother than counting centres.
-                d = body_distance(x, y, z, numbers, upper, lower)
+                d = body_distance(x, y, z, numbers, upper, lower, norms)
                 c = min(max(0.5 - d / step, 0.0), 1.0)
                 count += c
                 sx += c * x

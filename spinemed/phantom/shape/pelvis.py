@@ -225,6 +225,15 @@ def femur_blobs(person: Person, pelvis: Pelvis) -> list[Blob]:
     return right + mirrored(right)
 
 
+def _rib_size(one: float, two: float) -> tuple[tuple[float, float], tuple[float, float], float]:
+    side, flat = (4.2 - one, 4.2 - two), (4.4 + 1.8 * one, 4.4 + 1.8 * two)
+    return side, flat, min(*side, *flat)
+
+
+_RIB_SIZES = (_rib_size(0.0, 0.5), _rib_size(0.5, 1.0), _rib_size(1.0, 1.0))
+"""Half-axes and end of a rib's pieces: thinner and higher over the first two, then alike."""
+
+
 def rib_blobs(vertebra: Vertebra, position: float) -> tuple[list[Blob], list[Blob]]:
     """Right and left rib of a thoracic vertebra; empty where there is none.
 
@@ -253,14 +262,15 @@ def rib_blobs(vertebra: Vertebra, position: float) -> tuple[list[Blob], list[Blo
     nx, ny, nz = neck.tolist()
     first = math.dist((hx, hy, hz), (nx, ny, nz))
     sides: list[list[Blob]] = []
-    for length in (vertebra.ribs.right_length_mm, vertebra.ribs.left_length_mm):
+    for sign, length in ((1.0, vertebra.ribs.right_length_mm), (-1.0, vertebra.ribs.left_length_mm)):
         if length <= 0:
             sides.append([])
             continue
         if length <= first:  # a stub
             share = length / first
             tip = (hx + (nx - hx) * share, hy + (ny - hy) * share, hz + (nz - hz) * share)
-            sides.append([capsule((hx, hy, hz), tip, 3.4, 3.6)])
+            stub = [capsule((hx, hy, hz), tip, 3.4, 3.6)]
+            sides.append(stub if sign > 0 else mirrored(stub))
             continue
         points = [(hx, hy, hz), (nx, ny, nz)]
         run = first
@@ -289,16 +299,9 @@ def rib_blobs(vertebra: Vertebra, position: float) -> tuple[list[Blob], list[Blo
             points.append(point)
             run += step
         blobs = []
-        for k, (a, b) in enumerate(pairwise(points)):
-            one, two = min(k / 2, 1.0), min((k + 1) / 2, 1.0)
-            blobs.append(
-                capsule(
-                    a,
-                    b,
-                    (4.2 - one, 4.2 - two),
-                    (4.4 + 1.8 * one, 4.4 + 1.8 * two),
-                    side_axis=(b[1] - a[1], a[0] - b[0], 0.0),
-                )
-            )
+        for k, (a, b) in enumerate(pairwise(points)):  # written out: a scene has some four hundred pieces of rib
+            side, flat, reach = _RIB_SIZES[min(k, 2)]
+            across = (sign * (b[1] - a[1]), a[0] - b[0], 0.0)
+            blobs.append(Blob((sign * a[0], a[1], a[2]), (sign * b[0], b[1], b[2]), side, flat, reach, across))
         sides.append(blobs)
-    return sides[0], mirrored(sides[1])
+    return sides[0], sides[1]

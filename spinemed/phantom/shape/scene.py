@@ -259,8 +259,10 @@ def _plain(
 
 def _packed(drafts: list[_Draft]) -> list[Bone]:
     """The bones with their solids as arrays, packed in one go."""
-    groups = pack_groups([d.solids.blobs for d in drafts] + [d.solids.holes for d in drafts])
+    sets = [d.solids.blobs for d in drafts] + [d.solids.holes for d in drafts]
+    groups = pack_groups(sets)
     n = len(drafts)
+    boxes = _reaches(groups[:n])
     return [
         Bone(
             d.name,
@@ -270,21 +272,21 @@ def _packed(drafts: list[_Draft]) -> list[Bone]:
             d.solids.shell,
             blobs,
             holes,
-            _extent(d, blobs),
+            _extent(d, box),
             d.trabecular_hu,
             d.arch_hu,
             d.cortical_hu,
             d.blend_mm,
         )
-        for d, blobs, holes in zip(drafts, groups[:n], groups[n:], strict=True)
+        for d, blobs, holes, box in zip(drafts, groups[:n], groups[n:], boxes, strict=True)
     ]
 
 
-def _extent(draft: _Draft, blobs: PackedBlobs) -> Array:
-    """Box of a bone in its own frame (2, 3)."""
-    boxes = [_reach(blobs)] if len(blobs) else []
+def _extent(draft: _Draft, blobs: Array | None) -> Array:
+    """Box of a bone in its own frame (2, 3); `blobs` is that of its blobs, if it has any."""
+    boxes = [] if blobs is None else [blobs]
     if draft.body is not None:
-        p = draft.body.numbers
+        p = draft.body.numbers.tolist()
         wide, deep = max(p[0], p[2]) / 2, max(p[1], p[3]) * 0.56 + p[17]
         lift = max(abs(p[5]), abs(p[8])) * deep + max(abs(p[6]), abs(p[9])) * wide + p[16]
         top = float(draft.body.offsets[0].max()) if p[19] else 0.0
@@ -292,7 +294,7 @@ def _extent(draft: _Draft, blobs: PackedBlobs) -> Array:
         boxes.append(
             np.array([[-wide, -deep, p[7] - lift + min(bottom, 0.0)], [wide, deep, p[4] + lift + max(top, 0.0)]])
         )
-    a = draft.solids.shell
+    a = draft.solids.shell.tolist()
     if a[12] > 0.5:
         boxes.append(
             np.array(
@@ -302,18 +304,24 @@ def _extent(draft: _Draft, blobs: PackedBlobs) -> Array:
                 ]
             )
         )
+    if len(boxes) == 1:
+        return boxes[0]
     every = np.array(boxes)
     return np.stack([every[:, 0].min(axis=0), every[:, 1].max(axis=0)])
 
 
-def _reach(blobs: PackedBlobs) -> Array:
-    """Box of many blobs in the frame they are in."""
-    rows, shift = blobs.pull[:, :, :3], blobs.pull[:, :, 3]
-    centre = blobs.box.mean(axis=1)
-    half = (blobs.box[:, 1] - blobs.box[:, 0]) / 2
-    middle = np.einsum("nji,nj->ni", rows, centre - shift)
-    spread = np.einsum("nji,nj->ni", np.abs(rows), half)
-    return np.stack([(middle - spread).min(axis=0), (middle + spread).max(axis=0)])
+def _reaches(groups: list[PackedBlobs]) -> list[Array | None]:
+    """Box (2, 3) of each group of blobs in the frame they are in; None for an empty group."""
+    full = [group for group in groups if len(group)]
+    pull, box = np.concatenate([g.pull for g in full]), np.concatenate([g.box for g in full])
+    rows, shift = pull[:, :, :3], pull[:, :, 3]
+    middle = np.einsum("nji,nj->ni", rows, box.mean(axis=1) - shift)
+    spread = np.einsum("nji,nj->ni", np.abs(rows), (box[:, 1] - box[:, 0]) / 2)
+    starts = np.cumsum([0, *(len(g) for g in full[:-1])])
+    low = np.minimum.reduceat(middle - spread, starts, axis=0)
+    high = np.maximum.reduceat(middle + spread, starts, axis=0)
+    found = iter(np.stack([low, high], axis=1))
+    return [next(found) if len(group) else None for group in groups]
 
 
 def _transitional(solids: ArchSolids, vertebra: Vertebra, posed: PosedSpine) -> ArchSolids:

@@ -21,10 +21,13 @@ __all__ = [
     "BLOB_PARAMETERS",
     "BODY_PARAMETERS",
     "arch_distance",
+    "arch_edge",
     "blob_distance",
     "blob_level",
     "blob_limit",
+    "blob_reach",
     "body_distance",
+    "body_norms",
     "body_outline",
     "body_surfaces",
     "canal_distance",
@@ -110,16 +113,22 @@ def _concavity(u: float, v: float) -> float:
 
 
 @njit(cache=True, inline="always")
+def _uncinate_lip(u: float, v: float, height: float) -> float:
+    """How far the lips along both sides stand above the rim plane."""
+    lip = min(max((abs(u) - 0.62) / 0.3, 0.0), 1.0)
+    side = min(max((0.85 - abs(v + 0.15)) / 0.3, 0.0), 1.0)
+    return height * lip * lip * (3.0 - 2.0 * lip) * side
+
+
+@njit(cache=True, inline="always")
 def body_surfaces(x: float, y: float, p: Numbers, upper: Numbers, lower: Numbers) -> tuple[float, float]:
     """z of the lower and the upper endplate above (x, y)."""
     uu, vu = 2.0 * x / p[0], 2.0 * y / p[1]
     ul, vl = 2.0 * x / p[2], 2.0 * y / p[3]
     top = p[4] + p[5] * y + p[6] * x - p[10] * _concavity(uu, vu)
     bottom = p[7] + p[8] * y + p[9] * x + p[11] * _concavity(ul, vl)
-    if p[16] > 0.0:  # uncinate lips along both sides
-        lip = min(max((abs(uu) - 0.62) / 0.3, 0.0), 1.0)
-        side = min(max((0.85 - abs(vu + 0.15)) / 0.3, 0.0), 1.0)
-        top += p[16] * lip * lip * (3.0 - 2.0 * lip) * side
+    if p[16] > 0.0:
+        top += _uncinate_lip(uu, vu, p[16])
     if p[19] > 0.0:
         top += _bilinear(upper, uu, vu)
         bottom += _bilinear(lower, ul, vl)
@@ -146,17 +155,27 @@ def body_outline(x: float, y: float, t: float, p: Numbers) -> float:
 
 
 @njit(cache=True, inline="always")
-def body_distance(x: float, y: float, z: float, p: Numbers, upper: Numbers, lower: Numbers) -> float:
-    """Distance to a vertebral body: between two endplate surfaces and inside the outline."""
+def body_norms(p: Numbers) -> tuple[float, float]:
+    """Length of the normals (dz/dx, dz/dy, 1) of the upper and the lower rim plane."""
+    return math.sqrt(1.0 + p[5] * p[5] + p[6] * p[6]), math.sqrt(1.0 + p[8] * p[8] + p[9] * p[9])
+
+
+@njit(cache=True, inline="always")
+def body_distance(
+    x: float, y: float, z: float, p: Numbers, upper: Numbers, lower: Numbers, norms: tuple[float, float]
+) -> float:
+    """Distance to a vertebral body: between two endplate surfaces and inside the outline. `norms`: `body_norms`."""
     bottom, top = body_surfaces(x, y, p, upper, lower)
-    above = (z - top) / math.sqrt(1.0 + p[5] * p[5] + p[6] * p[6])
-    below = (bottom - z) / math.sqrt(1.0 + p[8] * p[8] + p[9] * p[9])
+    above = (z - top) / norms[0]
+    below = (bottom - z) / norms[1]
     ends = max(above, below)
     if ends > _FAR_ENOUGH_MM:  # the outline could only add to it
         return ends
     u, v = 2.0 * x / min(p[0], p[2]), 2.0 * y / min(p[1], p[3])
     if u * u + v * v < 0.4 and ends > -_FAR_ENOUGH_MM:  # well inside the outline, whatever its shape
         return ends
+    if p[16] > 0.0:  # the outline is as wide at the rim as stated; lips stand on it
+        top -= _uncinate_lip(2.0 * x / p[0], 2.0 * y / p[1], p[16])
     height = max(top - bottom, 0.1)
     t = min(max((z - bottom) / height, 0.0), 1.0)
     return max(body_outline(x, y, t, p), ends)
@@ -234,6 +253,24 @@ def blob_limit(blob: Numbers, distance_mm: float) -> float:
     least = min(min(blob[1], blob[2]), min(min(blob[3], blob[4]), blob[5]))
     rho = max(1.0 + distance_mm / least, 0.0)
     return rho**4 if blob[6] > 3.0 else rho * rho
+
+
+@njit(cache=True, inline="always")
+def blob_reach(blob: Numbers, distance_mm: float) -> tuple[float, float, float]:
+    """How far from its axis (along p and q) and beyond its ends `blob_limit` of a distance can be met at all."""
+    least = min(min(blob[1], blob[2]), min(min(blob[3], blob[4]), blob[5]))
+    rho = max(1.0 + distance_mm / least, 0.0) * (1.0 + 1e-9)
+    return max(blob[1], blob[2]) * rho, max(blob[3], blob[4]) * rho, blob[5] * rho
+
+
+@njit(cache=True, inline="always")
+def arch_edge(y: float, z: float, a: Numbers) -> float:
+    """A bound that needs no root: `arch_distance` is at least this where this is positive."""
+    dy = y - a[2] + a[10] * (z - a[7])
+    share = min(max(-dy / a[1], 0.0), 1.0)
+    share = share * share * (3.0 - 2.0 * share)
+    z_mid = a[6] + (a[7] - a[6]) * share
+    return max(abs(z - z_mid) - (a[8] + (a[9] - a[8]) * share), dy - a[11])
 
 
 def empty_offsets() -> np.ndarray:
