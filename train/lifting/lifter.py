@@ -39,7 +39,7 @@ from train.lifting.baselines import fit_linear, lay_in, load_baselines, rest_bod
 from train.lifting.inputs import Material, flip_features, flip_points, gather
 from train.lifting.networks import LifterConfig, LifterNetwork, apply_lifter, build_lifter, load_lifter, save_lifter
 from train.lifting.pose_prior import fit_pose_prior, save_pose_prior
-from train.lifting.scores import compare
+from train.lifting.scores import compare, score
 from train.trainer import Schedule, fit, set_determinism
 
 __all__ = ["LifterJob", "run_lifter"]
@@ -286,12 +286,13 @@ def _report(config: LifterJob, clips: _Clips, baselines: Path, model: Path, into
             "rest": lay_in(body, material.features),
             "rest_told_the_truth": similar_to_truth(body, material.targets),
         }
+        scores = {name: score(material, own) for name, own in answers.items()}
         unseen = np.isin(material.motions, config.hold_out_motions)
         groups = {"held_out_subjects": np.flatnonzero(~unseen), "held_out_motions": np.flatnonzero(unseen)}
         for motion in sorted(set(material.motions)):
             groups[f"motion_{motion}"] = np.flatnonzero(np.asarray(material.motions) == motion)
         for name, group in groups.items():
             if len(group):
-                tables[f"{source}/{name}"] = compare(material, answers, first="lifter", seed=config.seed, group=group)
+                tables[f"{source}/{name}"] = compare(material, scores, first="lifter", seed=config.seed, group=group)
     write_json(into / "report.json", {"hold_out_motions": list(config.hold_out_motions), "tables": tables})
     return {"tables": sorted(tables)}

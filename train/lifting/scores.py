@@ -66,17 +66,16 @@ def score(material: Material, answers: NDArray[np.floating]) -> dict[str, NDArra
 
 def compare(
     material: Material,
-    answers: Mapping[str, NDArray[np.floating]],
+    scores: Mapping[str, Mapping[str, NDArray[np.float64]]],
     *,
     first: str,
     seed: int,
     group: Sequence[int] | NDArray[np.int64],
 ) -> dict[str, Any]:
-    """A table of methods on the sequences `group`, with the paired difference of each to the method `first`.
+    """A table of methods by their `score` on the sequences `group`, with the paired difference of each to `first`.
 
-    A difference is the other method's error minus that of `first`: positive where `first` is better.
+    A difference is the other method's error minus that of the method `first`: positive where `first` is better.
     """
-    scores = {name: score(material, own) for name, own in answers.items()}
     chosen = np.asarray(group, dtype=np.int64)
     chosen = chosen[np.isfinite(scores[first]["all_mm"][chosen])]
     clusters = Clusters.of([material.subjects[number] for number in chosen])
