@@ -18,7 +18,7 @@ from spinemed.motion.cameras import Camera
 from spinemed.motion.conventions import MotionError
 from spinemed.motion.dataset.records import LEVELS, SimulatedClip
 from spinemed.motion.generate.gait import set_walk
-from spinemed.motion.generate.legs import leg_sizes, set_legs, stand
+from spinemed.motion.generate.legs import SIDES, LegSizes, leg_sizes, set_legs, stand
 from spinemed.motion.generate.motions import MOTIONS, plan_motion
 from spinemed.motion.generate.plans import Plan, regional_deg, trunk_tilts
 from spinemed.motion.generate.spine import soft_limit, spine_angles_deg
@@ -36,6 +36,9 @@ Array = NDArray[np.float64]
 
 # A body's mass in kg, for what a load in the hands weighs against it; 70 kg at 1.70 m, by the square of stature.
 _BODY_KG = 70.0
+
+# Heels leave the ground at this share of the ankle's dorsiflexion.
+_HEEL_PART = 0.9
 
 
 def generate_clip(
@@ -186,3 +189,24 @@ def _set_standing(subject: Subject, plan: Plan, q: Array, t: Array, rng: np.rand
         place = place + sit[:, None] * (seat - place)
     q[:, :3] = place
     set_legs(model, sizes, q, ankles, feet)
+    _raise_heels(model, sizes, q, ankles, feet)
+
+
+def _raise_heels(model: BodyModel, sizes: LegSizes, q: Array, ankles: Array, feet: Array) -> None:
+    """Where an ankle would bend farther than it can, the foot turns about its toes instead; in place."""
+    toe = np.array([0.0, sizes.toe_mm, -sizes.sole_mm])
+    columns = [model.freedom(f"{side}_foot.dorsiflexion") for side in SIDES]
+    end = _HEEL_PART * model.freedoms[columns[0]].upper_deg
+    for _ in range(3):
+        lifted = False
+        for number, column in enumerate(columns):
+            beyond = np.degrees(q[:, column]) - end
+            if beyond.max() <= -8.0:
+                continue
+            # Over 2 degrees, so that no jerk comes from the heel's leaving the ground.
+            turned = feet[number] @ elementary(0, -np.radians(2.0 * np.logaddexp(0.0, beyond / 2.0)))
+            ankles[number] += (feet[number] - turned) @ toe
+            feet[number], lifted = turned, True
+        if not lifted:
+            return
+        set_legs(model, sizes, q, ankles, feet)
