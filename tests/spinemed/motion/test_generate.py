@@ -40,10 +40,11 @@ def test_every_motion_is_within_limits_smooth_and_grounded(motion: str) -> None:
 @pytest.mark.parametrize("motion", ["bend", "lift", "twist", "sit"])
 def test_planted_feet_stay_where_they_are(motion: str) -> None:
     clip = generate_clip(motion, seed=SEED, subject=1, seconds=4.0)
-    ankles = clip.keypoints_mm[:, 15:17].astype(np.float64)
-    assert np.ptp(ankles, axis=0).max() < 3.0
-    toes = clip.keypoints_mm[:, 20:24].astype(np.float64)
-    assert np.ptp(toes, axis=0).max() < 25.0
+    toes = clip.keypoints_mm[:, 20:22].astype(np.float64)
+    assert np.ptp(toes, axis=0).max() < 3.0
+    # In a deep squat heels rise, because an ankle bends only so far; nothing else lifts them.
+    heels = clip.keypoints_mm[:, 24:26].astype(np.float64)
+    assert np.ptp(heels, axis=0).max() < (90.0 if motion == "lift" else 3.0)
 
 
 def test_a_walking_foot_stands_still_while_it_carries() -> None:
