@@ -99,10 +99,11 @@ def write_strip(scene: Scene, out: str | os.PathLike[str], *, count: int = 8) ->
             if line == 0:
                 axes.set_title(f"{row / scene.rate_hz:.2f} s", fontsize=9)
     _curves(scene, figure.add_subplot(grid[2, :]), rows)
-    doubts = f"  Doubts: {', '.join(flag.name.replace('_', ' ') for flag in scene.flags)}." if scene.flags else ""
-    figure.suptitle(
-        f"{scene.title}: from the right, from behind.{doubts} Research use only.", fontsize=9, x=0.01, ha="left"
+    doubts = f"Doubts: {', '.join(flag.name.replace('_', ' ') for flag in scene.flags)}. " if scene.flags else ""
+    title = (
+        f"{scene.title}: from the right, from behind. {scene.subtitle}\n{doubts}Research use only, not for diagnosis."
     )
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     save_figure(figure, out)
 
 

@@ -43,7 +43,7 @@ def render_page(scene: Scene, *, most_frames: int = 1500) -> str:
     step = -(-frames // most_frames)
     rows = np.arange(0, frames, step)
     note = f"{frames} frames at {scene.rate_hz:g} Hz"
-    note += f"; every {step}th is shown." if step > 1 else "; all are shown."
+    note += f"; one frame in {step} is shown." if step > 1 else "; all are shown."
     note += (
         f" SpineMed {__version__}. Red dots are measured markers."
         if scene.seen_mm is not None

@@ -19,6 +19,7 @@ from spinemed.motion.io.mot import read_mot
 from spinemed.motion.io.trc import write_trc
 from spinemed.motion.page import render_page
 from spinemed.motion.scene import read_scene
+from spinemed.motion.sources import MarkerNames, place_names, read_source
 
 RATE = 50.0
 LABORATORY = ("C7", "T4", "T10", "L1", "L3", "L5", "CLAV", "STRN", "LSHO", "RSHO", "LASI", "RASI", "LPSI", "RPSI")
@@ -106,12 +107,59 @@ def test_a_page_needs_nothing_else_and_a_strip_is_a_picture(laboratory: np.ndarr
     assert data["frames"] == 60
     assert len(data["segments"]) == 25
     assert [curve["label"][:8] for curve in data["curves"]] == ["Lordosis", "Kyphosis", "Lordosis"]
-    assert "every 2th is shown" in render_page(read_scene(tmp_path / "fit"), most_frames=30)
+    assert "one frame in 2 is shown" in render_page(read_scene(tmp_path / "fit"), most_frames=30)
     assert (tmp_path / "s.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     code, _, error = run("view", tmp_path / "fit")
     assert (code, "nothing to write" in error) == (2, True)
     code, _, error = run("view", tmp_path, "--out", tmp_path / "q.html")
     assert (code, "manifest.json" in error) == (2, True)
+
+
+def test_a_simulated_clip_is_shown_as_such(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "set"
+    code, _, error = run(
+        "simulate",
+        "--out",
+        folder,
+        "--subjects",
+        1,
+        "--motions",
+        "bend,twist",
+        "--clips",
+        1,
+        "--seconds",
+        2,
+        "--rate",
+        20,
+    )
+    assert code == 0, error
+    code, _, error = run("view", folder, "--out", tmp_path / "p.html")
+    assert (code, "holds 2 clips" in error) == (2, True)
+    code, _, error = run("view", folder, "--clip", "other", "--out", tmp_path / "p.html")
+    assert (code, "holds no clip 'other'" in error) == (2, True)
+    assert not (tmp_path / "p.html").exists()
+    name = pq.read_table(folder / "clips.parquet")["clip_id"][0].as_py()
+    code, out, _ = run("view", folder, "--clip", name, "--out", tmp_path / "p.html", "--strip", tmp_path / "s.png")
+    assert code == 0
+    assert json.loads(out)["clip"] == name
+    page = (tmp_path / "p.html").read_text()
+    assert "Nobody was measured." in page
+    assert "Doubts" not in page
+
+
+def test_joints_of_a_skeleton_take_the_names_of_a_plan(tmp_path: Path) -> None:
+    text = "HIERARCHY\nROOT Hips\n{\nOFFSET 0 0 0\nCHANNELS 3 Xposition Yposition Zposition\n"
+    for name, x, y in (("LeftUpLeg", 9, 0), ("RightUpLeg", -9, 0), ("Neck", 0, 50)):
+        text += f"JOINT {name}\n{{\nOFFSET {x} {y} 0\nCHANNELS 0\nEnd Site\n{{\nOFFSET 0 30 0\n}}\n}}\n"
+    (tmp_path / "a.bvh").write_text(text + "}\nMOTION\nFrames: 2\nFrame Time: 0.02\n0 90 0\n0 91 0\n")
+    source = read_source(tmp_path / "a.bvh", unit="cm")
+    plan = MarkerNames(rename={"LeftUpLeg": "LHJC", "RightUpLeg": "RHJC"}, clusters={"Neck": "C7"}, leave_out=["Hips"])
+    placed = place_names(source, build_model(), plan)
+    assert placed.markers.names == ("LHJC", "RHJC", "Neck")
+    assert placed.sd_mm["Neck"] > placed.sd_mm["LHJC"]
+    assert placed.left_out["Hips"] == "left out by the plan"
+    assert placed.left_out["Neck_end"] == "no table knows the name"
+    assert source.rate_hz == pytest.approx(50.0)
 
 
 def test_cameras_with_a_calibration_are_fitted(truth: tuple[BodyModel, np.ndarray], tmp_path: Path, run: Run) -> None:
