@@ -21,9 +21,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spinemed.motion import sagittal_curves_deg
-from spinemed.motion.dataset import MotionDataset, read_dataset
+from spinemed.config import load_config
+from spinemed.motion import build_rhythm, sagittal_curves_deg
+from spinemed.motion.dataset import MotionDataset, SimulatedClip, read_dataset
+from spinemed.motion.dataset.config import SimulateConfig, plan_clips
+from spinemed.motion.dataset.produce import generate_planned
 from spinemed.motion.limits import violations
+from spinemed.resources import configs_dir
 
 pytestmark = pytest.mark.acceptance
 
@@ -86,6 +90,9 @@ def test_half_a_million_poses(half_million: MotionDataset) -> None:
     assert len(half_million) == POSES // 300
     split = half_million.clips.groupby("subject")["split"].nunique()
     assert split.max() == 1
+    last = half_million.clip(half_million.rows[-1].clip_id)
+    job = SimulateConfig.model_validate(half_million.info["config"])
+    np.testing.assert_array_equal(last.q, generate_planned(job, plan_clips(job)[-1]).q)
 
 
 def test_a_killed_production_goes_on_to_the_same_bytes(
@@ -154,37 +161,42 @@ def test_ray_makes_the_same_bytes(work: Path, root: Path, record: Record, enviro
     assert same
 
 
-def test_motions_are_plausible(half_million: MotionDataset, record: Record) -> None:
-    """Limits, feet, walking speed and lordosis on every tenth clip of each motion."""
+@pytest.fixture(scope="module")
+def tenth() -> list[SimulatedClip]:
+    """Every tenth subject of the half million, made again by itself: a clip does not depend on what else is made."""
+    job = load_config(configs_dir() / "motion_simspine.yaml", SimulateConfig, [f"subjects={SUBJECTS}"])
+    return [generate_planned(job, plan) for plan in plan_clips(job) if plan.subject % 10 == 0]
+
+
+def test_motions_are_plausible(tenth: list[SimulatedClip], record: Record) -> None:
+    """Limits, feet, walking speed and lordosis on all motions of every tenth subject."""
     beyond, frames, sunk, slip = 0.0, 0, [], []
     speeds, bends, stands, sits, turns = [], [], [], [], []
-    chosen = [row for k, row in enumerate(half_million.rows) if (k // 10) % 10 == 0]
-    for row in chosen:
-        clip = half_million.clip(row.clip_id)
+    for clip in tenth:
         model = clip.model()
         beyond += violations(model, clip.q) * clip.frames
         frames += clip.frames
         feet = clip.keypoints_mm[:, 20:26].astype(np.float64)
         sunk.append(feet[..., 2].min())
         lordosis = sagittal_curves_deg(model, clip.q)["lordosis_l1_s1"]
-        if row.motion == "gait":
+        if clip.motion == "gait":
             speeds.append(np.linalg.norm(np.diff(clip.q[:, :2], axis=0), axis=1).mean() * clip.rate_hz / 1000)
             for toe, heel in ((0, 4), (1, 5)):
                 flat = (feet[:, toe, 2] < 12) & (feet[:, heel, 2] < 26)
                 moved = np.linalg.norm(np.diff(feet[:, toe], axis=0), axis=1)
                 slip.append(np.median(moved[flat[1:] & flat[:-1]]))
             stands.append(lordosis.mean())
-        elif row.motion == "bend":
+        elif clip.motion == "bend":
             bends.append(clip.angles_deg[:, :5, 0].sum(axis=1).max())
-        elif row.motion == "sit":
+        elif clip.motion == "sit":
             low = clip.q[:, 2] < clip.q[:, 2].min() + 0.1 * np.ptp(clip.q[:, 2])
             sits.append(lordosis[low].mean())
-        elif row.motion == "look":
+        elif clip.motion == "look":
             turns.append(np.abs(clip.angles_deg[:, 17:, 2].sum(axis=1)).max())
     share = beyond / frames
-    met = share <= 0.001 and min(sunk) > -15.0 and 0.9 < np.mean(speeds) < 1.6
+    met = share <= 0.001 and min(sunk) > -5.0 and 0.9 < np.mean(speeds) < 1.6
     record(
-        ISSUE, 63, f"simulated motions against norms, {len(chosen)} clips of {len(half_million)}",
+        ISSUE, 63, "simulated motions against norms, ten motions of 17 subjects",
         asked="beyond a range of motion by more than 0.5° in ≤ 0.1 % of frames; feet on the ground; published norms",
         measured=f"beyond limits {share:.4%} of {frames:,} frames; deepest point of a foot {min(sunk):.1f} mm; a "
         f"carrying foot moves {np.median(slip):.2f} mm per frame (median); walking {np.mean(speeds):.2f} ± "
@@ -198,13 +210,13 @@ def test_motions_are_plausible(half_million: MotionDataset, record: Record) -> N
     assert met
 
 
-def test_no_packaged_rhythm_explains_the_levels(half_million: MotionDataset, record: Record) -> None:
+def test_no_packaged_rhythm_explains_the_levels(tenth: list[SimulatedClip], record: Record) -> None:
     """Not circular: what remains of each level's flexion after the best packaged rhythm has been taken out."""
-    from spinemed.motion import build_rhythm
-
     left: dict[str, list[float]] = {"rom": [], "eos": [], "couplers": []}
-    for row in [row for row in half_million.rows if row.motion in ("bend", "lift")][::12]:
-        angles = half_million.clip(row.clip_id).angles_deg[:, :5, 0].astype(np.float64)
+    for clip in tenth:
+        if clip.motion not in ("bend", "lift"):
+            continue
+        angles = clip.angles_deg[:, :5, 0].astype(np.float64)
         for name, found in left.items():
             shares = build_rhythm(name).shares[:15:3, 0]
             found.append(float(np.sqrt(np.mean((angles - angles.sum(axis=1, keepdims=True) * shares) ** 2))))
