@@ -32,6 +32,8 @@ _NEAR = 50.0
 # A straight knee or elbow lies between bending the right way and the wrong one; from there a search may end at the
 # limit of extension, however far the joint is bent. So it starts bent, the hip with the knee.
 _START_RAD = {"shank.flexion": 0.6, "thigh.flexion": 0.3, "forearm.flexion": 0.6}
+# Points that depart less from one line do not tell how the pelvis turns about it.
+_LINE_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def root_start(model: BodyModel, markers: MarkerSet, seen: NDArray[np.float64]) 
     hips = np.isin(markers.body, [b for b, name in enumerate(model.bodies) if name.endswith("_thigh")])
     hips &= np.linalg.norm(markers.local_mm, axis=1) < 1e-9
     weights = np.where(pelvis | hips, 1.0, np.where(spine, 0.05, 0.0))
-    if (weights > 0).sum() < 3:
-        # Keypoints of detectors show hips, shoulders and a face, and nothing of the spine between.
+    own = rest[weights > 0]
+    if len(own) < 3 or np.linalg.svd(own - own.mean(axis=0), compute_uv=False)[1] < _LINE_MM:
+        # Keypoints of detectors show hips, perhaps their middle, shoulders and a face, and nothing of the spine.
         weights[trunk_like(model, markers)] = 0.05
     turn, shift, enough = rigid_fit(rest, seen, weights)
     if not enough.any():

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from spinemed.motion import FitOptions, build_model, fit_motion, keypoint_markers, laboratory_markers, marker_points
+from spinemed.motion import (
+    FitOptions,
+    MarkerSet,
+    build_model,
+    fit_motion,
+    keypoint_markers,
+    laboratory_markers,
+    marker_points,
+)
 from spinemed.motion.exchange import mend_exchanges
+from spinemed.motion.io.keypoints import LAYOUTS
 
 FOOT = ("RCAL", "RTOE", "RMT5")
 
@@ -49,9 +59,18 @@ def test_a_knee_seen_only_by_its_foot_bends_forward() -> None:
     assert np.abs(np.degrees(fit.q[:, knee] - q[:, knee])).max() < 3.0
 
 
-def test_keypoints_without_a_spine_still_place_the_body() -> None:
+@pytest.mark.parametrize("layout", ["coco17", "h36m17", "halpe26"])
+def test_keypoints_without_a_spine_still_place_the_body(layout: str) -> None:
+    """Hips and the point between them lie on one line: shoulders and head must tell how the pelvis turns about it."""
     model = build_model()
-    markers = keypoint_markers(model, keypoint_markers(model).names[:17])  # COCO's: a face, shoulders, hips, limbs
+    everything = (*keypoint_markers(model).names, "hip_middle")
+    names = [name for name in LAYOUTS[layout] if name in everything]
+    placed = [
+        laboratory_markers(model, [name]) if name == "hip_middle" else keypoint_markers(model, [name]) for name in names
+    ]
+    markers = MarkerSet(
+        tuple(names), np.concatenate([m.body for m in placed]), np.concatenate([m.local_mm for m in placed])
+    )
     q = model.zero(20)
     q[:, 2], q[:, 3] = 950.0, 0.8
     fit = fit_motion(marker_points(model, q, markers), model, markers, rate_hz=30.0, options=FitOptions(sigma_mm=5.0))
