@@ -11,8 +11,8 @@ Convention: a grade is returned only from the inputs that define it. Where an im
   mapped to the three grades of the RSNA 2024 lumbar set (normal_mild, moderate, severe).
 
 The trap: Schizas and Lee grade what is *left* around the roots, not millimetres. A phantom knows the share of the area
-that it took away; `SCHIZAS_BORDERS` and `LEE_BORDERS` tie the two together and are this project's own convention
-(Schizas after the thirds of Lurie 2008), not a published threshold.
+that it took away; `SCHIZAS_BORDERS`, `LEE_BORDERS` and `RECESS_BORDERS` tie the two together and are this project's own
+convention (Schizas after the thirds of Lurie 2008), not a published threshold.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "ASSESSABLE",
     "LEE_BORDERS",
     "NOT_ASSESSABLE",
+    "RECESS_BORDERS",
     "SCHIZAS_BORDERS",
     "Assessability",
     "DiscDisplacement",
@@ -49,6 +50,7 @@ __all__ = [
     "pfirrmann_grade",
     "rsna_canal_grade",
     "rsna_foraminal_grade",
+    "rsna_subarticular_grade",
     "schizas_grade",
 ]
 
@@ -91,6 +93,9 @@ SCHIZAS_BORDERS = (100 / 3, 200 / 3, 85.0)
 """Percent of the sac's area lost: up to the first is A, up to the second B, up to the third C, above D."""
 LEE_BORDERS = (20.0, 50.0, 75.0)
 """Percent of the foramen's area lost: below the first is 0, below the second 1, below the third 2, from there on 3."""
+RECESS_BORDERS = (20.0, 40.0)
+"""Percent of the canal's depth that a displaced disc fills in the lateral recess: below the first it is normal_mild,
+below the second moderate, from there on severe."""
 _FOCAL_DEG = {2014: 90.0, 2001: 180.0}
 """Displacement over more than this arc is a bulge: a quarter of the circumference (2014), half of it (2001)."""
 
@@ -300,6 +305,17 @@ def rsna_foraminal_grade(lee: LeeGrade) -> RsnaGrade:
     """RSNA 2024 grade of foraminal narrowing: Lee 0 and 1 normal_mild, 2 moderate, 3 severe."""
     grades: dict[LeeGrade, RsnaGrade] = {0: "normal_mild", 1: "normal_mild", 2: "moderate", 3: "severe"}
     return grades[lee]
+
+
+def rsna_subarticular_grade(recess_loss_percent: float) -> RsnaGrade:
+    """RSNA 2024 grade of subarticular stenosis that a phantom shows (`RECESS_BORDERS`; see the module's trap).
+
+    Raises:
+        SpineMedError: not 0 to 100.
+    """
+    loss = _percent(recess_loss_percent, "recess_loss_percent")
+    grades: tuple[RsnaGrade, ...] = ("normal_mild", "moderate", "severe")
+    return grades[sum(loss >= border for border in RECESS_BORDERS)]
 
 
 # --- what an image can show ------------------------------------------------------------------------------------------

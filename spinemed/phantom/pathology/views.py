@@ -7,7 +7,7 @@ keep their status and lose their level when they become a study's findings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from spinemed.anatomy import Disc, Level, number_view
 from spinemed.errors import SpineMedError
 from spinemed.phantom.pathology.describe import View, spine_of, view_of, whole_field
 from spinemed.phantom.pathology.findings import FieldOfView, SpineDescription, SpineFinding
-from spinemed.phantom.pathology.grades import FindingKind, Modality, assessable
-from spinemed.phantom.pathology.records import Pathology, Side
+from spinemed.phantom.pathology.grades import FindingKind, Modality, assessable, rsna_subarticular_grade
+from spinemed.phantom.pathology.records import Herniation, Pathology, Side
 from spinemed.records import Finding, Record
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["RsnaCondition", "RsnaRow", "ViewKind", "draw_field", "rsna_rows", "study_findings"]
 
 ViewKind = Literal["whole", "no_anchor", "artefact", "level_outside"]
-RsnaCondition = Literal["spinal_canal_stenosis", "left_neural_foraminal_narrowing", "right_neural_foraminal_narrowing"]
+RsnaCondition = Literal[
+    "spinal_canal_stenosis",
+    "left_neural_foraminal_narrowing",
+    "right_neural_foraminal_narrowing",
+    "left_subarticular_stenosis",
+    "right_subarticular_stenosis",
+]
 _LEAST_LEVELS = 4
 _OF_DISCS = (
     "slip",
@@ -180,17 +186,20 @@ class RsnaRow(Record):
 
 
 def rsna_rows(description: SpineDescription, spine: SpinePhantom) -> tuple[RsnaRow, ...]:
-    """Canal and foramina of the last five lumbar discs; normal_mild where nothing is wrong and the image shows it.
+    """The set's five conditions at the last five lumbar discs; normal_mild where an image shows that nothing is wrong.
 
-    The set's two subarticular conditions are not drawn as a stenosis of their own and have no rows.
+    Subarticular stenosis comes from herniations in that zone alone: worn facets and ligaments that narrow a recess are
+    not drawn. Like the canal it is read from axial T2.
 
     Raises:
         SpineMedError: the description is of another spine.
     """
     view = view_of(description, spine)
-    return tuple(
-        _rsna_row(description, view, shape.disc, side) for shape in spine.discs[-5:] for side in (None, "left", "right")
-    )
+    rows = []
+    for shape in spine.discs[-5:]:
+        rows += [_rsna_row(description, view, shape.disc, side) for side in (None, *_SIDES)]
+        rows += [_recess_row(view, shape.disc, side) for side in _SIDES]
+    return tuple(rows)
 
 
 def _rsna_row(description: SpineDescription, view: View, disc: Disc, side: Side | None) -> RsnaRow:
@@ -198,11 +207,28 @@ def _rsna_row(description: SpineDescription, view: View, disc: Disc, side: Side 
     there = [finding for finding in description.of(kind) if finding.disc == disc and finding.side == side]
     # A healthy place is graded by whether the image could show a stenosis there.
     finding = there[0] if there else view.finding(kind, disc, "none", side=side, rsna="normal_mild")
+    return _row(_CONDITION[side], disc, finding)
+
+
+def _recess_row(view: View, disc: Disc, side: Side) -> RsnaRow:
+    depth = max((one.depth_mm for one in view.spine.pathologies if _in_recess(one, disc, side)), default=0.0)
+    canal = next(v.arch.canal_depth_mm for v in view.spine.vertebrae if v.level is disc.upper)
+    grade = rsna_subarticular_grade(min(100.0 * depth / canal, 100.0))
+    finding = view.finding("canal_stenosis", disc, "subarticular", side=side, rsna=grade)
+    return _row("left_subarticular_stenosis" if side == "left" else "right_subarticular_stenosis", disc, finding)
+
+
+def _in_recess(item: Pathology, disc: Disc, side: Side) -> TypeGuard[Herniation]:
+    return isinstance(item, Herniation) and (item.disc, item.side, item.zone) == (disc, side, "subarticular")
+
+
+def _row(condition: RsnaCondition, disc: Disc, finding: SpineFinding) -> RsnaRow:
     if finding.status == "outside":
-        return RsnaRow(condition=_CONDITION[side], disc=disc, grade="outside the image")
-    return RsnaRow(condition=_CONDITION[side], disc=disc, grade=finding.rsna or "not assessable")
+        return RsnaRow(condition=condition, disc=disc, grade="outside the image")
+    return RsnaRow(condition=condition, disc=disc, grade=finding.rsna or "not assessable")
 
 
+_SIDES: tuple[Side, Side] = ("left", "right")
 _CONDITION: dict[Side | None, RsnaCondition] = {
     None: "spinal_canal_stenosis",
     "left": "left_neural_foraminal_narrowing",

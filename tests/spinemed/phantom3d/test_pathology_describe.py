@@ -262,14 +262,19 @@ def test_hips_outside_leave_incidence_unmeasured(spine):
 
 def test_rsna_rows_grade_what_is_healthy_and_what_is_hidden(spine):
     rows = {(row.condition, str(row.disc)): row.grade for row in rsna_rows(describe(spine, **MR), spine)}
-    assert len(rows) == 15
+    assert len(rows) == 25
     assert rows["spinal_canal_stenosis", "L4/5"] == "severe"
     assert rows["right_neural_foraminal_narrowing", "L5/S1"] == "moderate"
     assert rows["left_neural_foraminal_narrowing", "L5/S1"] == "normal_mild"
+    # An extrusion of 6 mm in the left recess of a canal some 17 mm deep.
+    assert rows["left_subarticular_stenosis", "L5/S1"] == "moderate"
+    assert rows["right_subarticular_stenosis", "L5/S1"] == "normal_mild"
+    sagittal = {row.condition: row.grade for row in rsna_rows(describe(spine, **MR, plane="sagittal"), spine)}
+    assert sagittal["left_subarticular_stenosis"] == "not assessable"
     assert {row.grade for row in rsna_rows(describe(spine, modality="CT"), spine)} == {"not assessable"}
     upper = FieldOfView(levels=(Level.T11, Level.T12, Level.L1, Level.L2), ribs_visible=False)
     grades = [row.grade for row in rsna_rows(describe(spine, **MR, field=upper), spine)]
-    assert grades == ["normal_mild"] * 3 + ["outside the image"] * 12
+    assert grades == ["normal_mild"] * 5 + ["outside the image"] * 20
     with pytest.raises(SpineMedError, match="another spine"):
         rsna_rows(describe(spine, **MR), draw_spine(20, 2))
 

@@ -15,6 +15,7 @@ from spinemed.phantom.pathology.grades import (
     pfirrmann_grade,
     rsna_canal_grade,
     rsna_foraminal_grade,
+    rsna_subarticular_grade,
     schizas_grade,
 )
 
@@ -201,3 +202,16 @@ def test_sequences_belong_to_mr():
         assessable("fracture", modality="MR")
     with pytest.raises(SpineMedError, match="no sequences"):
         assessable("fracture", modality="CT", sequences=["T1"])
+
+
+def test_subarticular_grade_follows_what_fills_the_recess():
+    assert [rsna_subarticular_grade(loss) for loss in (0, 19.9, 20, 39.9, 40, 100)] == [
+        "normal_mild",
+        "normal_mild",
+        "moderate",
+        "moderate",
+        "severe",
+        "severe",
+    ]
+    with pytest.raises(SpineMedError):
+        rsna_subarticular_grade(101)
