@@ -341,16 +341,21 @@ def read_clip_fit(folder: str | os.PathLike[str]) -> StoredFit:
     """Read a fit back.
 
     Raises:
-        ReadError: no such folder, an unfinished or damaged one.
+        ReadError: no such folder, an unfinished or damaged one, or one of another version.
     """
     root = Path(folder)
-    read_manifest(root, KIND)
+    read_manifest(root, KIND, verify=True)
     report = json.loads((root / "fit.json").read_bytes())
     body = report["body"]
     model = build_model(body["sex"], body["stature_mm"], Alignment(**body["alignment"]), limbs=body["limbs"])
     subject = model.scaled(dict(zip(SCALE_GROUPS, body["scale"], strict=True)))
     with np.load(root / "poses.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
+    missing = [name for name in ("q", "points_mm", "names", "body") if name not in arrays]
+    if missing:
+        raise ReadError(
+            f"has no {', '.join(missing)}: another version wrote it", file=root / "poses.npz", cure="fit the clip again"
+        )
     return StoredFit(
         subject, arrays["q"], float(report["rate_hz"]), report["clip_id"], arrays.get("angle_sd_deg"),
         arrays["points_mm"], tuple(arrays["names"].tolist()), arrays["body"], report,

@@ -111,6 +111,9 @@ def test_a_page_needs_nothing_else_and_a_strip_is_a_picture(laboratory: np.ndarr
     assert (tmp_path / "s.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     code, _, error = run("view", tmp_path / "fit")
     assert (code, "nothing to write" in error) == (2, True)
+    (tmp_path / "fit" / "poses.npz").write_bytes(b"cut")
+    code, _, error = run("view", tmp_path / "fit", "--out", tmp_path / "q.html")
+    assert (code, "differs from its manifest" in error) == (2, True)
     code, _, error = run("view", tmp_path, "--out", tmp_path / "q.html")
     assert (code, "manifest.json" in error) == (2, True)
 
