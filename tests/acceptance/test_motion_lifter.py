@@ -24,36 +24,38 @@ pytestmark = pytest.mark.acceptance
 
 ISSUE = "Motion"
 COMMAND = "pytest -m acceptance tests/acceptance/test_motion_lifter.py"
-KINDS = ("simple", "temporal")
 Record = Callable[..., None]
 Measured = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def trained(root: Path, work: Path, measured_run: Measured) -> dict[str, Path]:
-    """Both lifters, by the shipped configs; finished runs are kept."""
-    runs = {}
-    for kind in KINDS:
+def trained(root: Path, work: Path, measured_run: Measured) -> Callable[[str], Path]:
+    """The run of a lifter by its shipped config; a finished one is kept."""
+
+    def run(kind: str) -> Path:
         out = work / f"lifter_{kind}"
-        done = measured_run(
-            [sys.executable, "-m", "spinemed", "train", "lifter", f"configs/lifter_{kind}.yaml", "--out", str(out)],
-            root, work / f"lifter_{kind}.log",
-        )  # fmt: skip
-        assert done["exit_code"] == 0, (work / f"lifter_{kind}.log").read_text()[-2000:]
-        runs[kind] = out
-    return runs
+        if not (out / "outputs/report/manifest.json").is_file():
+            log = work / f"lifter_{kind}.log"
+            done = measured_run(
+                [sys.executable, "-m", "spinemed", "train", "lifter", f"configs/lifter_{kind}.yaml", "--out", str(out)],
+                root, log,
+            )  # fmt: skip
+            assert done["exit_code"] == 0, log.read_text()[-2000:]
+        return out
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def data(trained: dict[str, Path]) -> MotionDataset:
-    """What the first of them was trained and tested on; the other one made the same."""
-    (folder,) = (trained["simple"] / "scratch" / "data").iterdir()
+def data(trained: Callable[[str], Path]) -> MotionDataset:
+    """What the simple lifter was trained and tested on; the temporal one makes the same."""
+    (folder,) = (trained("simple") / "scratch" / "data").iterdir()
     return read_dataset(folder)
 
 
 @pytest.fixture(scope="module")
 def lifted(
-    root: Path, work: Path, trained: dict[str, Path], data: MotionDataset, measured_run: Measured
+    root: Path, work: Path, trained: Callable[[str], Path], data: MotionDataset, measured_run: Measured
 ) -> Callable[[str], Path]:
     """Predictions of the test subjects by a method; kept."""
 
@@ -61,7 +63,7 @@ def lifted(
         out = work / f"lifter_predictions_{method}"
         if not (out / "about.json").is_file():
             done = measured_run(
-                [sys.executable, "-m", "spinemed", "train", "lift", str(trained["simple"]), "--data", str(data.folder),
+                [sys.executable, "-m", "spinemed", "train", "lift", str(trained("simple")), "--data", str(data.folder),
                  "--method", method, "--out", str(out)],
                 root, work / f"lifter_predictions_{method}.log",
             )  # fmt: skip
@@ -97,8 +99,8 @@ def beats(table: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "order"), [("simple", 70), ("temporal", 72)])
-def test_lifters_beat_their_baselines(kind: str, order: int, trained: dict[str, Path], record: Record) -> None:
-    tables = report(trained[kind])
+def test_lifters_beat_their_baselines(kind: str, order: int, trained: Callable[[str], Path], record: Record) -> None:
+    tables = report(trained(kind))
     for place, (group, title) in enumerate(
         {"held_out_subjects": "held-out subjects", "held_out_motions": "held-out subjects in held-out motions"}.items()
     ):
@@ -124,21 +126,18 @@ def test_lifters_beat_their_baselines(kind: str, order: int, trained: dict[str, 
         assert beats(detected)
 
 
-def test_training_time(trained: dict[str, Path], record: Record) -> None:
-    lines, walls = [], []
-    for kind, run in trained.items():
-        events = [json.loads(row) for row in (run / "journal.jsonl").read_text().splitlines()]
-        (done,) = [event for event in events if event["event"] == "trained"]
-        assert not any(event["event"] == "resumed" for event in events), "the figure is of an uninterrupted training"
-        model = json.loads((run / "outputs/model/manifest.json").read_bytes())
-        walls.append(done["seconds"] / 60)
-        lines.append(
-            f"{kind} ({model['parameters'] / 1e6:.1f} M weights, {model['frames']:,} frames x views): "
-            f"{walls[-1]:.1f} min wall, {done['core_seconds'] / 60:.1f} core-minutes"
-        )
-    met = max(walls) <= 15.0
+@pytest.mark.parametrize(("kind", "order"), [("simple", 74), ("temporal", 75)])
+def test_training_time(kind: str, order: int, trained: Callable[[str], Path], record: Record) -> None:
+    run = trained(kind)
+    events = [json.loads(row) for row in (run / "journal.jsonl").read_text().splitlines()]
+    (done,) = [event for event in events if event["event"] == "trained"]
+    assert not any(event["event"] == "resumed" for event in events), "the figure is of an uninterrupted training"
+    model = json.loads((run / "outputs/model/manifest.json").read_bytes())
+    met = done["seconds"] <= 900.0
     record(
-        ISSUE, 74, "training time of the lifters on two cores", asked="at most 15 minutes", measured="; ".join(lines),
+        ISSUE, order, f"training time of the {kind} lifter on two cores", asked="at most 15 minutes",
+        measured=f"{done['seconds'] / 60:.1f} min wall, {done['core_seconds'] / 60:.1f} core-minutes "
+        f"({model['parameters'] / 1e6:.1f} M weights, {model['frames']:,} frames x views to learn from)",
         met=met, command=COMMAND,
         note="two threads on a machine shared with other jobs; data, baselines and report not counted",
     )  # fmt: skip
@@ -181,7 +180,7 @@ def test_several_views_with_an_anatomical_model(
     apart = mean_interval(gain, Clusters.of(subjects), generator_for(0, "gain")).as_dict()
     met = apart["low"] > 0
     record(
-        ISSUE, 75, "four views of held-out subjects: error of nine spine keypoints in the world, mm",
+        ISSUE, 76, "four views of held-out subjects: error of nine spine keypoints in the world, mm",
         asked="multi-view reconstruction, reported",
         measured=f"{'; '.join(lines)}; paired gain of the fit {text(apart)}; 24 centroids by the fit {text(middle)}",
         met=met, command=COMMAND,
@@ -217,7 +216,7 @@ def test_two_dimensional_refinement(data: MotionDataset, lifted: Callable[[str],
     apart = mean_interval(gain, clusters, generator_for(0, "refine")).as_dict()
     met = apart["low"] > 0
     record(
-        ISSUE, 76, "2D refinement by the anatomical prior on held-out subjects: distance to exact pixels",
+        ISSUE, 77, "2D refinement by the anatomical prior on held-out subjects: distance to exact pixels",
         asked="2D refinement by anatomical prior on detector output, reported",
         measured=f"nine spine keypoints {np.mean(rows['spine before']):.2f} → {np.mean(rows['spine after']):.2f} px "
         f"(paired gain {text(apart, 2)}), all 37 {np.mean(rows['before']):.2f} → {np.mean(rows['after']):.2f} px; "
@@ -250,6 +249,6 @@ def test_the_benchmark_reads_the_predictions(
         told = ", ".join(f"{title} {text(whole[key])}" for title, key in shown.items())
         lines.append(f"{method}: {told} mm, {scores['counts']['scored']} of {scores['counts']['clips']} clips scored")
     record(
-        ISSUE, 77, "the same predictions by `spinemed motion evaluate`", asked="reported", measured="; ".join(lines),
+        ISSUE, 78, "the same predictions by `spinemed motion evaluate`", asked="reported", measured="; ".join(lines),
         met=None, command=COMMAND, note="one view for the lifter, four for the fit; simulated",
     )  # fmt: skip
