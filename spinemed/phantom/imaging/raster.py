@@ -208,21 +208,32 @@ def raster_bone(
 
 
 @njit(cache=True, inline="always")
-def smooth_noise(tile: Numbers, x: float, y: float, z: float) -> float:
-    """Trilinear, periodic noise: `tile` (n, n, n) float32, coordinates in tile cells."""
-    n = tile.shape[0]
-    fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
-    dx, dy, dz = x - fx, y - fy, z - fz
+def _cell(n: int, at: float) -> tuple[int, int, float]:
+    """Cell of a periodic row of `n`, the next one, and the share of the way between them."""
+    whole = math.floor(at)
     # The remainder by a division of floats, which is exact here and faster than one of integers.
-    i, j, k = int(fx - n * math.floor(fx / n)), int(fy - n * math.floor(fy / n)), int(fz - n * math.floor(fz / n))
-    i1 = i + 1 if i + 1 < n else 0
-    j1 = j + 1 if j + 1 < n else 0
-    k1 = k + 1 if k + 1 < n else 0
+    i = int(whole - n * math.floor(whole / n))
+    return i, (i + 1 if i + 1 < n else 0), at - whole
+
+
+@njit(cache=True, inline="always")
+def _between(tile: Numbers, a: tuple[int, int, float], b: tuple[int, int, float], c: tuple[int, int, float]) -> float:
+    """Trilinear value of `tile` between three pairs of cells."""
+    i, i1, dx = a
+    j, j1, dy = b
+    k, k1, dz = c
     c00 = tile[i, j, k] * (1 - dx) + tile[i1, j, k] * dx
     c01 = tile[i, j, k1] * (1 - dx) + tile[i1, j, k1] * dx
     c10 = tile[i, j1, k] * (1 - dx) + tile[i1, j1, k] * dx
     c11 = tile[i, j1, k1] * (1 - dx) + tile[i1, j1, k1] * dx
     return (c00 * (1 - dy) + c10 * dy) * (1 - dz) + (c01 * (1 - dy) + c11 * dy) * dz
+
+
+@njit(cache=True, inline="always")
+def smooth_noise(tile: Numbers, x: float, y: float, z: float) -> float:
+    """Trilinear, periodic noise: `tile` (n, n, n) float32, coordinates in tile cells."""
+    n = tile.shape[0]
+    return _between(tile, _cell(n, x), _cell(n, y), _cell(n, z))
 
 
 @njit(cache=True)
@@ -249,6 +260,10 @@ def paint_torso(
     lines = nk if affine[2, 2] != 0.0 else 1
     line = np.empty((lines, 12))
     last = math.nan
+    cells = tile.shape[0]
+    # Along a line of voxels most coordinates stay: their place in the noise is kept.
+    xa, ya, za = math.nan, math.nan, math.nan
+    cell_x, cell_y, cell_z = _cell(cells, 0.0), _cell(cells, 0.0), _cell(cells, 0.0)
     for i in range(ni):
         for j in range(nj):
             x0 = affine[0, 0] * i + affine[0, 1] * j + affine[0, 3]
@@ -298,7 +313,13 @@ def paint_torso(
                             t = 4
                 g = palette[t]
                 if t == 3:
-                    n = smooth_noise(tile, x / 13.0, y / 13.0, z / 13.0)
+                    if x != xa:
+                        xa, cell_x = x, _cell(cells, x / 13.0)
+                    if y != ya:
+                        ya, cell_y = y, _cell(cells, y / 13.0)
+                    if z != za:
+                        za, cell_z = z, _cell(cells, z / 13.0)
+                    n = _between(tile, cell_x, cell_y, cell_z)
                     if n < -0.12:
                         t = 1
                         g = palette[1]
