@@ -51,13 +51,13 @@ Points = NDArray[np.float64]
 class Size:
     """How much each contestant gets: frames to fit, to fit by OpenSim, to place, to place with read-out, to lift."""
 
-    fit: int = 4000
-    opensim: int = 40
-    place: int = 40000
+    fit: int = 3000
+    opensim: int = 25
+    place: int = 10000
     read: int = 2000
-    lift: int = 1000
-    ransac: int = 2
-    rounds: int = 3
+    lift: int = 500
+    ransac: int = 1
+    rounds: int = 2
     repeats: int = 2
 
 
