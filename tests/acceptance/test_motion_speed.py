@@ -1,7 +1,8 @@
 """Speed of spine motion against OpenSim, Pinocchio and aniposelib, by `benchmarks/motion.py`.
 
-Rates depend on the machine and on what else it does; the load average stands beside each. Bounds are asserted on
-processor time, which load stretches least: two threads' poses per second of processor time, times two cores.
+Rates depend on the machine and on what else it does; the load average stands beside each. A bound counts as met where
+the wall clock shows it, and as open where it does not but two free cores would by processor time, which load stretches
+least: poses per second of processor time of two threads, times two cores. Only that is asserted.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def test_fit_against_opensim(measured: dict[str, Any], record: Record, place: in
     with_sd, plain, with_sd_one, plain_one, locked, bare = part["rows"]
     both_free = 2 * plain["per_cpu_second"]
     ratio = both_free / locked["per_cpu_second"]
-    met = both_free >= 2000 and ratio >= 200
+    free = both_free >= 2000 and ratio >= 200
+    met = True if plain["per_second"] >= 2000 and part["ratio_locked"] >= 200 else None if free else False
     record(
         ISSUE, order,
         f"fit of the spine against OpenSim's inverse kinematics, {part['sigma_mm']:g} mm noise per axis",
@@ -74,9 +76,10 @@ def test_fit_against_opensim(measured: dict[str, Any], record: Record, place: in
         note=f"{load_of(measured)}; medians of {plain['repeats']} and {locked['repeats']} repeats; "
         f"{part['markers']} markers, {part['freedoms']} freedoms, {plain['frames']} poses ({locked['frames']} for "
         "OpenSim, frame by frame without a prior, accuracy 1e-5); the twin agrees to "
-        f"{max(locked['equal_mm'], bare['equal_mm']):.0e} mm; simulated motion",
+        f"{max(locked['equal_mm'], bare['equal_mm']):.0e} mm; simulated motion"
+        + ("" if met else "; other jobs held the cores, so the wall clock says little of this program"),
     )  # fmt: skip
-    assert met
+    assert free
 
 
 def test_forward_kinematics_against_pinocchio(measured: dict[str, Any], record: Record) -> None:
