@@ -109,8 +109,8 @@ def main() -> None:
     figure.suptitle(
         "Phantoms (rows 1 and 3) above real CT (rows 2 and 4), same voxel size and window "
         f"({WINDOW_HU[0]} to {WINDOW_HU[1]} HU). Phantoms are computed; they are no patients.\n"
-        "Real CT: TotalSegmentator's reference CT (3 mm, one patient), last pair: TPTBox's crop around L3 (1.5 mm); both "
-        "Apache-2.0, samples/SOURCES.md.",
+        "Real CT: TotalSegmentator's reference CT (3 mm, one patient), last pair: TPTBox's crop around L3 (1.5 mm); "
+        "both Apache-2.0, samples/SOURCES.md.",
         fontsize=11,
     )
     figure.savefig(OUT, dpi=75, metadata={"Software": None})

@@ -153,7 +153,7 @@ def write_prediction(folder: str | os.PathLike[str], clip_id: str, prediction: M
     float32 resolves 0.0005 mm at ten metres, well below what is scored.
     """
     path = prediction_file(folder, clip_id)
-    arrays: dict[str, NDArray[Any]] = {name: np.array(getattr(prediction, name), dtype=np.str_) for name in _TEXTS}
+    arrays: dict[str, Any] = {name: np.array(getattr(prediction, name), dtype=np.str_) for name in _TEXTS}
     for name in _ARRAYS:
         value = getattr(prediction, name)
         if value is not None:
@@ -188,7 +188,7 @@ def read_prediction(path: str | os.PathLike[str]) -> MotionPrediction:
         raise ReadError(
             f"holds unknown arrays: {', '.join(unknown[:4])}", file=file, cure=f"use {', '.join((*_TEXTS, *_ARRAYS))}"
         )
-    texts = {}
+    given: dict[str, Any] = {name: arrays[name] for name in _ARRAYS if name in arrays}
     for name in _TEXTS:
         value = arrays.get(name, np.array([], dtype=np.str_))
         if value.dtype.kind not in "US" or value.ndim != 1:
@@ -196,8 +196,8 @@ def read_prediction(path: str | os.PathLike[str]) -> MotionPrediction:
                 f"is of type {value.dtype} and {value.ndim} axes", file=file, field=name,
                 cure="write a flat array of texts",
             )  # fmt: skip
-        texts[name] = tuple(str(each) for each in value.astype(np.str_))
+        given[name] = tuple(str(each) for each in value.astype(np.str_))
     try:
-        return MotionPrediction(**texts, **{name: arrays[name] for name in _ARRAYS if name in arrays})
+        return MotionPrediction(**given)
     except MotionError as error:
         raise MotionError(error.problem, file=file, field=error.field, cure=error.cure) from error
