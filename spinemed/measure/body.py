@@ -27,11 +27,9 @@ from spinemed.measure.field import (
     frame_from_hints,
     heights_at_rims,
     heights_of_thirds,
-    known_mean,
-    outlines,
-    rim,
     robust_fit,
 )
+from spinemed.measure.rims import Edges, find_edges, fit_surface
 
 __all__ = ["Body", "fit_body"]
 
@@ -40,6 +38,7 @@ Mask = NDArray[np.bool_]
 
 _ROUNDS = 8
 _SETTLED_DEG = 0.05
+_STRAY_DEG = 25.0  # a first look at the middle of the endplates that leads farther from the hint is not believed
 _LEAST_VOXELS = 60
 _BAND = 0.15  # half-width of the midsagittal band, share of the body's width
 
@@ -82,14 +81,14 @@ class Body:
 
     @property
     def wall_mm(self) -> tuple[float, float]:
-        """Place of the posterior and the anterior wall (y in body coordinates), mean of both endplates' edges."""
-        edges = self.frame.to_local(
-            np.array(
-                [self.upper.posterior_mm, self.lower.posterior_mm, self.upper.anterior_mm, self.lower.anterior_mm],
-                dtype=np.float64,
-            )
-        )[:, 1]
-        return float(edges[:2].mean()), float(edges[2:].mean())
+        """Back and front of the depth that both endplates share (y in body coordinates): heights are read within it."""
+        edges = self._walls()
+        return float(edges[:2].max()), float(edges[2:].min())
+
+    def _walls(self) -> Array:
+        """y of the upper and lower posterior, then of the upper and lower anterior edge."""
+        points = [self.upper.posterior_mm, self.lower.posterior_mm, self.upper.anterior_mm, self.lower.anterior_mm]
+        return self.frame.to_local(np.array(points, dtype=np.float64))[:, 1]
 
     def profile(self, band: float = _BAND) -> tuple[Array, Array, Array]:
         """Midsagittal profile: place y, upper and lower height, means over |x| below `band` of the width."""
@@ -161,11 +160,14 @@ def fit_body(
     where = np.argwhere(solid) @ matrix[:3, :3].T + matrix[:3, 3]
     volume = count * abs(float(np.linalg.det(matrix[:3, :3])))
     field_ = field_of(solid, matrix)
-    frame = frame_from_hints(where.mean(axis=0), up_hint, anterior_hint)
+    frame = first = frame_from_hints(where.mean(axis=0), up_hint, anterior_hint)
     settled = False
+    edges: tuple[Edges, Edges] | None = None
     for turn in range(_ROUNDS):
         columns = _columns(field_, frame, where, fine=turn > 2)
         upper, lower = _planes(columns, ring=turn > 2)
+        if turn > 2:
+            upper, lower, edges = _rims(field_, frame, columns, (upper, lower), edges)
         up = _normal(upper) + _normal(lower)
         up = up / np.linalg.norm(up)
         turned = float(np.degrees(np.arccos(min(1.0, up[2]))))
@@ -175,7 +177,12 @@ def fit_body(
         if turn > 3 and turned < _SETTLED_DEG:
             settled = True
             break
-        frame = frame_from_hints(centre, up @ frame.axes, anterior_hint)
+        if turn < _ROUNDS - 1:
+            turned_frame = frame_from_hints(centre, up @ frame.axes, anterior_hint)
+            if turn == 2 and turned_frame.axes[2] @ first.axes[2] < np.cos(np.radians(_STRAY_DEG)):
+                turned_frame = first  # crushed in the middle: what was seen there is no endplate
+            edges = None if edges is None else _carried(edges, (upper, lower), frame, turned_frame)
+            frame = turned_frame
     resolution = 1.0 / float(np.linalg.norm(np.linalg.inv(matrix[:3, :3]) @ frame.axes[2]))
     shift = frame.to_local(centre)
     if heights[0] - heights[1] < 3.0 * resolution:
@@ -184,19 +191,17 @@ def fit_body(
             field="mask",
             cure="use a mask of finer spacing",
         )
+    assert edges is not None  # there are more than three rounds
+    plates = [_endplate(frame, plane, edge) for plane, edge in zip((upper, lower), edges, strict=True)]
     frame = BodyFrame(centre, frame.axes)
-    edges = [
-        _endplate(field_, frame, _moved(plane, shift), side, heights[0] - heights[1], columns.half)
-        for plane, side in ((upper, 1), (lower, -1))
-    ]
     return Body(
         frame=frame,
         x_mm=columns.x - shift[0],
         y_mm=columns.y - shift[1],
         upper_mm=np.where(columns.inside, columns.top - shift[2], np.nan),
         lower_mm=np.where(columns.inside, columns.bottom - shift[2], np.nan),
-        upper=edges[0],
-        lower=edges[1],
+        upper=plates[0],
+        lower=plates[1],
         volume_mm3=volume,
         resolution_mm=resolution,
         settled=settled,
@@ -237,9 +242,14 @@ def _columns(field_: Field, frame: BodyFrame, where: Array, *, fine: bool) -> _C
     thick = top - bottom
     if not there.any():
         raise VolumeError("the mask has no solid part", field="mask", cure="use a mask of finer spacing")
-    inside = there & (thick > 0.25 * np.median(thick[there]))
+    middling = float(np.median(thick[there]))
+    inside = there & (thick > 0.25 * middling)
     parts, count = label(inside)
     if count > 1:
+        sizes = np.sort(np.bincount(parts.ravel())[1:])
+        if sizes[-2] > 0.2 * sizes[-1]:  # no spur but a body crushed almost through in its middle
+            inside = there & (thick > 0.05 * middling)
+            parts, _ = label(inside)
         inside = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
     edge = distance_transform_edt(np.pad(inside, 1), sampling=step[:2])[1:-1, 1:-1]
     x, y = low[0] + step[0] * np.arange(size[0]), low[1] + step[1] * np.arange(size[1])
@@ -284,54 +294,62 @@ def _normal(plane: Array) -> Array:
     return normal / np.linalg.norm(normal)
 
 
-def _moved(plane: Array, shift: Array) -> Array:
-    """The plane seen from an origin moved by `shift`."""
-    return np.array([plane[0] + plane[1] * shift[0] + plane[2] * shift[1] - shift[2], plane[1], plane[2]])
+def _rims(
+    field_: Field,
+    frame: BodyFrame,
+    columns: _Columns,
+    planes: tuple[Array, Array],
+    edges: tuple[Edges, Edges] | None,
+) -> tuple[Array, Array, tuple[Edges, Edges]]:
+    """Planes through the corners of both endplates, and their edges; `planes` give the slope across.
 
-
-def _endplate(field_: Field, frame: BodyFrame, plane: Array, side: int, height: float, half: Array) -> Endplate:
-    """The endplate with its edges: the rim of the body in the third next to the endplate, brought on to the plane.
-
-    The outlines of nine sections parallel to the plane, from 1.5 voxels (at least 1.2 mm) to a third of the height
-    inside the body, give the rim (see :func:`_rim`), as a corner is marked by hand, whether rounded or flared.
+    Across the body the plane through the whole rim is the better one: a ring is level from right to left, whole or not.
     """
-    start = max(1.2, 1.5 / float(np.linalg.norm(np.linalg.inv(field_.affine[:3, :3]) @ frame.axes[2])))
-    depths = np.linspace(start, max(0.33 * height, start + 1.5), 9)
-    step = 0.5
-    x = np.arange(-half[0] - 6, half[0] + 6 + step, step)
-    y = np.arange(-half[1] - 6, half[1] + 6 + step, step)
-    gx, gy, gd = np.meshgrid(x, y, depths, indexing="ij")
-    gz = plane[0] + plane[1] * gx + plane[2] * gy - side * gd
-    values = field_.at(frame.to_world(np.stack([gx, gy, gz], axis=-1)))
-    band = np.abs(x) <= max(0.06 * 2 * half[0], 1.0)
-    front = rim(depths, known_mean(np.array([outlines(values[band, :, d].T, y, +1) for d in range(len(depths))]).T))
-    back = -rim(depths, -known_mean(np.array([outlines(values[band, :, d].T, y, -1) for d in range(len(depths))]).T))
-    middle = (y >= back + 0.25 * (front - back)) & (y <= back + 0.75 * (front - back))
-    rows = y[middle]
-    sides = []
-    for direction in (+1, -1):
-        edges = np.array([outlines(values[:, middle, d], x, direction) for d in range(len(depths))])
-        sides.append(edges)
-    # The widest place: of all rows, the one whose mean width over the sections is largest, smoothed over 2.5 mm.
-    width = known_mean(sides[0] - sides[1])
-    if len(width) < 5 or not np.isfinite(width).any():
-        raise VolumeError("the endplate has no outline", field="mask", cure="check that the mask is one body")
-    width = np.convolve(np.pad(np.nan_to_num(width), 2, mode="edge"), np.full(5, 0.2), mode="valid")
-    row = int(np.argmax(width))
-    near = slice(max(0, row - 2), row + 3)
-    right = rim(depths, known_mean(sides[0][:, near].T))
-    left = -rim(depths, -known_mean(sides[1][:, near].T))
+    layer = 1.0 / float(np.linalg.norm(np.linalg.inv(field_.affine[:3, :3]) @ frame.axes[2]))
+    rounds = 1
+    if edges is None:
+        rounds = 2
+        (x, y), (half_x, half_y) = columns.middle, columns.half
+        first = Edges(y - half_y, y + half_y, x - half_x, x + half_x, y)
+        edges = (first, first)
+    gx, gy = np.meshgrid(columns.x, columns.y, indexing="ij")
+    inside = columns.inside
+    for _ in range(rounds):
+        upper, lower = (
+            fit_surface(gx[inside], gy[inside], surface[inside], edge, layer)
+            for surface, edge in zip((columns.top, columns.bottom), edges, strict=True)
+        )
+        edges = find_edges(field_, frame, upper, lower, columns.half)
+    return upper.plane(float(planes[0][1])), lower.plane(float(planes[1][1])), edges
 
-    def world(px: float, py: float) -> Array:
-        return frame.to_world(np.array([px, py, plane[0] + plane[1] * px + plane[2] * py]))
 
+def _carried(
+    edges: tuple[Edges, Edges], planes: tuple[Array, Array], old: BodyFrame, new: BodyFrame
+) -> tuple[Edges, Edges]:
+    """The edges as the turned frame sees them."""
+    found = []
+    for edge, plane in zip(edges, planes, strict=True):
+        plate = _endplate(old, plane, edge)
+        points = [plate.posterior_mm, plate.anterior_mm, plate.left_mm, plate.right_mm]
+        back, front, left, right = new.to_local(np.array(points, dtype=np.float64))
+        found.append(Edges(back[1], front[1], left[0], right[0], right[1]))
+    return found[0], found[1]
+
+
+def _endplate(frame: BodyFrame, plane: Array, edges: Edges) -> Endplate:
+    """The endplate in the world: its plane and its edges brought on to it."""
+
+    def world(x: float, y: float) -> Array:
+        return frame.to_world(np.array([x, y, plane[0] + plane[1] * x + plane[2] * y]))
+
+    middle = (edges.right + edges.left) / 2
     return Endplate(
-        world((right + left) / 2, (front + back) / 2),
+        world(middle, (edges.front + edges.back) / 2),
         _normal(plane) @ frame.axes,
-        world(0.0, front),
-        world(0.0, back),
-        world(right, float(rows[row])),
-        world(left, float(rows[row])),
+        world(middle, edges.front),
+        world(middle, edges.back),
+        world(edges.right, edges.row),
+        world(edges.left, edges.row),
     )
 
 

@@ -135,18 +135,29 @@ def frame_from_hints(centre_mm: Array, up: ArrayLike, anterior: ArrayLike) -> Bo
     return BodyFrame(centre_mm, np.stack([np.cross(y, z), y, z]))
 
 
-def robust_fit(design: Array, values: Array) -> Array:
-    """Least squares with Tukey's bisquare weights: beyond 4.7 robust deviations (at least 1.4 mm) nothing counts."""
+def robust_fit(design: Array, values: Array, penalty: Array | None = None) -> Array:
+    """Least squares with Tukey's bisquare weights: beyond 4.7 robust deviations (at least 1.4 mm) nothing counts.
+
+    Args:
+        design: (N, M) Terms.
+        values: (N,) What they should give.
+        penalty: (P, M) Combinations of the coefficients that should be small, weighted.
+    """
     weights: Array = np.ones(len(values))
     solution: Array = np.zeros(design.shape[1])
+    small = np.zeros((design.shape[1],) * 2) if penalty is None else penalty.T @ penalty
+    scales = np.maximum(np.abs(design).max(axis=0), 1e-9)  # normal equations: terms of one size
+    scaled, small = design / scales, small / np.outer(scales, scales)
+    ridge = 1e-9 * len(values) * np.eye(design.shape[1])  # terms that no value tells apart
     for _ in range(8):
-        root = np.sqrt(weights)
-        solution = np.asarray(np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0])
-        rest = values - design @ solution
+        weighted = scaled * weights[:, None]
+        solution = np.linalg.solve(weighted.T @ scaled + small + ridge, weighted.T @ values)
+        rest = values - scaled @ solution
         scale = max(1.4826 * float(np.median(np.abs(rest))), _LEAST_SPREAD)
-        weights = np.clip(1.0 - (rest / (4.685 * scale)) ** 2, 0.0, None) ** 2
-        if weights.sum() < 0.2 * len(values):
+        before, weights = weights, np.clip(1.0 - (rest / (4.685 * scale)) ** 2, 0.0, None) ** 2
+        if weights.sum() < 0.2 * len(values) or np.abs(weights - before).max() < 1e-3:
             break
+    solution = solution / scales
     return solution
 
 

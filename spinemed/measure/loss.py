@@ -24,6 +24,7 @@ __all__ = ["HeightLosses", "body_field", "height_losses"]
 Array = NDArray[np.float64]
 
 _BAND = 0.15  # half-width of the midsagittal band, share of the width, as for heights
+_SPUR_MM = 2.5  # a column that differs by more from its neighbours across shows a rim alone, or a spur
 _LEAST_SHARE = 0.7  # of the depth must show both endplates of the broken body
 
 
@@ -118,6 +119,10 @@ def _profile(
     top = size[2] - 1 - np.argmax(solid[:, :, ::-1], axis=2)
     bottom = np.argmax(solid, axis=2)
     tall = step[2] * (top - bottom + _share(values, top, 1) + _share(values, bottom, -1))
+    tall = np.where(found, tall, np.nan)
+    with np.errstate(all="ignore"):
+        usual = np.array([np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in tall.T])
+        found &= ~(np.abs(tall - usual) > _SPUR_MM)  # passes one rim only, or a spur
     tall = np.where(found, tall, np.nan)
     enough = 2 * found.sum(axis=0) >= size[0]
     profile = np.where(enough, np.nansum(tall, axis=0) / np.maximum(found.sum(axis=0), 1), np.nan)
