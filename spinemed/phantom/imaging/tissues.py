@@ -232,7 +232,7 @@ def _on_grid_each(
 def _paint(
     scene: Scene, grid: VoxelGrid, palette: Palette, texture_offset: tuple[int, int, int], *, tidy: bool = True
 ) -> TissueVolume:
-    from spinemed.phantom.imaging import raster
+    from spinemed.phantom.imaging import paint, raster
 
     shape, affine = grid.shape, np.array(grid.affine)
     spacing = np.array(grid.spacing_mm)
@@ -248,21 +248,21 @@ def _paint(
     discs = np.zeros(shape, dtype=np.uint8)
     canal = np.zeros(shape, dtype=np.uint8)
     coarse = noise_tile(24, 0.9, 7)
-    raster.paint_torso(value, tissue_map, affine, scene.torso, scene.torso_z_mm, 4.0, values, spread, coarse)
+    paint.paint_torso(value, tissue_map, affine, scene.torso, scene.torso_z_mm, 4.0, values, spread, coarse)
     world = affine[:3]
     for blobs, label in ((scene.soft, 0), (scene.canal, CANAL_LABEL), (scene.sac, 0), (scene.cord, CORD_LABEL)):
         numbers, pull, boxes = _on_grid(blobs, world, 0.6 * edge, shape)
-        raster.paint_blobs(value, tissue_map, affine, numbers, pull, boxes, values, spread, coarse, edge)
+        paint.paint_blobs(value, tissue_map, affine, numbers, pull, boxes, values, spread, coarse, edge)
         if label:
-            raster.mark_blobs(canal, numbers, pull, boxes, label)
-    _paint_discs(raster, scene, palette, grid, value, tissue_map, discs, edge)
+            paint.mark_blobs(canal, numbers, pull, boxes, label)
+    _paint_discs(paint, scene, palette, grid, value, tissue_map, discs, edge)
     for item, host, blobs in scene.extras:
         if item.clip == "outside_bone":
-            _paint_extra(raster, scene, item, host, blobs, palette, grid, value, tissue_map, edge)
+            _paint_extra(paint, scene, item, host, blobs, palette, grid, value, tissue_map, edge)
             if item.tissue == "disc":
                 frame_pull = _pull(scene.bones[host].frame, affine)
                 numbers, pull, boxes = _on_grid(blobs, frame_pull, 0.6 * edge, shape)
-                raster.mark_blobs(discs, numbers, pull, boxes, 100 + _label_above(scene, host))
+                paint.mark_blobs(discs, numbers, pull, boxes, 100 + _label_above(scene, host))
     best = np.full(shape, raster.FAR_MM, dtype=np.float32)
     second = np.full(shape, raster.FAR_MM, dtype=np.float32)
     owner, part = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
@@ -289,7 +289,7 @@ def _paint(
     for item, host, blobs in scene.extras:
         if item.clip != "outside_bone":
             _paint_extra(
-                raster,
+                paint,
                 scene,
                 item,
                 host,
@@ -354,7 +354,7 @@ def _raster_bones(
 
 
 def _paint_discs(
-    raster: Any, scene: Scene, palette: Palette, grid: VoxelGrid, value: Any, tissue: Mask, discs: Mask, edge: float
+    paint: Any, scene: Scene, palette: Palette, grid: VoxelGrid, value: Any, tissue: Mask, discs: Mask, edge: float
 ) -> None:
     affine = np.array(grid.affine)
     n = len(scene.discs)
@@ -374,7 +374,7 @@ def _paint_discs(
     low = np.stack([-wide - bulge, -deep - bulge, up[:, 7] - 1.8 * thick - tilt - 5.0 - sunk], axis=1)
     high = np.stack([wide + bulge, deep + bulge, up[:, 7] + up[:, 11] + tilt + 2.0 + sunk], axis=1)
     boxes = _boxes(upper, low, high, edge, grid.shape)
-    raster.paint_discs(
+    paint.paint_discs(
         value, tissue, discs, boxes, np.stack([low - 6.0, high + 6.0], axis=1), upper, lower, bodies, offsets,
         np.array([(d.upper, d.lower) for d in scene.discs], dtype=np.int64),
         np.array([100 + scene.bones[d.upper].label for d in scene.discs], dtype=np.uint8),
@@ -384,7 +384,7 @@ def _paint_discs(
 
 
 def _paint_extra(
-    raster: Any, scene: Scene, item: Primitive, host: int, blobs: PackedBlobs, palette: Palette, grid: VoxelGrid,
+    paint: Any, scene: Scene, item: Primitive, host: int, blobs: PackedBlobs, palette: Palette, grid: VoxelGrid,
     value: Any, tissue: Mask, edge: float, *, owner: Mask | None = None, part: Mask | None = None, best: Any = None,
 ) -> None:  # fmt: skip
     numbers, pull, boxes = _on_grid(
@@ -393,7 +393,7 @@ def _paint_extra(
     number, added = palette.extra(item)
     inside = item.clip == "body" and owner is not None
     dummy = tissue if owner is None else owner
-    raster.paint_extra(
+    paint.paint_extra(
         value, tissue, numbers, pull, boxes, float(number), added, inside, np.uint8(host), dummy,
         tissue if part is None else part, edge, value if best is None else best,
     )  # fmt: skip

@@ -302,7 +302,7 @@ def _vessels(by: Mapping[Level, Station], thoracic: Sequence[Station], lumbar: S
 
 
 def torso_table(stations: Sequence[Station], hip_mm: Array, stature_mm: float, fat_mm: float) -> tuple[Array, float]:
-    """Outline of the trunk over world z: (rows, 12) as `raster.paint_torso` reads them, and z of the first row."""
+    """Outline of the trunk over world z: (rows, 12) as `paint.paint_torso` reads them, and z of the first row."""
     scale = stature_mm / 1700.0
     rows: list[tuple[float, ...]] = []
     column: list[tuple[float, ...]] = []
