@@ -30,7 +30,17 @@ from spinemed.errors import VolumeError
 from spinemed.measure import Body, body_field, fit_body, height_losses
 from spinemed.measure.field import Field
 
-__all__ = ["COARSEST_MM", "HeightLoss", "ThirdLoss", "height_loss", "reading_sd_mm"]
+__all__ = [
+    "COARSEST_MM",
+    "HeightLoss",
+    "Quality",
+    "ThirdLoss",
+    "coarse_flags",
+    "height_loss",
+    "layers_along",
+    "reading_sd_mm",
+    "third_loss",
+]
 
 Array = NDArray[np.float64]
 
@@ -140,14 +150,12 @@ def height_loss(
     own = reading_sd_mm(layer, angle)
     theirs = reading_sd_mm(*layers_along(_placed(healthy.field_), healthy.frame.axes[2]))
     thirds = [
-        _with_interval(loss, now, before, own, float(np.hypot(theirs, told)))
+        third_loss(loss, now, before, own, float(np.hypot(theirs, told)))
         for loss, now, before, told in zip(
             found.percent, found.height_mm, found.reference_mm, reference_sd_mm, strict=True
         )
     ]
-    flags: tuple[str, ...] = ()
-    if layer > COARSEST_MM:
-        flags = (f"resolution too coarse: layers of {layer:.1f} mm along the body, no grade above {COARSEST_MM} mm",)
+    flags = coarse_flags(layer)
     if quality == "unreliable":
         flags = (*flags, "reference unreliable")
     return HeightLoss(thirds[0], thirds[1], thirds[2], layer, quality, flags)
@@ -170,8 +178,15 @@ def layers_along(affine: Array, axis: Array) -> tuple[float, float]:
     return layer, float(np.degrees(np.arccos(min(1.0, float(cosines[nearest])))))
 
 
-def _with_interval(loss: float, now: float, before: float, own_sd: float, reference_sd: float) -> ThirdLoss:
-    """loss = 100 (1 - now / before): the errors of both heights, to first order."""
-    share = now / before
-    half = _NORMAL_95 * 100.0 / before * float(np.hypot(own_sd, share * reference_sd))
-    return ThirdLoss(loss, loss - half, loss + half, now, before)
+def coarse_flags(layer_mm: float) -> tuple[str, ...]:
+    """What is said of layers too far apart for a grade; nothing of fine ones."""
+    if layer_mm <= COARSEST_MM:
+        return ()
+    return (f"resolution too coarse: layers of {layer_mm:.1f} mm along the body, no grade above {COARSEST_MM} mm",)
+
+
+def third_loss(percent: float, height_mm: float, reference_mm: float, own_sd: float, reference_sd: float) -> ThirdLoss:
+    """A loss of 100 (1 - height / reference) with its 95 % interval: errors of both (sd, mm), to first order."""
+    share = height_mm / reference_mm
+    half = _NORMAL_95 * 100.0 / reference_mm * float(np.hypot(own_sd, share * reference_sd))
+    return ThirdLoss(percent, percent - half, percent + half, height_mm, reference_mm)
