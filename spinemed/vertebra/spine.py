@@ -30,6 +30,8 @@ __all__ = ["SpineBodies", "grade_spine", "spine_bodies"]
 
 Array = NDArray[np.float64]
 
+_CUT = "the edge of the volume cuts it"
+
 
 @dataclass(frozen=True, eq=False)
 class SpineBodies:
@@ -71,8 +73,8 @@ def spine_bodies(vertebrae: LabelMask, bodies: LabelMask | None = None) -> Spine
             body = _fit(level, part, alone, up, vertebrae)
             BodyHeights.of(level, body)
         except VolumeError as error:
-            cut = touches(part.box, vertebrae.volume)
-            found.left_out[level] = "the edge of the volume cuts it" if cut else error.problem
+            cut = error.problem != _CUT and touches(part.box, vertebrae.volume)
+            found.left_out[level] = f"{error.problem}; the vertebra reaches the volume's edge" if cut else error.problem
         else:
             found.bodies[level] = body
     return found
@@ -109,7 +111,7 @@ def _fit(level: Level, part: Part, alone: dict[Level, Part] | None, up: Array, v
         raise VolumeError(f"the body mask holds no {level}", field="label", cure="give the body of every vertebra")
     body = fit_body(mask, affine, anterior_hint=front, up_hint=up)
     if cut_sides(mask, affine, body, vertebrae.volume):
-        raise VolumeError("the edge of the volume cuts it", field="mask", cure="give a larger field of view")
+        raise VolumeError(_CUT, field="mask", cure="give a larger field of view")
     return body
 
 
