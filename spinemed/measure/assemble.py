@@ -210,6 +210,9 @@ def _disc(
         space = measure_disc_space(upper.body, under)
     except SpineMedError as error:
         return DiscMeasurement(disc=disc, flags=(Flag(code="not_measurable", text=error.problem),))
+    for each, fitted in ((upper, upper.body), (lower, lower.body)):
+        if fitted is not None and not fitted.settled:
+            flags.append(Flag(code="unsettled", text=f"the endplates of {each.level} have no stable axis"))
     resolution = max(upper.body.resolution_mm, under.resolution_mm)
     if resolution > COARSE_MM:
         flags.append(

@@ -36,7 +36,8 @@ __all__ = ["Body", "fit_body"]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_ROUNDS = 8
+_ROUNDS = 9
+_COARSE = 3
 _SETTLED_DEG = 0.05
 _STRAY_DEG = 25.0  # a first look at the middle of the endplates that leads farther from the hint is not believed
 _LEAST_VOXELS = 60
@@ -160,29 +161,15 @@ def fit_body(
     where = np.argwhere(solid) @ matrix[:3, :3].T + matrix[:3, 3]
     volume = count * abs(float(np.linalg.det(matrix[:3, :3])))
     field_ = field_of(solid, matrix)
-    frame = first = frame_from_hints(where.mean(axis=0), up_hint, anterior_hint)
-    settled = False
-    edges: tuple[Edges, Edges] | None = None
-    for turn in range(_ROUNDS):
-        columns = _columns(field_, frame, where, fine=turn > 2)
-        upper, lower = _planes(columns, ring=turn > 2)
-        if turn > 2:
-            upper, lower, edges = _rims(field_, frame, columns, (upper, lower), edges)
-        up = _normal(upper) + _normal(lower)
-        up = up / np.linalg.norm(up)
-        turned = float(np.degrees(np.arccos(min(1.0, up[2]))))
-        middle = columns.middle
-        heights = [plane[0] + plane[1] * middle[0] + plane[2] * middle[1] for plane in (upper, lower)]
-        centre = frame.to_world(np.array([*middle, (heights[0] + heights[1]) / 2]))
-        if turn > 3 and turned < _SETTLED_DEG:
-            settled = True
-            break
-        if turn < _ROUNDS - 1:
-            turned_frame = frame_from_hints(centre, up @ frame.axes, anterior_hint)
-            if turn == 2 and turned_frame.axes[2] @ first.axes[2] < np.cos(np.radians(_STRAY_DEG)):
-                turned_frame = first  # crushed in the middle: what was seen there is no endplate
-            edges = None if edges is None else _carried(edges, (upper, lower), frame, turned_frame)
-            frame = turned_frame
+    start = frame_from_hints(where.mean(axis=0), up_hint, anterior_hint)
+    found = _settle(field_, where, start, anterior_hint, first=0)
+    if not found.settled:  # crushed in the middle: what was seen there first is no endplate
+        again = _settle(field_, where, start, anterior_hint, first=_COARSE)
+        found = again if again.settled else found
+    frame, columns, edges, (upper, lower) = found.frame, found.columns, found.edges, found.planes
+    middle = columns.middle
+    heights = [plane[0] + plane[1] * middle[0] + plane[2] * middle[1] for plane in (upper, lower)]
+    centre = frame.to_world(np.array([*middle, (heights[0] + heights[1]) / 2]))
     resolution = 1.0 / float(np.linalg.norm(np.linalg.inv(matrix[:3, :3]) @ frame.axes[2]))
     shift = frame.to_local(centre)
     if heights[0] - heights[1] < 3.0 * resolution:
@@ -191,7 +178,6 @@ def fit_body(
             field="mask",
             cure="use a mask of finer spacing",
         )
-    assert edges is not None  # there are more than three rounds
     plates = [_endplate(frame, plane, edge) for plane, edge in zip((upper, lower), edges, strict=True)]
     frame = BodyFrame(centre, frame.axes)
     return Body(
@@ -204,9 +190,48 @@ def fit_body(
         lower=plates[1],
         volume_mm3=volume,
         resolution_mm=resolution,
-        settled=settled,
+        settled=found.settled,
         field_=field_,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Settled:
+    frame: BodyFrame
+    columns: _Columns
+    edges: tuple[Edges, Edges]
+    planes: tuple[Array, Array]
+    settled: bool
+
+
+def _settle(field_: Field, where: Array, frame: BodyFrame, anterior_hint: ArrayLike, *, first: int) -> _Settled:
+    """Turn the frame until its up axis bisects the endplates.
+
+    Rounds before `_COARSE` look at the middle of the endplates alone; `first` beyond them leaves them out.
+    """
+    start, settled = frame, False
+    edges: tuple[Edges, Edges] | None = None
+    for turn in range(first, _ROUNDS):
+        fine = turn >= _COARSE
+        columns = _columns(field_, frame, where, fine=fine)
+        upper, lower = _planes(columns, ring=fine)
+        if fine:
+            upper, lower, edges = _rims(field_, frame, columns, (upper, lower), edges)
+        up = _normal(upper) + _normal(lower)
+        up = up / np.linalg.norm(up)
+        turned = float(np.degrees(np.arccos(min(1.0, up[2]))))
+        settled = turn > _COARSE and turned < _SETTLED_DEG
+        if settled or turn == _ROUNDS - 1:
+            break
+        x, y = columns.middle
+        rise = sum(plane[0] + plane[1] * x + plane[2] * y for plane in (upper, lower)) / 2
+        turned_frame = frame_from_hints(frame.to_world(np.array([x, y, rise])), up @ frame.axes, anterior_hint)
+        if turn == _COARSE - 1 and turned_frame.axes[2] @ start.axes[2] < np.cos(np.radians(_STRAY_DEG)):
+            turned_frame = start
+        edges = None if edges is None else _carried(edges, (upper, lower), frame, turned_frame)
+        frame = turned_frame
+    assert edges is not None  # there are more rounds than coarse ones
+    return _Settled(frame, columns, edges, (upper, lower), settled)
 
 
 @dataclass(frozen=True, eq=False)
