@@ -46,7 +46,9 @@ _SECTIONS = 24
 _NEAR_MM = 2.5  # of the midsagittal plane: where its wall is seen
 _OUTER = 80.0  # percentile of the outlines of a section
 _NEAREST = 2  # sections, from the endplate inwards
-_FLARE_MM = {"front": 0.8, "side": 2.0}  # a wall is carried on by no more, less where voxels are coarse
+_FLARE_MM = {"front": 0.8, "back": 1.0, "side": 2.0}
+"""A wall is carried on by no more, and by less where voxels are coarse: front corners are rounded and bear spurs, hind
+ones are sharp, and sides flare most."""
 _MARGIN_MM = 8.0  # how far outside the known walls they are sought
 _MIDDLE = 0.5  # share of the half depth in which side walls are read
 _MIDLINE = 0.35  # share of the half width in which front and back wall are read
@@ -204,7 +206,7 @@ def find_edges(field: Field, frame: BodyFrame, upper: Surface, lower: Surface, h
         upper,
         lower,
         shape,
-        _FLARE_MM["front"],
+        (_FLARE_MM["front"], _FLARE_MM["back"]),
     )
 
     def waisted(t: Array) -> Array:
@@ -212,7 +214,13 @@ def find_edges(field: Field, frame: BodyFrame, upper: Surface, lower: Surface, h
 
     side = _Shape(half_width, waisted, max(np.floor(_MIDDLE * half[1]), 2.0), _DEGREE["side"])
     sides = _walls(
-        lambda along, across: (x_middle + along, y_middle + across), field, frame, upper, lower, side, _FLARE_MM["side"]
+        lambda along, across: (x_middle + along, y_middle + across),
+        field,
+        frame,
+        upper,
+        lower,
+        side,
+        (_FLARE_MM["side"],) * 2,
     )
     fine = np.linspace(-side.reach, side.reach, 8 * int(side.reach) + 1)
     result = []
@@ -301,7 +309,7 @@ def _walls(
     upper: Surface,
     lower: Surface,
     shape: _Shape,
-    flare: float,
+    flare: tuple[float, float],
 ) -> tuple[_Wall, _Wall]:
     """The two walls at the ends of lines: `place` gives x and y of a place along and across."""
     t = (np.arange(_SECTIONS) + 0.5) / _SECTIONS
@@ -319,12 +327,12 @@ def _walls(
     points = np.stack([np.broadcast_to(x[..., None], z.shape), np.broadcast_to(y[..., None], z.shape), z], axis=-1)
     values = field.at(frame.to_world(points))
     found = []
-    for direction in (+1, -1):
+    for direction, most in zip((+1, -1), flare, strict=True):
         edge = outlines(values.reshape(len(along), -1), along, direction).reshape(len(across), len(t)).T
         there = np.clip(np.searchsorted(along, np.nan_to_num(edge)), 0, len(along) - 1)
         deep = np.minimum(t, 1.0 - t)[:, None] * tall[there, np.arange(len(across))]
         found.append(
-            _wall(t, across, np.where(deep >= least_mm, edge, np.nan), edge, shape, direction, flare / least_mm)
+            _wall(t, across, np.where(deep >= least_mm, edge, np.nan), edge, shape, direction, most / least_mm)
         )
     return found[0], found[1]
 
