@@ -17,6 +17,7 @@ from spinemed.motion.conventions import UNITS_MM, MotionError
 __all__ = ["Flag", "check_shape", "check_size", "missing_flags", "opposite", "swap_order", "upright_flags"]
 
 _GAP_SHARE = 0.5
+_FARTHEST = 1e9  # in whatever unit: no laboratory is that wide, and the squares of larger numbers lose the others
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ def check_shape(points: NDArray[np.float64], names: Sequence[str]) -> None:
     """Raise where an array of markers cannot be fitted at all.
 
     Raises:
-        MotionError: not [T, K, 3]; names that do not match or repeat; empty; nothing or infinities seen; fewer than
+        MotionError: not [T, K, 3]; names that do not match or repeat; empty; nothing, infinities or absurdly far
+            points seen; fewer than
             three markers.
     """
     if points.ndim != 3 or points.shape[-1] != 3:
@@ -50,6 +52,10 @@ def check_shape(points: NDArray[np.float64], names: Sequence[str]) -> None:
         raise MotionError(f"marker {twice[0]!r} is named twice", field="names", cure="name each marker once")
     if np.isinf(points).any():
         raise MotionError("points hold infinities", field="points", cure="mark missing points as NaN")
+    if (np.abs(points) > _FARTHEST).any():
+        raise MotionError(
+            f"points hold coordinates beyond {_FARTHEST:g}", field="points", cure="mark missing points as NaN"
+        )
     seen = np.isfinite(points).all(axis=-1)
     if not seen.any():
         raise MotionError("no marker is seen in any frame: all are NaN", field="points", cure="check the reader")

@@ -104,7 +104,6 @@ def fit_clip(
     scale: bool = True,
     mend: bool = True,
     posterior: bool = True,
-    unit: str | None = None,
     clip_id: str | None = None,
 ) -> ClipFit:
     """Fit a clip.
@@ -119,12 +118,17 @@ def fit_clip(
         scale: Whether proportions follow the clip.
         mend: Whether labels that two markers exchange now and then are put back, and flagged.
         posterior: Whether to compute standard deviations.
-        unit: What was declared, for the message where sizes are impossible.
         clip_id: Its name; None takes the file's.
 
     Raises:
-        MotionError: see `sources.place_names` and `fit.fit_motion`; the file is named.
+        MotionError: a `marker_sd_mm` below 0 or not finite; see `sources.place_names` and `fit.fit_motion`; the file is
+            named.
     """
+    if marker_sd_mm is not None and not (np.isfinite(marker_sd_mm) and marker_sd_mm >= 0):
+        raise MotionError(
+            f"markers cannot sit {marker_sd_mm} mm from the table", file=source.file, field="marker_sd_mm",
+            cure="give millimetres, 0 to hold them",
+        )  # fmt: skip
     plan = names or MarkerNames()
     alignment = Alignment() if pelvic_incidence_deg is None else Alignment(pelvic_incidence_deg=pelvic_incidence_deg)
     model = build_model(sex, stature_mm, alignment, limbs=needs_limbs(source.names, plan))
@@ -155,7 +159,7 @@ def fit_clip(
     settings = {
         "sex": sex, "stature_mm": model.stature_mm, "pelvic_incidence_deg": alignment.pelvic_incidence_deg,
         "rhythm": rhythm, "sigma_mm": sigma_mm, "marker_sd_mm": marker_sd_mm, "scale": scale, "mend": mend,
-        "unit": unit, "names": plan.model_dump(),
+        "names": plan.model_dump(),
     }  # fmt: skip
     return ClipFit(clip_id or Path(source.file).stem, source, placement, fit, tuple(flags), settings)
 

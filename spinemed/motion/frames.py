@@ -13,6 +13,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from spinemed.freshness import fresh
 from spinemed.motion.kernels import place_kernel
 from spinemed.motion.linear import invert
 from spinemed.motion.solver import barrier_kernel, columns_kernel, compose, gather_kernel, normal_kernel
@@ -24,7 +25,16 @@ _ROOT_PRECISION = 1e-4
 _GOOD = 4.5  # cost per seen marker below which a start counts as found: three axes at 1.7 standard deviations
 
 
-@nb.njit(cache=True, nogil=True, fastmath={"contract"})
+_fast = fresh(
+    nb.njit(cache=True, nogil=True, fastmath={"contract"}),
+    "spinemed.motion.kernels",
+    "spinemed.motion.solver",
+    "spinemed.motion.linear",
+    "spinemed.motion.tiles",
+)
+
+
+@_fast
 def solve_frames(  # type: ignore[no-untyped-def]
     start, seen, weight, huber, body, local, parent, offset, rest, first, count, axis, sign, slide, single, unit,
     dense, spine_start, dense_column, low, high, stiff, iterations, x, costs,

@@ -20,11 +20,12 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from spinemed.freshness import fresh
 from spinemed.motion.tiles import SIDE, invert_block, multiply_block, subtract_block
 
 __all__ = ["backward", "couple", "covariance_step", "eliminate", "invert"]
 
-_fast = nb.njit(cache=True, nogil=True, fastmath={"contract"})
+_fast = fresh(nb.njit(cache=True, nogil=True, fastmath={"contract"}), "spinemed.motion.tiles")
 
 
 @_fast

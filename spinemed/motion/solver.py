@@ -16,6 +16,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from spinemed.freshness import fresh
 from spinemed.motion.kernels import place_kernel
 from spinemed.motion.linear import covariance_step, eliminate, invert
 from spinemed.motion.tiles import SIDE, add_block, multiply_block, padded
@@ -31,7 +32,12 @@ __all__ = [
     "normal_kernel",
 ]
 
-_fast = nb.njit(cache=True, nogil=True, fastmath={"contract"})
+_fast = fresh(
+    nb.njit(cache=True, nogil=True, fastmath={"contract"}),
+    "spinemed.motion.kernels",
+    "spinemed.motion.linear",
+    "spinemed.motion.tiles",
+)
 
 
 @_fast

@@ -127,7 +127,8 @@ def read_source(
         skeleton: The ASF file of an AMC.
 
     Raises:
-        ReadError, MotionError: see the readers in `io`; a kind that holds no points; one camera alone; no rate.
+        ReadError, MotionError: see the readers in `io`; a kind that holds no points; one camera alone; no rate; an
+            argument that means nothing for this kind of file.
     """
     source = Path(path)
     suffix = source.suffix.lower()
@@ -148,6 +149,7 @@ def read_source(
             file=path,
             cure=f"give one of {', '.join(KINDS)}, or a folder",
         )
+    _only_where_meant(source, suffix, layout, subject, skeleton)
     if suffix in (".c3d", ".trc", ".bvh", ".amc"):
         clip = _markers(source, suffix, unit, up, rate_hz, subject, skeleton)
         numbers = tuple(range(clip.first_frame, clip.first_frame + clip.frames))
@@ -167,6 +169,21 @@ def read_source(
         keypoints.names, keypoints.points, _rate(keypoints.rate_hz, path), KINDS[suffix], os.fspath(path), None,
         keypoints.frame_ids or tuple(range(len(keypoints.points))), keypoints.flags, {"layout": keypoints.layout},
     )  # fmt: skip
+
+
+def _only_where_meant(
+    source: Path, suffix: str, layout: str | None, subject: str | None, skeleton: str | os.PathLike[str] | None
+) -> None:
+    """Refuse what would be ignored, so that nobody believes that it was heeded."""
+    for name, given, meant in (
+        ("layout", layout, (".npy", ".npz", ".json", ".parquet")), ("subject", subject, (".c3d",)),
+        ("skeleton", skeleton, (".amc",)),
+    ):  # fmt: skip
+        if given is not None and suffix not in meant:
+            raise MotionError(
+                f"means nothing for {KINDS[suffix]}", file=source, field=name,
+                cure=f"leave it out; it belongs to {', '.join(meant)}",
+            )  # fmt: skip
 
 
 def _markers(
@@ -193,7 +210,7 @@ def _markers(
                 "an AMC file needs its ASF file", file=source, field="skeleton", cure="give it with --skeleton"
             )
         return read_amc(source, skeleton, rate_hz=rate_hz, up=up or "y").markers()
-    if rate_hz is not None and abs(rate_hz / clip.rate_hz - 1) > 0.01:
+    if rate_hz is not None and not abs(rate_hz / clip.rate_hz - 1) <= 0.01:  # so that NaN is refused as well
         raise MotionError(
             f"{rate_hz:g} frames per second are given and the file says {clip.rate_hz:g}", file=source, field="rate_hz",
             cure="leave the rate out, or mend the file",

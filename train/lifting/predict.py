@@ -132,7 +132,12 @@ def lift_dataset(
             write_prediction(partial, clip.clip_id, made)
             written += 1
         if not written:
-            reason = next(iter(failed.values()), "no clip in this split")
+            if not failed:
+                raise MotionError(
+                    f"holds no clip in the split {split!r}", file=clips.folder, field="split",
+                    cure="use another split, or simulate more subjects",
+                )  # fmt: skip
+            reason = next(iter(failed.values()))
             raise MotionError(f"nothing could be predicted: {reason}", file=clips.folder, cure="mend what it names")
         about |= {"split": split, "written": written, "failed": failed}
         about["source"] = source if detections is None else "files"

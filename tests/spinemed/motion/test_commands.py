@@ -203,6 +203,9 @@ def test_bad_clips_are_a_named_error(laboratory: np.ndarray, tmp_path: Path, run
     write_trc(tmp_path / "m.trc", LABORATORY, laboratory, RATE, unit="m")
     write_trc(tmp_path / "few.trc", LABORATORY[:2], laboratory[:, :2], RATE)
     write_trc(tmp_path / "odd.trc", [f"m{k}" for k in range(14)], laboratory, RATE)
+    far = laboratory.copy()
+    far[3, 2, 0] = 1e300
+    write_trc(tmp_path / "far.trc", LABORATORY, far, RATE, unit="mm")
     (tmp_path / "angles.mot").write_text("x\n")
     (tmp_path / "names.yaml").write_text("rename: {C8: C7}\n")
     (tmp_path / "typo.yaml").write_text("renmae: {}\n")
@@ -223,6 +226,13 @@ def test_bad_clips_are_a_named_error(laboratory: np.ndarray, tmp_path: Path, run
         (("mm.trc", "--sex", "other", *out), "sex"),
         (("mm.trc", "--stature", "1.7", *out), "stature_mm"),
         (("mm.trc", "--rate", "25", *out), "rate_hz"),
+        (("mm.trc", "--rate", "nan", *out), "rate_hz"),
+        (("mm.trc", "--marker-sd", "nan", *out), "marker_sd_mm"),
+        (("mm.trc", "--marker-sd", "-5", *out), "marker_sd_mm"),
+        (("mm.trc", "--layout", "coco17", *out), "layout"),
+        (("mm.trc", "--subject", "S01", *out), "subject"),
+        (("mm.trc", "--skeleton", "bones.asf", *out), "skeleton"),
+        (("far.trc", *out), "beyond 1e+09"),
         (("mm.trc", "--out", tmp_path / "mine"), "something else"),
     ]
     for arguments, words in cases:
