@@ -18,7 +18,8 @@ enter: on phantoms, whose single vertebrae scatter in each size apart, they told
 The standard deviations below were set on healthy phantoms (seed 601, families a and b), not on patients.
 
 The trap: phantoms are drawn from the very table that gives the norm, so that errors measured on them are a lower bound
-of those in patients. And a spine in which most bodies have sunk alike looks healthy to itself.
+of those in patients. And a spine in which most bodies have sunk alike looks healthy to itself, unless it lies far below
+the norm or one of them is whole.
 """
 
 from __future__ import annotations
@@ -44,11 +45,17 @@ Array = NDArray[np.float64]
 _LEAST_BODIES = 3.0
 """Bodies, counted by weight, without which no curve is believed."""
 _LARGEST_SD = 0.06
-"""Of a relative height: two thirds of the way from nothing to grade 1 are then within 95 %."""
+"""Of a relative height: beyond it the 95 % interval of a loss is wider than 12 points to each side."""
 _FARTHEST = 3
 """Levels to the nearest body that still counts."""
 _LEAST_TRUSTED = 0.5
 """Weight from which a body counts as whole."""
+_MANY_ABOVE = 2
+"""Bodies too tall for the course, from which on the course is not believed."""
+_FARTHEST_OFF = 0.3
+"""Logarithm of a person's heights over the norm: tables of adults disagree by a quarter, people by another tenth."""
+_TALLER_SD = 3.5
+"""How far a body may stand above its own reference before that is not believed."""
 _NEIGHBOUR_SD = 0.045
 """Relative scatter of a healthy body about the mean of its healthy neighbours, all thirds."""
 
@@ -256,8 +263,11 @@ class LevelCurve:
         sag = np.where(bent > 2 * _FRONT.single, _SAG[1] * bent, 0.0)
         height = _curve(place, numbers[0] + sag, np.hypot(reading[0], sag), _LEVEL, here)
         mean, variance = height.mean, height.sd**2
-        if self.own_posterior and target is not None:
+        taller = 0.0
+        if target is not None:
             (own,), (error,) = (each.T for each in _numbers([target], sex))
+            taller = float((own[0] - mean) / np.hypot(height.sd, error[0]))
+        if self.own_posterior and target is not None:
             own_bent = max(0.0, front.mean - own[1], middle.mean - own[2])
             mean, variance = _with_own(mean, variance, float(own[0]), float(error[0]), own_bent)
         norm = norm_thirds_mm(level, sex)
@@ -267,12 +277,12 @@ class LevelCurve:
         used = tuple(
             each.level for each, weight in zip(others, height.weights, strict=True) if weight >= _LEAST_TRUSTED
         )
-        reasons = _reasons(height.weights, place, float(spread.max()), numbered)
+        reasons = _reasons(height, place, float(spread.max()), numbered, taller)
         return _reference(level, heights, heights * spread, self.name, reasons, used)
 
 
-def _reasons(weights: Array, place: Array, spread: float, numbered: bool) -> tuple[str, ...]:
-    found = []
+def _reasons(height: _Course, place: Array, spread: float, numbered: bool, taller: float) -> tuple[str, ...]:
+    found, weights = [], height.weights
     trusted = weights >= _LEAST_TRUSTED
     if not numbered:
         found.append("the levels are not certain")
@@ -282,6 +292,15 @@ def _reasons(weights: Array, place: Array, spread: float, numbered: bool) -> tup
         found.append(f"no usable body within {_FARTHEST} levels")
     if 2 * trusted.sum() < len(trusted):
         found.append("the bodies disagree: most lie below the course of the others")
+    above = int(np.count_nonzero(~trusted & (height.below < 0)))
+    if above >= _MANY_ABOVE:  # nothing grows: the course itself may be that of broken bodies
+        found.append(f"the bodies disagree: {above} lie above the course of the others")
+    if taller > _TALLER_SD:
+        found.append("the body itself is taller than the others lead to expect")
+    if abs(height.mean) > _FARTHEST_OFF:
+        found.append(
+            f"the course lies {100 * np.expm1(height.mean):+.0f} % off the norm: sunk bodies, a child, or units"
+        )
     if spread > _LARGEST_SD:
         found.append(f"the expected height is uncertain by {100 * spread:.0f} % (one sd)")
     return tuple(found)

@@ -83,8 +83,14 @@ def test_where_to_distrust_the_reference() -> None:
     assert any("usable" in reason for reason in few.reasons)
     far = LevelCurve().estimate(Level.L4, [bodies[level] for level in SPAN[:6]])
     assert any("within 3 levels" in reason for reason in far.reasons)
-    low = {level: broken(body, (40.0, 40.0, 40.0)) if n % 5 else body for n, (level, body) in enumerate(bodies.items())}
-    assert LevelCurve(own_posterior=False).estimate(Level.L1, list(low.values())).sd_mm[0] > 0
+    crushed = (38.0, 40.0, 36.0)
+    for most in (range(10), range(3, 9), (0, 2, 3, 5, 6, 8, 9)):
+        sunk = {level: broken(body, crushed) if n in most else body for n, (level, body) in enumerate(bodies.items())}
+        found = LevelCurve().estimate(Level.L4, list(sunk.values()))
+        assert found.state == "unreliable" or found.thirds == pytest.approx(bodies[Level.L4].thirds, rel=0.1), most
+    sunk = {level: broken(body, (25.0, 25.0, 24.0)) for level, body in bodies.items() if level is not Level.L4}
+    alone = LevelCurve().estimate(Level.L4, [*sunk.values(), bodies[Level.L4]])
+    assert any("taller" in reason for reason in alone.reasons)
     one = NeighbourMean().estimate(Level.T6, some)
     assert (one.state, one.used) == ("unreliable", (Level.T7,))
 
