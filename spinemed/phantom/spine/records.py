@@ -93,7 +93,9 @@ class ArchShape(Record):
     """Everything behind the body, in the vertebra's own frame."""
 
     canal_width_mm: float = Field(gt=0)
+    """Between the pedicles."""
     canal_depth_mm: float = Field(gt=0)
+    """In the midline at the middle of the laminae, from the line of the body's posterior rims."""
     pedicle_width_mm: float = Field(gt=0)
     pedicle_height_mm: float = Field(gt=0)
     lamina_thickness_mm: float = Field(gt=0)
