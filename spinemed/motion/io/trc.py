@@ -110,6 +110,9 @@ def _header_flags(header: dict[str, str], rate: float, times: Sequence[float], r
     step = (times[-1] - times[0]) / max(1, rows - 1)
     if rows > 1 and not abs(step * rate - 1.0) < 0.01:
         flags.append(Flag("rate_differs", f"the header declares {rate:g} Hz, the time column steps {step:.4g} s"))
+    back = int((np.diff(times) < 0).sum())
+    if back:
+        flags.append(Flag("time_goes_back", f"the time column goes back at {back} frames; rows are taken in order"))
     return flags
 
 

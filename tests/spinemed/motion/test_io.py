@@ -86,6 +86,14 @@ def test_the_bundled_clips_are_people_of_a_plausible_size() -> None:
         assert set(clip.missing_share()) == set(clip.names)
 
 
+def test_times_that_go_back_are_flagged(tmp_path: Path) -> None:
+    path = tmp_path / "back.trc"
+    write_trc(path, ["C7", "L1", "SACR"], np.random.default_rng(0).normal(1000, 300, (9, 3, 3)), 50.0)
+    assert "time_goes_back" not in {flag.name for flag in read_trc(path).flags}
+    path.write_text(path.read_text().replace("\t0.08000000\t", "\t0.02000000\t"))
+    assert "time_goes_back" in {flag.name for flag in read_trc(path).flags}
+
+
 def test_marker_clips_come_back_from_trc_in_any_unit(tmp_path: Path) -> None:
     clip = read_trc(RUN_TRC)
     for unit in ("m", "mm", "cm"):
