@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from spinemed.anatomy import Level
+from spinemed.freshness import fresh
 from spinemed.measure import (
     ANGLES,
     BodyFrame,
@@ -45,6 +46,9 @@ Array = NDArray[np.float64]
 _BAND = 0.15  # half-width of the midsagittal band, share of the width
 _INSET, _REACH = 0.10, 0.04  # where a rim height is taken, shares of the depth
 _LINES, _PLACES = 9, 120
+
+# What these loops call is built into them: they are compiled again when it changes.
+_fast = fresh(njit(cache=True), "spinemed.phantom.shape.surfaces")
 
 
 class TrueValue(NamedTuple):
@@ -220,7 +224,7 @@ def _surface(own: Frame, packed: PackedBody, frame: BodyFrame, x: Array, y: Arra
     return height
 
 
-@njit(cache=True)
+@_fast
 def _endplates(points: Array, numbers: Array, offsets: NDArray[np.float32]) -> Array:
     """(2, N) z of the lower and the upper endplate above the points' x and y, own frame."""
     found = np.empty((2, len(points)))

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from spinemed.freshness import fresh
 from spinemed.phantom.imaging.raster import BODY, BODY_RIM, span
 from spinemed.phantom.shape.surfaces import (
     blob_distance,
@@ -27,6 +28,9 @@ from spinemed.phantom.shape.surfaces import (
 __all__ = ["mark_blobs", "paint_blobs", "paint_discs", "paint_extra", "paint_torso", "smooth_noise"]
 
 Numbers = NDArray[Any]
+
+# What these loops call is built into them: they are compiled again when it changes.
+_fast = fresh(njit(cache=True), "spinemed.phantom.shape.surfaces", "spinemed.phantom.imaging.raster")
 
 
 @njit(cache=True, inline="always")
@@ -58,7 +62,7 @@ def smooth_noise(tile: Numbers, x: float, y: float, z: float) -> float:
     return _between(tile, _cell(n, x), _cell(n, y), _cell(n, z))
 
 
-@njit(cache=True)
+@_fast
 def paint_torso(
     value: Numbers,
     tissue: Numbers,
@@ -153,7 +157,7 @@ def paint_torso(
                 tissue[i, j, k] = t
 
 
-@njit(cache=True)
+@_fast
 def paint_blobs(
     value: Numbers,
     tissue: Numbers,
@@ -207,7 +211,7 @@ def paint_blobs(
                         tissue[i, j, k] = t
 
 
-@njit(cache=True)
+@_fast
 def paint_discs(
     value: Numbers,
     tissue: Numbers,
@@ -278,7 +282,7 @@ def paint_discs(
                         discs[i, j, k] = labels[n]
 
 
-@njit(cache=True)
+@_fast
 def mark_blobs(mask: Numbers, numbers: Numbers, blob_pull: Numbers, blob_box: Numbers, label: int) -> None:
     """Write a label wherever a voxel's centre lies in one of the blobs."""
     for n in range(numbers.shape[0]):
@@ -300,7 +304,7 @@ def mark_blobs(mask: Numbers, numbers: Numbers, blob_pull: Numbers, blob_box: Nu
                         mask[i, j, k] = label
 
 
-@njit(cache=True)
+@_fast
 def paint_extra(
     value: Numbers,
     tissue: Numbers,

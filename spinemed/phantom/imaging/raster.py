@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from spinemed.freshness import fresh
 from spinemed.phantom.shape.surfaces import (
     arch_distance,
     arch_edge,
@@ -40,6 +41,9 @@ BODY, BODY_RIM, _RIM_MM = 50, 49, 2.5
 
 Numbers = NDArray[Any]
 
+# What these loops call is built into them: they are compiled again when it changes.
+_fast = fresh(njit(cache=True), "spinemed.phantom.shape.surfaces")
+
 
 @njit(cache=True, inline="always")
 def span(first: int, last: int, start: float, step: float, low: float, high: float) -> tuple[int, int]:
@@ -52,7 +56,7 @@ def span(first: int, last: int, start: float, step: float, low: float, high: flo
     return max(first, math.floor(max(a, -1e9))), min(last, math.ceil(min(b, 1e9)) + 1)
 
 
-@njit(cache=True)
+@_fast
 def raster_bone(
     best: Numbers,
     second: Numbers,
@@ -194,7 +198,7 @@ def raster_bone(
                     second[i, j, k] = d
 
 
-@njit(cache=True)
+@_fast
 def compose_bone(
     value: Numbers,
     tissue: Numbers,
@@ -284,7 +288,7 @@ def compose_bone(
                         subregions[i, j, k] = part[i, j, k]
 
 
-@njit(cache=True)
+@_fast
 def clear_where_bone(discs: Numbers, canal: Numbers, bone: Numbers) -> None:
     """Discs and canal end where bone covers more than half of a voxel; a disc takes from the canal."""
     for i in range(discs.shape[0]):

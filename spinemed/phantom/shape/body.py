@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from spinemed.anatomy import Level, Region
+from spinemed.freshness import fresh
 from spinemed.phantom.shape.surfaces import BODY_PARAMETERS, body_distance, body_norms, body_surfaces, empty_offsets
 
 if TYPE_CHECKING:
@@ -138,15 +139,18 @@ def pack_sacral_body(sacrum: SacrumShape) -> PackedBody:
 
 Numbers = NDArray[Any]
 
+# What these loops call is built into them: they are compiled again when it changes.
+_fast = fresh(njit(cache=True), "spinemed.phantom.shape.surfaces")
 
-@njit(cache=True)
+
+@_fast
 def _surfaces(x: Numbers, y: Numbers, numbers: Numbers, upper: Numbers, lower: Numbers, out: Numbers) -> None:
     for n in range(x.shape[0]):
         bottom, top = body_surfaces(x[n], y[n], numbers, upper, lower)
         out[0, n], out[1, n] = bottom, top
 
 
-@njit(cache=True)
+@_fast
 def _solid(
     numbers: Numbers,
     upper: Numbers,
