@@ -23,10 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 
 from pydantic import ValidationError
 
@@ -52,6 +50,7 @@ from spinemed.labelling import (
 from spinemed.records import content_hash
 from spinemed.run import alone_in, make_folder
 from spinemed.tables import file_sha256, write_text
+from spinemed.workers import end_with_parent
 
 __all__ = ["REPORT_FILE", "Job", "evaluate_case", "evaluate_folder", "read_inputs"]
 
@@ -375,7 +374,7 @@ def _scored(
     if workers > 1 and len(pending) > 1:
         # Fresh interpreters: forking after the libraries have started threads may hang.
         count = min(workers, len(pending))
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
             waiting = {pool.submit(score_job, jobs[number], key): number for number, key in pending}
             for future in as_completed(waiting):
                 done(waiting[future], future.result())
@@ -383,18 +382,6 @@ def _scored(
         for number, key in pending:
             done(number, score_job(jobs[number], key))
     return iter([results[number] for number in range(len(jobs))])
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when the process that started it is gone: a killed parent tells its workers nothing."""
-    parent = parent_process()
-    if parent is not None:
-
-        def watch(sentinel: int) -> None:
-            wait([sentinel])
-            os._exit(1)
-
-        Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
 def _file_names(jobs: Sequence[Job]) -> list[str]:

@@ -11,12 +11,8 @@ The trap: all of it is computed. Phantoms are no patients, and shares are no pre
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
-from concurrent.futures import wait as wait_for
 from itertools import islice
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 from spinemed.errors import RunError
@@ -25,6 +21,7 @@ from spinemed.phantom.set_config import PhantomSetConfig
 from spinemed.records import Record
 from spinemed.run import Run, open_run
 from spinemed.tables import MANIFEST, read_manifest, write_jsonl, write_manifest, write_text
+from spinemed.workers import worked_off
 
 __all__ = ["KIND", "make_phantoms"]
 
@@ -66,7 +63,9 @@ def make_phantoms(config: PhantomSetConfig, out: str | os.PathLike[str], *, work
         missing = [index for index in range(config.count) if not _finished(run, index)]
         with run.progress("phantoms", config.count) as advance:
             advance(config.count - len(missing))
-            for _ in _map(config, run, missing, workers):
+            text = config.model_dump_json()
+            jobs = ((text, str(run.outputs), str(_note(run, index)), index) for index in missing)
+            for _ in worked_off(_make, jobs, workers):
                 advance(1)
         _conclude(run, config)
     return run.outputs
@@ -85,35 +84,6 @@ def _finished(run: Run, index: int) -> bool:
         (run.outputs / name).is_file() and (run.outputs / name).stat().st_size == size
         for name, size in note.files.items()
     )
-
-
-def _map(config: PhantomSetConfig, run: Run, missing: list[int], workers: int) -> Iterator[int]:
-    """Make cases; a few more are handed out than there are workers, whatever the size of the set."""
-    text = config.model_dump_json()
-    jobs = ((text, str(run.outputs), str(_note(run, index)), index) for index in missing)
-    if workers == 1:
-        for job in jobs:
-            yield _make(job)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        open_jobs: set[Future[int]] = {pool.submit(_make, job) for job in islice(jobs, 2 * workers)}
-        while open_jobs:
-            ended, open_jobs = wait_for(open_jobs, return_when=FIRST_COMPLETED)
-            for one in ended:
-                open_jobs |= {pool.submit(_make, job) for job in islice(jobs, 1)}
-                yield one.result()
-
-
-def _end_with_parent() -> None:
-    """A worker of a killed parent would wait for work for ever, and write into a folder that another run holds."""
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
-
-
-def _watch(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def _make(job: tuple[str, str, str, int]) -> int:

@@ -10,12 +10,8 @@ The trap: on a Ray cluster all machines must see the output folder under the sam
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
-from concurrent.futures import wait as wait_for
 from itertools import islice
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +32,7 @@ from spinemed.motion.keypoints import OKS_SIGMAS, SKELETON, SPINETRACK_37
 from spinemed.records import content_hash
 from spinemed.run import LOCK, alone_in, make_folder
 from spinemed.tables import write_json, write_records, write_text
+from spinemed.workers import worked_off
 
 __all__ = ["CONFIG", "generate_planned", "simulate"]
 
@@ -105,7 +102,9 @@ def simulate(
         if missing or not (root / INFO).is_file():
             with _progress(config, kept) as advance:
                 jobs = ((config.model_dump_json(), str(root), k) for k in missing)
-                for _ in _by_ray(jobs, ray_address) if ray_address is not None else _by_processes(jobs, workers):
+                for _ in (
+                    _by_ray(jobs, ray_address) if ray_address is not None else worked_off(_make_shard, jobs, workers)
+                ):
                     advance()
             _conclude(root, config)
     return {"clips": config.clips, "frames": config.clips * config.frames, "shards": config.shards, "kept": kept}
@@ -143,32 +142,6 @@ def _make_shard(job: tuple[str, str, int]) -> int:
         key=_key(config), compression=config.compression,
     )  # fmt: skip
     return number
-
-
-def _by_processes(jobs: Iterator[tuple[str, str, int]], workers: int) -> Iterator[int]:
-    if workers == 1:
-        for job in jobs:
-            yield _make_shard(job)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        open_jobs: set[Future[int]] = {pool.submit(_make_shard, job) for job in islice(jobs, 2 * workers)}
-        while open_jobs:
-            ended, open_jobs = wait_for(open_jobs, return_when=FIRST_COMPLETED)
-            for one in ended:
-                open_jobs |= {pool.submit(_make_shard, job) for job in islice(jobs, 1)}
-                yield one.result()
-
-
-def _end_with_parent() -> None:
-    """A worker of a killed parent would go on writing into a folder that another run holds."""
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
-
-
-def _watch(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def _import_ray() -> Any:
