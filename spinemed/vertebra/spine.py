@@ -122,6 +122,7 @@ def grade_spine(
     estimator: ReferenceEstimator | None = None,
     sex: Sex | None = None,
     numbered: bool = True,
+    found: SpineBodies | None = None,
 ) -> GradeReport:
     """Grade every vertebra from T1 to L6 against the heights that the rest of its spine leads to expect.
 
@@ -130,11 +131,12 @@ def grade_spine(
         estimator: How to expect heights; the level curve if not given.
         sex: Of the patient, if known.
         numbered: Whether the levels are certain.
+        found: What :func:`spine_bodies` gave for these masks, where it is known already.
 
     Raises:
         VolumeError: no vertebra from T1 to L6, or two grids.
     """
-    found = spine_bodies(vertebrae, bodies)
+    found = spine_bodies(vertebrae, bodies) if found is None else found
     heights = found.heights
     records: list[GradedVertebra] = []
     for level in sorted([*found.bodies, *found.left_out]):
