@@ -33,19 +33,17 @@ def evaluate(
 ) -> None:
     """Score predicted motion against simulated truth. Exit code 0: all clips; 1: some were not; 2: nothing ran."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from bench.motion.evaluate import REPORT_FILE, evaluate_folder
     from bench.motion.records import SCORES_FILE, Settings
     from bench.motion.terminal import print_scores
+    from bench.progress import progress
     from spinemed.errors import ConfigError
 
     if split not in ("all", "train", "val", "test"):
         raise ConfigError(f"{split!r} is none of them", field="--split", cure="use all, train, val or test")
     settings = Settings.model_validate({"split": split, "norm_px": norm_px, "norm_mm": norm_mm})
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("clips", total=None)
+    with progress("clips") as advance:
         scores = evaluate_folder(
             reference,
             prediction,
@@ -55,7 +53,7 @@ def evaluate(
             seed=seed,
             resamples=resamples,
             published=published,
-            advance=lambda done, total: bar.update(shown, completed=done, total=total),
+            advance=advance,
         )
     console = Console(highlight=False)
     print_scores(scores, console, published=published)

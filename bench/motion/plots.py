@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.drawing import BLUE, GREY, INK, SOFT, VERMILION, draw
-from bench.estimates import Estimate
+from bench.drawing import BLUE, GREY, INK, SOFT, VERMILION, draw, mark
 from bench.motion.groups import REGION_ROWS
 from bench.motion.records import LevelScore, PointScore
 from spinemed.motion.conventions import DIRECTIONS
@@ -25,19 +24,6 @@ __all__ = ["coverage_plot", "levels_plot", "points_plot"]
 
 def _segments(levels: Sequence[LevelScore], direction: str) -> list[LevelScore]:
     return [one for one in levels if one.direction == direction and one.segment not in REGION_ROWS]
-
-
-def _mark(axes: Any, place: float, one: Estimate, colour: str, *, factor: float = 1.0, flat: bool = False) -> None:
-    if one.value is None:
-        return
-    at = factor * one.value
-    bounds = None if one.low is None or one.high is None else ([at - factor * one.low], [factor * one.high - at])
-    face = "white" if bounds is None else colour
-    kind = {"fmt": "o", "color": colour, "markerfacecolor": face, "markersize": 4.5, "elinewidth": 1.3}
-    if flat:
-        axes.errorbar([at], [place], xerr=bounds, **kind)
-    else:
-        axes.errorbar([place], [at], yerr=bounds, **kind)
 
 
 def _sum_words(one: LevelScore) -> str:
@@ -53,7 +39,7 @@ def levels_plot(levels: Sequence[LevelScore]) -> bytes:
         for axes, direction in zip(panels, DIRECTIONS, strict=True):
             own = _segments(levels, direction)
             for place, one in enumerate(own):
-                _mark(axes, place, one.mae_deg, BLUE)
+                mark(axes, place, one.mae_deg, BLUE)
             axes.set_ylim(bottom=0)
             axes.set_ylabel("degrees")
             sums = {one.segment: one for one in levels if one.direction == direction and one.segment in REGION_ROWS}
@@ -81,7 +67,7 @@ def coverage_plot(levels: Sequence[LevelScore]) -> bytes:
             for nominal, colour in ((90, BLUE), (50, VERMILION)):
                 axes.axhline(nominal, color=colour, lw=0.9, ls="--")
                 for place, one in enumerate(own):
-                    _mark(axes, place, one.coverage90 if nominal == 90 else one.coverage50, colour, factor=100.0)
+                    mark(axes, place, one.coverage90 if nominal == 90 else one.coverage50, colour, factor=100.0)
             axes.set_ylim(0, 103)
             axes.set_ylabel("% of frames")
             axes.set_title(direction.replace("_", " "), fontsize=9.5, loc="left", color=INK)
@@ -105,8 +91,8 @@ def points_plot(points: Sequence[PointScore]) -> bytes:
     def paint(figure: Any) -> None:
         axes = figure.subplots()
         for place, name in enumerate(order):
-            _mark(axes, place, known[name].error_mm, BLUE, flat=True)
-            _mark(axes, place, known[name].aligned_mm, VERMILION, flat=True)
+            mark(axes, place, known[name].error_mm, BLUE, flat=True)
+            mark(axes, place, known[name].aligned_mm, VERMILION, flat=True)
         axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order], fontsize=8.5)
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlim(left=0)

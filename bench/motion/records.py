@@ -8,16 +8,12 @@ Trap: a clip without a usable prediction has the worst value in quantities that 
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Literal
-
-from pydantic import ValidationError
 
 from bench.estimates import Estimate
 from bench.faults import FoundError
-from spinemed.errors import ReadError, RecordError
+from bench.scorefiles import SCORES_FILE, read_scores_file
 from spinemed.records import Record
 from spinemed.tables import write_json
 
@@ -36,8 +32,6 @@ __all__ = [
     "read_scores",
     "write_scores",
 ]
-
-SCORES_FILE = "scores.json"
 
 Status = Literal["scored", "no prediction", "unusable prediction", "unusable reference"]
 
@@ -202,23 +196,4 @@ def read_scores(path: str | os.PathLike[str]) -> Scores:
         ReadError: There is none, or it is no JSON.
         RecordError: It is not what `spinemed motion evaluate` of this version writes.
     """
-    file = Path(path)
-    file = file / SCORES_FILE if file.is_dir() else file
-    try:
-        values = json.loads(file.read_bytes())
-    except OSError as error:
-        raise ReadError(
-            f"cannot be read ({error.strerror})", file=file, cure="give the scores.json of an evaluation"
-        ) from error
-    except ValueError as error:
-        raise ReadError(f"is not JSON ({error})", file=file, cure="run the evaluation again") from error
-    try:
-        return Scores.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecordError(
-            f"is no motion scores file of this version: {first['msg']}",
-            file=file,
-            field=".".join(map(str, first["loc"])) or None,
-            cure="run spinemed motion evaluate again",
-        ) from error
+    return read_scores_file(path, Scores, "spinemed motion evaluate")

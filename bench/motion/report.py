@@ -16,13 +16,15 @@ from bench.motion import wording
 from bench.motion.aggregate import FEWEST_SUBJECTS, Method
 from bench.motion.compare import Comparison
 from bench.motion.groups import LENGTHS, REGION_ROWS
-from bench.motion.metrics import METRICS, split_key
+from bench.motion.metrics import METRICS, metric, split_key
 from bench.motion.pictures import angle_strip, clip_strip
 from bench.motion.plots import coverage_plot, levels_plot, points_plot
-from bench.motion.published import own_values, published_tables, row_cells
+from bench.motion.published import motion_tables, own_values
 from bench.motion.records import ClipScore, Scores
 from bench.motion.scoring import spread_angles, spread_points
 from bench.pages import inside, p_text, page_environment
+from bench.published import page_tables
+from bench.wording import cell
 from spinemed.errors import SpineMedError
 from spinemed.metrics.motion import CAP_MM
 from spinemed.motion.conventions import DIRECTIONS
@@ -109,7 +111,7 @@ def report_page(
             points=_points(scores),
             worst=worst,
             worst_by=worst_by,
-            published=_published(scores) if published else None,
+            published=page_tables(motion_tables(), own_values(scores)) if published else None,
             fewest=FEWEST_SUBJECTS,
             cap_mm=f"{CAP_MM:g}",
             limit_factor=f"{LIMIT_FACTOR:g}",
@@ -126,9 +128,7 @@ def _number(found: float | None) -> str:
 
 
 def _cell(name: str, one: Estimate | None) -> dict[str, str]:
-    if one is None or one.value is None:
-        return {"value": wording.DASH, "bounds": ""}
-    return {"value": wording.value(name, one.value), "bounds": "" if one.low is None else wording.interval(name, one)}
+    return cell(one, metric(name).unit)
 
 
 def _cards(values: dict[str, Estimate]) -> list[dict[str, str]]:
@@ -247,19 +247,6 @@ def _strip(clip: ClipScore, dataset: MotionDataset, predictions: Path) -> dict[s
     if prediction.points_mm is not None:
         return found | {"picture": inside(clip_strip(reference, spread_points(prediction)), 110)}
     return found | {"picture": inside(angle_strip(reference, spread_angles(prediction, "angles_deg")), 110)}
-
-
-def _published(scores: Scores) -> dict[str, Any]:
-    known = published_tables()
-    tables = [
-        {
-            "title": table.title, "source": table.source, "columns": list(table.columns.values()),
-            "own": row_cells(table, own_values(scores, table)),
-            "rows": [{"name": row.name, "cells": row_cells(table, row.values)} for row in table.rows],
-        }
-        for table in known.tables
-    ]  # fmt: skip
-    return {"note": known.note, "tables": tables}
 
 
 def comparison_page(comparison: Comparison) -> str:

@@ -14,9 +14,10 @@ from rich.table import Table
 from bench.motion import wording
 from bench.motion.compare import Comparison
 from bench.motion.metrics import split_key
-from bench.motion.published import own_values, published_tables, row_cells
+from bench.motion.published import motion_tables, own_values
 from bench.motion.records import Scores
 from bench.pages import p_text
+from bench.published import page_tables
 
 __all__ = ["print_comparison", "print_scores"]
 
@@ -74,19 +75,19 @@ def print_scores(scores: Scores, console: Console, *, published: bool = False) -
 
 
 def _print_published(scores: Scores, console: Console) -> None:
-    known = published_tables()
-    for one in known.tables:
-        table = Table(title=escape(one.title), title_justify="left")
+    known = page_tables(motion_tables(), own_values(scores))
+    for one in known["tables"]:
+        table = Table(title=escape(one["title"]), title_justify="left")
         table.add_column("method")
-        for title in one.columns.values():
+        for title in one["columns"]:
             table.add_column(title, justify="right")
-        table.add_row(escape(f"{scores.name} (simulated data)"), *row_cells(one, own_values(scores, one)))
+        table.add_row(escape(f"{scores.name} (simulated data)"), *one["own"])
         table.add_section()
-        for row in one.rows:
-            table.add_row(escape(row.name), *row_cells(one, row.values))
+        for row in one["rows"]:
+            table.add_row(escape(row["name"]), *row["cells"])
         console.print(table)
-        _line(console, f"source: {one.source}")
-    _line(console, known.note)
+        _line(console, f"source: {one['source']}")
+    _line(console, known["note"])
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

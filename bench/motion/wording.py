@@ -12,6 +12,7 @@ from bench.estimates import Estimate
 from bench.motion.groups import GROUPS, REGION_ROWS
 from bench.motion.metrics import Metric, metric, split_key
 from bench.motion.records import ClipScore
+from bench.wording import DASH, interval_text, value_text, with_interval_text
 
 __all__ = [
     "DASH",
@@ -26,7 +27,6 @@ __all__ = [
     "with_interval",
 ]
 
-DASH = "-"
 _TITLES = {group.name: group.title for group in GROUPS}
 
 
@@ -39,25 +39,17 @@ def group_title(name: str, family: str = "points") -> str:
 
 def value(name: str, found: float | None) -> str:
     """A value in its unit's digits."""
-    if found is None:
-        return DASH
-    unit = metric(name).unit
-    return f"{100 * found:.1f}" if unit == "%" else f"{found:.3f}" if not unit else f"{found:.2f}"
+    return value_text(found, metric(name).unit)
 
 
 def interval(name: str, one: Estimate) -> str:
     """The interval, or why there is none."""
-    if one.low is None or one.high is None:
-        return f"no interval: {one.method}" if one.n else "no value"
-    return f"{value(name, one.low)} to {value(name, one.high)}"
+    return interval_text(one, metric(name).unit)
 
 
 def with_interval(name: str, one: Estimate | None) -> str:
     """A mean with its interval, if it has one."""
-    if one is None or one.value is None:
-        return DASH
-    bounds = "" if one.low is None or one.high is None else f" ({value(name, one.low)} to {value(name, one.high)})"
-    return f"{value(name, one.value)}{bounds}"
+    return with_interval_text(one, metric(name).unit)
 
 
 def key_title(key: str) -> str:

@@ -44,8 +44,8 @@ def evaluate(
 ) -> None:
     """Score every case. Exit code 0: all scored from both files; 1: some were not (all is written); 2: nothing ran."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from bench.progress import progress
     from bench.verse.evaluate import REPORT_FILE, evaluate_folder
     from bench.verse.records import SCORES_FILE, Settings
     from bench.verse.terminal import print_scores
@@ -67,9 +67,7 @@ def evaluate(
             "reference_labels": reference_labels,
         }
     )
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("cases", total=None)
+    with progress("cases") as advance:
         scores = evaluate_folder(
             reference,
             prediction,
@@ -80,7 +78,7 @@ def evaluate(
             seed=seed,
             resamples=resamples,
             published=published,
-            advance=lambda done, total: bar.update(shown, completed=done, total=total),
+            advance=advance,
         )
     console = Console(highlight=False)
     print_scores(scores, console, published=published)

@@ -11,17 +11,13 @@ into none. Means over surface distances must therefore say which of the two they
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Literal
 
 from bench.estimates import Estimate
 from bench.faults import FoundError
+from bench.scorefiles import SCORES_FILE, read_scores_file
 from spinemed.anatomy import Level, Region
-from spinemed.errors import ReadError, RecordError
 from spinemed.records import Record
 from spinemed.tables import write_json
 
@@ -48,8 +44,6 @@ __all__ = [
     "view_of",
     "write_scores",
 ]
-
-SCORES_FILE = "scores.json"
 
 Mode = Literal["strict", "compat"]
 Task = Literal["both", "labelling", "segmentation"]
@@ -322,18 +316,4 @@ def read_scores(path: str | os.PathLike[str]) -> Scores:
         ReadError: The file is missing or no JSON.
         RecordError: It is no file of scores, or one of another version; the field is named.
     """
-    file = Path(path) / SCORES_FILE if Path(path).is_dir() else Path(path)
-    cure = "give the scores.json that `spinemed verse evaluate` wrote"
-    try:
-        values: Any = json.loads(file.read_bytes())
-    except OSError as error:
-        raise ReadError(f"cannot be read ({error.strerror})", file=file, cure=cure) from error
-    except ValueError as error:
-        raise ReadError(f"is not JSON ({error})", file=file, cure=cure) from error
-    try:
-        return Scores.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecordError(
-            first["msg"], file=file, field=".".join(str(part) for part in first["loc"]) or None, cure=cure
-        ) from error
+    return read_scores_file(path, Scores, "spinemed verse evaluate")

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from bench.estimates import Estimate
 from bench.verse.metrics import Metric, metric
 from bench.verse.records import CaseScore
+from bench.wording import DASH, interval_text, value_text, with_interval_text
 
 __all__ = ["DASH", "case_words", "event_rows", "interval", "number", "title_of", "value", "with_interval"]
 
-DASH = "-"
 _PER_SCAN_TITLES = {
     "precision": "precision of labels",
     "f1": "F1 of labels",
@@ -46,25 +46,17 @@ def title_of(name: str) -> tuple[str, str]:
 
 def value(name: str, found: float | None) -> str:
     """A value in its unit's digits."""
-    if found is None:
-        return DASH
-    unit = _unit(name)
-    return f"{100 * found:.1f}" if unit == "%" else f"{found:.3f}" if not unit else f"{found:.2f}"
+    return value_text(found, _unit(name))
 
 
 def interval(name: str, one: Estimate) -> str:
     """The interval, or why there is none."""
-    if one.low is None or one.high is None:
-        return f"no interval: {one.method}" if one.n else "no value"
-    return f"{value(name, one.low)} to {value(name, one.high)}"
+    return interval_text(one, _unit(name))
 
 
 def with_interval(name: str, one: Estimate) -> str:
     """A mean with its interval, if it has one."""
-    if one.value is None:
-        return DASH
-    bounds = "" if one.low is None or one.high is None else f" ({value(name, one.low)} to {value(name, one.high)})"
-    return f"{value(name, one.value)}{bounds}"
+    return with_interval_text(one, _unit(name))
 
 
 def event_rows(cases: Iterable[CaseScore]) -> list[dict[str, str]]:

@@ -166,7 +166,7 @@ def rhdr(predicted: ArrayLike, reference: ArrayLike, *, along: int = 0, layers: 
 
 def _extents(stack: NDArray[np.bool_], row: int) -> NDArray[np.int64]:
     """(L,) rows from first to last voxel of each layer; 0 for an empty one."""
-    filled: NDArray[np.bool_] = np.moveaxis(stack, row, 1).any(axis=2)
+    filled = np.asarray(np.moveaxis(stack, row, 1).any(axis=2), dtype=bool)
     span = filled.shape[1] - filled.argmax(axis=1) - filled[:, ::-1].argmax(axis=1)
     return np.where(filled.any(axis=1), span, 0).astype(np.int64)
 

@@ -1,0 +1,54 @@
+"""`scores.json` of any benchmark, read back into its own records.
+
+Convention: a path is the file or the folder it lies in.
+
+Trap: a file of another benchmark, or of another version, is JSON too; only the record's own fields tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from spinemed.errors import ReadError, RecordError
+from spinemed.records import Record
+
+__all__ = ["SCORES_FILE", "read_scores_file"]
+
+SCORES_FILE = "scores.json"
+R = TypeVar("R", bound=Record)
+
+
+def read_scores_file(path: str | os.PathLike[str], model: type[R], command: str) -> R:
+    """Read a file of scores.
+
+    Args:
+        path: `scores.json`, or its folder.
+        model: What it holds.
+        command: Which command writes it, for the cure.
+
+    Raises:
+        ReadError: There is none, or it is no JSON.
+        RecordError: It is not what that command of this version writes; the field is named.
+    """
+    file = Path(path)
+    file = file / SCORES_FILE if file.is_dir() else file
+    cure = f"give the {SCORES_FILE} that `{command}` of this version wrote"
+    try:
+        values: Any = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ReadError(f"cannot be read ({error.strerror})", file=file, cure=cure) from error
+    except ValueError as error:
+        raise ReadError(f"is not JSON ({error})", file=file, cure=cure) from error
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecordError(
+            f"is no file of these scores: {first['msg']}", file=file,
+            field=".".join(str(part) for part in first["loc"]) or None, cure=cure,
+        ) from error  # fmt: skip
