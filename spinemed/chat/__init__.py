@@ -1,0 +1,78 @@
+"""One client for every language model: a server over HTTP or a model in this process, logged, paced and within budget.
+
+Convention: names are resolved on first use, so that importing costs nothing.
+The trap: requests carry an egress rule of their own, and the default is this machine only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinemed.chat.budget import Budget, Prices, prompt_bound
+    from spinemed.chat.client import Chat, ChatClient
+    from spinemed.chat.egress import ANY, LOCAL, Egress
+    from spinemed.chat.errors import BudgetError, ChatError, EgressError
+    from spinemed.chat.local import LocalChat, LocalConfig
+    from spinemed.chat.log import RequestLog
+    from spinemed.chat.progress import show_progress
+    from spinemed.chat.reply import Reply, Usage
+    from spinemed.chat.request import ChatRequest, Decoding, Schema, request_key
+    from spinemed.chat.server import ServerConfig
+
+__all__ = [
+    "ANY",
+    "LOCAL",
+    "Budget",
+    "BudgetError",
+    "Chat",
+    "ChatClient",
+    "ChatError",
+    "ChatRequest",
+    "Decoding",
+    "Egress",
+    "EgressError",
+    "LocalChat",
+    "LocalConfig",
+    "Prices",
+    "Reply",
+    "RequestLog",
+    "Schema",
+    "ServerConfig",
+    "Usage",
+    "prompt_bound",
+    "request_key",
+    "show_progress",
+]
+
+_HOME = {
+    "ANY": "egress",
+    "LOCAL": "egress",
+    "Budget": "budget",
+    "BudgetError": "errors",
+    "Chat": "client",
+    "ChatClient": "client",
+    "ChatError": "errors",
+    "ChatRequest": "request",
+    "Decoding": "request",
+    "Egress": "egress",
+    "EgressError": "errors",
+    "LocalChat": "local",
+    "LocalConfig": "local",
+    "Prices": "budget",
+    "Reply": "reply",
+    "RequestLog": "log",
+    "Schema": "request",
+    "ServerConfig": "server",
+    "Usage": "reply",
+    "prompt_bound": "budget",
+    "request_key": "request",
+    "show_progress": "progress",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
