@@ -40,6 +40,8 @@ _ROUNDS = 9
 _COARSE = 3
 _SETTLED_DEG = 0.05
 _STRAY_DEG = 25.0  # a first look at the middle of the endplates that leads farther from the hint is not believed
+_DOUBT_DEG = 15.0  # a frame that turned farther from the hint is found again without that first look
+_LESS_DEG = 5.0  # by which the second one's wedge must be smaller to be believed instead
 _LEAST_VOXELS = 60
 _BAND = 0.15  # half-width of the midsagittal band, share of the body's width
 
@@ -163,9 +165,11 @@ def fit_body(
     field_ = field_of(solid, matrix)
     start = frame_from_hints(where.mean(axis=0), up_hint, anterior_hint)
     found = _settle(field_, where, start, anterior_hint, first=0)
-    if not found.settled:  # crushed in the middle: what was seen there first is no endplate
+    strayed = float(found.frame.axes[2] @ start.axes[2]) < np.cos(np.radians(_DOUBT_DEG))
+    if not found.settled or strayed:  # crushed in the middle: what was seen there first may be no endplate
         again = _settle(field_, where, start, anterior_hint, first=_COARSE)
-        found = again if again.settled else found
+        if again.settled and (not found.settled or again.wedge_deg < found.wedge_deg - _LESS_DEG):
+            found = again
     frame, columns, edges, (upper, lower) = found.frame, found.columns, found.edges, found.planes
     middle = columns.middle
     heights = [plane[0] + plane[1] * middle[0] + plane[2] * middle[1] for plane in (upper, lower)]
@@ -202,6 +206,12 @@ class _Settled:
     edges: tuple[Edges, Edges]
     planes: tuple[Array, Array]
     settled: bool
+
+    @property
+    def wedge_deg(self) -> float:
+        """Angle between the two rim planes."""
+        upper, lower = (_normal(plane) for plane in self.planes)
+        return float(np.degrees(np.arccos(np.clip(upper @ lower, -1.0, 1.0))))
 
 
 def _settle(field_: Field, where: Array, frame: BodyFrame, anterior_hint: ArrayLike, *, first: int) -> _Settled:

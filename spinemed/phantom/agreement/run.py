@@ -38,7 +38,8 @@ _THIRDS = ("anterior", "middle", "posterior")
 
 
 def measure_case(case: Case, *, spacing_mm: float = 1.0, bodies: bool = True) -> list[Row]:
-    """Rows of one case: everything measured, and the height losses of its fractures against the rendered twin.
+    """Rows of one case: everything measured, and the height losses of its fractures against the twin, rendered on
+    the same lattice.
 
     Args:
         case: The phantom.
@@ -79,7 +80,8 @@ def _losses(case: Case, scene: Scene, grid: VoxelGrid, masks: TissueVolume, spac
     twin = build_scene(without(case.spine, "fracture"))
     rows = []
     for item in broken:
-        place = field_grid(twin, "level", spacing_mm=spacing_mm, level=item.level)
+        around = field_grid(twin, "level", spacing_mm=spacing_mm, level=item.level, tilt_deg=case.tilt_deg)
+        place = _same_lattice(around, grid)
         before = _fit(render_tissues(twin, place), place, twin, item.level)
         inside = masks.bodies == LABEL_MAPS["verse"].to_label(item.level)
         flags = ("cut",) if _at_border(inside) else ()
@@ -91,6 +93,19 @@ def _losses(case: Case, scene: Scene, grid: VoxelGrid, masks: TissueVolume, spac
             for name, value in ((f"loss_{third}", one), (f"loss_{third}_each_own_axis", other)):
                 rows.append(Row(case.name, case.group, name, str(item.level), asked, value, "points", flags))
     return rows
+
+
+def _same_lattice(place: VoxelGrid, grid: VoxelGrid) -> VoxelGrid:
+    """The grid moved by less than a voxel, so that its voxels are voxels of the other.
+
+    A vertebra restored in place lies on the lattice of its scan; an endplate along the layers, which is known to half a
+    voxel only, then reads alike before and after where it did not break.
+    """
+    turn, origin = grid.affine[:3, :3], grid.affine[:3, 3]
+    steps = np.round(np.linalg.solve(turn, place.affine[:3, 3] - origin))
+    affine = np.array(grid.affine)
+    affine[:3, 3] = origin + turn @ steps
+    return VoxelGrid(place.shape, affine)
 
 
 def _apart(masks: TissueVolume, grid: VoxelGrid, scene: Scene, level: Level, before: Body) -> tuple[float | None, ...]:

@@ -84,12 +84,16 @@ class MeasuredRow(NamedTuple):
 
 
 def _cells() -> dict[Key, float]:
-    """Every cell that can be measured on a mask, C3 and below."""
+    """Every cell that can be measured on a mask, C3 and below: T11 to L5 by sex, the sexes pooled elsewhere."""
     found: dict[Key, float] = {}
     for cell in morphometry():
         if cell.use == "compare" or cell.level is None or cell.quantity not in SIZES or cell.level < Level.C3:
             continue
         found[(cell.quantity, str(cell.level), cell.sex)] = cell.mean
+    for quantity, level, sex in list(found):
+        if sex == Sex.FEMALE.value and not Level.T11 <= Level(level) <= Level.L5:
+            parts = [found.pop((quantity, level, each.value)) for each in Sex]
+            found[(quantity, level, "both")] = float(np.mean(parts))
     for name in ANGLES:
         found[(name, "", "both")] = alignment(name, "supine").mean
     return found

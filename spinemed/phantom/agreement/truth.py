@@ -32,7 +32,7 @@ from spinemed.measure import (
     lordosis_deg,
     wedge_deg,
 )
-from spinemed.phantom.shape.arch import arch_solids
+from spinemed.phantom.shape.arch import CANAL_HEIGHTS, EDGE, lamina_line
 from spinemed.phantom.shape.body import PackedBody, pack_body, pack_sacral_body, true_body_measurements
 from spinemed.phantom.shape.surfaces import body_surfaces
 from spinemed.phantom.spine.frames import Frame
@@ -120,6 +120,7 @@ def _body(posed: PosedSpine, level: Level, upper: Endplate, lower: Endplate, pac
     heights = _surface(own, packed, frame, x, y, "upper") - _surface(own, packed, frame, x, y, "lower")
     profile, share = heights.mean(axis=0), (y[0] - back) / (front - back)
     up = frame.axes[2]
+    height = float(np.linalg.norm(upper.centre_mm - lower.centre_mm))
     for name, over, under in (
         ("anterior", upper.anterior_mm, lower.anterior_mm),
         ("posterior", upper.posterior_mm, lower.posterior_mm),
@@ -133,31 +134,32 @@ def _body(posed: PosedSpine, level: Level, upper: Endplate, lower: Endplate, pac
         yield TrueValue(f"{name}_width", place, float(plate.width_mm or 0.0), "mm")
         yield TrueValue(f"{name}_depth", place, float(plate.depth_mm or 0.0), "mm")
     yield TrueValue("canal_width", place, arch.canal_width_mm, "mm")
-    yield TrueValue("canal_depth", place, _canal_depth(posed, level, packed), "mm")
+    yield TrueValue("canal_depth", place, _canal_depth(posed, level, packed, frame, height), "mm")
     yield TrueValue("body_volume", place, true_body_measurements(packed).volume_mm3, "mm3")
 
 
-def _canal_depth(posed: PosedSpine, level: Level, packed: PackedBody) -> float:
-    """Depth of the opening that the ring leaves, seen along the body, in the midsagittal plane.
+def _canal_depth(posed: PosedSpine, level: Level, packed: PackedBody, frame: BodyFrame, height: float) -> float:
+    """Depth of the opening that the ring leaves, seen along the body as it is, in the midsagittal plane.
 
-    The parameter `canal_depth_mm` is the distance at the middle of the laminae, from the line of the posterior rims.
-    The opening is the shortest one: from the hindmost place of a waisted wall to the foremost of a leaning lamina, both
-    within the heights that `spinemed.measure.foramen_section` looks through (0.35 of the height below the middle to
-    0.45 above). It differs from the parameter by up to a millimetre.
+    Of a whole body that is the parameter `canal_depth_mm`. A broken one is looked through along another axis and over
+    another height, and a fragment may stand out of its wall.
     """
+    own, numbers = posed.frames[level], packed.numbers
     vertebra = next(each for each in posed.spine.vertebrae if each.level is level)
     assert vertebra.body is not None
-    shell = arch_solids(vertebra, vertebra.body, None, None).shell
-    height = vertebra.body.height_mm
-    z = np.linspace(-0.35, 0.45, 81) * height
-    numbers = packed.numbers
-    share = np.clip(0.5 + z / height, 0.0, 1.0)
+    share = np.linspace(0.0, 1.0, 201)
     shrink = 1.0 - (1.0 - numbers[12]) * 4.0 * share * (1.0 - share)
-    wall = -0.5 * (numbers[3] + (numbers[1] - numbers[3]) * share) * shrink
-    centre, half, middle, lean = (float(shell[n]) for n in (2, 1, 7, 10))
-    lamina = centre - half - lean * (z - middle)
-    there = np.abs(z - middle) <= shell[9] - 0.4 * shell[5]
-    return float(wall.min() - lamina[there].max())
+    bulge = np.clip(1.0 - ((2.0 * share - 1.0 - (0.6 if numbers[18] > 0.5 else -0.6)) / 0.9) ** 2, 0.0, None)
+    y = -0.5 * (numbers[3] + (numbers[1] - numbers[3]) * share) * shrink - numbers[17] * bulge**2
+    bottom, top = _endplates(np.stack([np.zeros_like(y), y, np.zeros_like(y)], axis=1), numbers, packed.offsets)
+    line = lamina_line(vertebra, vertebra.body)
+    reach = vertebra.arch.lamina_height_mm / 2 - EDGE * vertebra.arch.lamina_thickness_mm
+    along = np.linspace(-reach, reach, 201)
+    ends = []
+    for back, up in ((y, bottom + (top - bottom) * share), (line.y_mm + line.lean * along, line.z_mm + along)):
+        seen = frame.to_local(own.to_world(np.stack([np.zeros_like(back), back, up], axis=1)))
+        ends.append(seen[(seen[:, 2] >= CANAL_HEIGHTS[0] * height) & (seen[:, 2] <= CANAL_HEIGHTS[1] * height), 1])
+    return float(ends[0].min() - ends[1].max())
 
 
 def _disc(

@@ -161,7 +161,7 @@ def paint(
     value = fine.value.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)
     bone = fine.bone.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)
     vertebrae, subregions = centre(fine.vertebrae), centre(fine.subregions)
-    dropped = _one_piece(vertebrae, subregions)
+    dropped = _one_piece(vertebrae, subregions, grid.affine)
     return TissueVolume(
         grid, vertebrae, subregions, centre(fine.discs), centre(fine.canal), centre(fine.tissue),
         np.rint(bone).astype(np.uint8), value, dropped,
@@ -304,7 +304,7 @@ def _paint(
                 best=best,
             )
     raster.clear_where_bone(discs, canal, bone_share)
-    dropped = _one_piece(vertebrae, subregions) if tidy else {}
+    dropped = _one_piece(vertebrae, subregions, grid.affine) if tidy else {}
     return TissueVolume(grid, vertebrae, subregions, discs, canal, tissue_map, bone_share, value, dropped)
 
 
@@ -399,8 +399,12 @@ def _paint_extra(
     )  # fmt: skip
 
 
-def _one_piece(vertebrae: Mask, subregions: Mask) -> dict[int, int]:
-    """Keep the largest 6-connected piece of each label; returns how many voxels of each label were dropped."""
+def _one_piece(vertebrae: Mask, subregions: Mask, affine: NDArray[np.float64]) -> dict[int, int]:
+    """Keep the largest 6-connected piece of each label; returns how many voxels of each label were dropped.
+
+    Of pieces of one size (both tips of a vertebra that the field cuts) the one farthest to the patient's right, front
+    and top is kept, in that order: in every orientation the same.
+    """
     from scipy.ndimage import find_objects, label
 
     dropped: dict[int, int] = {}
@@ -415,7 +419,13 @@ def _one_piece(vertebrae: Mask, subregions: Mask) -> dict[int, int]:
             continue
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
-        loose = inside & (pieces != sizes.argmax())
+        tied = np.flatnonzero(sizes == sizes.max())
+        kept = tied[0]
+        if len(tied) > 1:
+            middles = [np.argwhere(pieces == piece).mean(axis=0) + [part.start for part in where] for piece in tied]
+            world = [tuple(np.round(affine[:3, :3] @ middle + affine[:3, 3], 6).tolist()) for middle in middles]
+            kept = tied[max(range(len(tied)), key=world.__getitem__)]
+        loose = inside & (pieces != kept)
         vertebrae[where][loose] = 0
         subregions[where][loose] = 0
         dropped[number] = int(loose.sum())

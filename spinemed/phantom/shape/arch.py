@@ -25,7 +25,19 @@ from spinemed.anatomy import Level, Region
 from spinemed.phantom.shape.blobs import Blob, capsule, ellipsoid, mirrored, to_tip, vec
 from spinemed.phantom.spine.records import ArchShape, BodyShape, Vertebra
 
-__all__ = ["MIRROR_PARTS", "ArchSolids", "Joint", "arch_solids", "atlas_solids", "joint_between"]
+__all__ = [
+    "CANAL_HEIGHTS",
+    "EDGE",
+    "MIRROR_PARTS",
+    "ArchSolids",
+    "Joint",
+    "LaminaLine",
+    "arch_solids",
+    "atlas_solids",
+    "joint_between",
+    "lamina_line",
+    "spinous_tip",
+]
 
 Array = NDArray[np.float64]
 
@@ -33,6 +45,10 @@ ARCH, SPINOUS = 41, 42
 COSTAL, SUPERIOR, INFERIOR = 44, 46, 48  # right
 MIRROR_PARTS = {44: 43, 46: 45, 48: 47}
 DENS = 51
+CANAL_HEIGHTS = (-0.35, 0.45)
+"""Between which heights the canal is looked through along the body, shares of the body's height from its middle."""
+EDGE = 0.4
+"""How far the laminae's upper and lower edges are rounded, share of their thickness."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,20 @@ class Joint:
     size_mm: float
     gap_mm: float
     drop_mm: float = 0.0
+
+
+@dataclass(frozen=True)
+class LaminaLine:
+    """The line in which the laminae's inner wall cuts the midsagittal plane.
+
+    Attributes:
+        y_mm, z_mm: Its point at the middle of the laminae's height.
+        lean: dy/dz; positive: the upper edge lies further forward.
+    """
+
+    y_mm: float
+    z_mm: float
+    lean: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +125,13 @@ def joint_between(upper: Vertebra, lower: ArchShape, gap_mm: float) -> Joint:
 
 
 def arch_solids(
-    vertebra: Vertebra, body: BodyShape, above: Joint | None, below: Joint | None, *, process_scale: float = 1.0
+    vertebra: Vertebra,
+    body: BodyShape,
+    above: Joint | None,
+    below: Joint | None,
+    *,
+    below_centre_mm: Array | None = None,
+    process_scale: float = 1.0,
 ) -> ArchSolids:
     """Everything behind the body of C2 to the last lumbar vertebra.
 
@@ -103,6 +139,8 @@ def arch_solids(
         vertebra: Whose arch.
         body: Its healthy body.
         above, below: Facet joints with the neighbours; None where there are none (C2 above).
+        below_centre_mm: (3,) Middle of the right joint below, where the next vertebra's superior process bears it (a
+            lordotic, slipped or broken neighbour stands otherwise than straight below); straight below without it.
         process_scale: Height of the transverse processes against the usual, for transitional vertebrae.
     """
     arch, level = vertebra.arch, vertebra.level
@@ -110,18 +148,17 @@ def arch_solids(
     half, depth = arch.canal_width_mm / 2, arch.canal_depth_mm
     height = body.height_mm
     thick = arch.lamina_thickness_mm
-    region = Region.THORACIC if level == Level.T13 else level.region
+    region = _region(level)
     cervical = region is Region.CERVICAL
     lumbar = region is Region.LUMBAR
-    centre_y = wall - depth / 2
+    lamina = lamina_line(vertebra, body)
+    back_z = lamina.z_mm
     pedicle_z = 0.0 if cervical else height / 2 - arch.pedicle_height_mm / 2 - (1.0 if lumbar else 0.5)
-    back_z = {Region.CERVICAL: -2.0, Region.THORACIC: -0.12 * height, Region.LUMBAR: -0.28 * height}[region]
-    lean = {Region.CERVICAL: 0.35, Region.THORACIC: 0.20, Region.LUMBAR: 0.22}[region]
     shell = np.array(
         [
             half,
             depth / 2,
-            centre_y,
+            lamina.y_mm + depth / 2,
             2.6,
             1.55 if lumbar else 1.9,
             thick,
@@ -129,7 +166,7 @@ def arch_solids(
             back_z,
             min(arch.pedicle_height_mm / 2, arch.lamina_height_mm / 2),
             arch.lamina_height_mm / 2,
-            lean,
+            lamina.lean,
             0.15 * depth,
             1.0,
         ]
@@ -137,7 +174,7 @@ def arch_solids(
     right: list[Blob] = []
     middle: list[Blob] = []
     holes: list[Blob] = []
-    pillar = np.array([half + arch.pedicle_width_mm / 2, centre_y - 0.02 * depth, pedicle_z])
+    pillar = np.array([half + arch.pedicle_width_mm / 2, wall - 0.52 * depth, pedicle_z])
 
     # Pedicle: from inside the body to where lamina, facets and transverse process meet.
     if cervical:
@@ -160,14 +197,13 @@ def arch_solids(
         right.append(capsule(pillar, seat, 0.8 * _stem(arch, region), _stem(arch, region), part=SUPERIOR))
     if below is not None:
         normal = np.array(below.normal)
-        centre = np.array(
-            [below.half_spread_mm, wall - below.behind_mm, -height / 2 - below.gap_mm / 2 - below.drop_mm]
-        )
+        straight = (below.half_spread_mm, wall - below.behind_mm, -height / 2 - below.gap_mm / 2 - below.drop_mm)
+        centre = np.array(straight) if below_centre_mm is None else below_centre_mm
         seat = centre + normal * _facet_depth(region)
         right += _facet(seat, normal, below.size_mm, region, INFERIOR)
         stem = _stem(arch, region)
         if lumbar or level >= Level.T12:
-            root = np.array([0.62 * half, wall - depth - 0.25 * thick, back_z])
+            root = np.array([0.62 * half, lamina.y_mm - 0.25 * thick, back_z])
             right.append(capsule(root, seat, stem, 0.85 * stem, part=INFERIOR))
             right.append(capsule(pillar, root, 0.75 * stem, 0.9 * stem, part=ARCH))  # pars interarticularis
         else:
@@ -184,7 +220,7 @@ def arch_solids(
                 2.7,
             )
         )
-    middle += _spinous(arch, body, level, wall, depth, thick, back_z)
+    middle += _spinous(vertebra, body)
     if level == Level.C2:
         middle += _dens(vertebra, body)
         right.append(  # the shoulder that carries C1
@@ -192,6 +228,27 @@ def arch_solids(
         )
         right.append(capsule((8.5, -2.0, height / 2 - 3.0), pillar, 5.0, 5.5, part=ARCH))
     return ArchSolids(shell, middle + right + mirrored(right, MIRROR_PARTS), holes + mirrored(holes))
+
+
+def _region(level: Level) -> Region:
+    return Region.THORACIC if level is Level.T13 else level.region
+
+
+def lamina_line(vertebra: Vertebra, body: BodyShape) -> LaminaLine:
+    """Where the laminae meet the canal in the midline, so that the canal is as deep as stated where it is narrowest.
+
+    `canal_depth_mm` is what calipers find in a dry vertebra (Panjabi 1992, Spine 17:299): the free distance seen along
+    the body, from the hindmost place of a waisted wall to the upper edge of the laminae, which lean backwards. Both are
+    sought within the heights that `spinemed.measure.foramen_section` looks through.
+    """
+    arch, height, region = vertebra.arch, body.height_mm, _region(vertebra.level)
+    middle = {Region.CERVICAL: -2.0, Region.THORACIC: -0.12 * height, Region.LUMBAR: -0.28 * height}[region]
+    lean = {Region.CERVICAL: 0.35, Region.THORACIC: 0.20, Region.LUMBAR: 0.22}[region]
+    share = 0.5 + np.linspace(*CANAL_HEIGHTS, 81)
+    depth = body.lower_depth_mm + (body.upper_depth_mm - body.lower_depth_mm) * share
+    wall = -0.5 * float((depth * (1.0 - (1.0 - body.waist) * 4.0 * share * (1.0 - share))).max())
+    top = min(middle + arch.lamina_height_mm / 2 - EDGE * arch.lamina_thickness_mm, CANAL_HEIGHTS[1] * height)
+    return LaminaLine(wall - arch.canal_depth_mm - lean * (top - middle), middle, lean)
 
 
 def _stem(arch: ArchShape, region: Region) -> float:
@@ -265,9 +322,10 @@ def _transverse(
     ]
 
 
-def spinous_tip(arch: ArchShape, body: BodyShape, wall: float, back_z: float) -> tuple[Array, Array]:
+def spinous_tip(vertebra: Vertebra, body: BodyShape) -> tuple[Array, Array]:
     """Root and tip of the spinous process's axis: droop gives the direction, the stated length the tip."""
-    root = np.array([0.0, wall - arch.canal_depth_mm - 0.35 * arch.lamina_thickness_mm, back_z])
+    arch, lamina = vertebra.arch, lamina_line(vertebra, body)
+    root = np.array([0.0, lamina.y_mm - 0.35 * arch.lamina_thickness_mm, lamina.z_mm])
     rim = np.array(
         [0.0, -body.upper_depth_mm / 2, body.height_mm / 2 - (body.anterior_height_mm - body.posterior_height_mm) / 4]
     )
@@ -280,10 +338,9 @@ def spinous_tip(arch: ArchShape, body: BodyShape, wall: float, back_z: float) ->
     return root, root + along * max(length, 4.0)
 
 
-def _spinous(
-    arch: ArchShape, body: BodyShape, level: Level, wall: float, depth: float, thick: float, back_z: float
-) -> list[Blob]:
-    root, tip = spinous_tip(arch, body, wall, back_z)
+def _spinous(vertebra: Vertebra, body: BodyShape) -> list[Blob]:
+    arch, level = vertebra.arch, vertebra.level
+    root, tip = spinous_tip(vertebra, body)
     tall = max(arch.spinous_height_mm / 2, 2.5)
     region = level.region
     if region is Region.LUMBAR or level in (Level.T12, Level.T13):

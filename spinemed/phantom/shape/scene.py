@@ -216,6 +216,22 @@ def _joints(posed: PosedSpine) -> dict[Level, Joint]:
     return joints
 
 
+def _joint_centre(posed: PosedSpine, upper: Vertebra, joint: Joint) -> Array:
+    """Middle of the right joint below a vertebra in that vertebra's frame, placed by the bone below."""
+    levels = [vertebra.level for vertebra in posed.spine.vertebrae]
+    at = levels.index(upper.level) + 1
+    if at == len(levels):
+        depth, height, frame = posed.spine.sacrum.endplate_depth_mm, 0.0, posed.sacrum
+    else:
+        body = posed.spine.vertebrae[at].body
+        assert body is not None  # only C1 has none
+        depth, height = (body.upper_depth_mm + body.lower_depth_mm) / 2, body.height_mm
+        frame = posed.frames[levels[at]]
+    there = (0.0, -depth / 2 - joint.behind_mm, height / 2 + joint.gap_mm / 2 - joint.drop_mm)
+    middle = posed.frame(upper.level).to_own(frame.to_world(np.array(there)))
+    return np.array([joint.half_spread_mm, middle[1], middle[2]])  # both sides are built alike
+
+
 def _vertebra(
     posed: PosedSpine, vertebra: Vertebra, joints: dict[Level, Joint], extras: tuple[Primitive, ...]
 ) -> _Draft:
@@ -228,7 +244,9 @@ def _vertebra(
         packed = pack_body(posed.bodies[vertebra.level])
         order = [v.level for v in posed.spine.vertebrae]
         above = order[order.index(vertebra.level) - 1]
-        solids = arch_solids(vertebra, vertebra.body, joints.get(above), joints.get(vertebra.level))
+        below = joints.get(vertebra.level)
+        centre = None if below is None else _joint_centre(posed, vertebra, below)
+        solids = arch_solids(vertebra, vertebra.body, joints.get(above), below, below_centre_mm=centre)
         if vertebra.transition != "none":
             solids = _transitional(solids, vertebra, posed)
     marrow = vertebra.trabecular_hu
@@ -413,7 +431,7 @@ def _stations(posed: PosedSpine) -> list[Station]:
             )  # fmt: skip
             continue
         depth = (body.upper_depth_mm + body.lower_depth_mm) / 4
-        _, end = spinous_tip(arch, body, -depth, -0.2 * body.height_mm)
+        _, end = spinous_tip(vertebra, body)
         stations.append(
             Station(
                 vertebra.level,

@@ -60,7 +60,7 @@ BLOB_PARAMETERS = ("length", "p0", "p1", "q0", "q1", "end", "power", "part", "ma
 ARCH_PARAMETERS = (
     "half_width",  # of the canal
     "half_depth",
-    "centre_y",
+    "centre_y",  # at back_z
     "front_power",
     "back_power",
     "thickness",
@@ -210,7 +210,7 @@ def blob_distance(p: float, q: float, t: float, blob: Numbers) -> float:
 @njit(cache=True, inline="always")
 def canal_distance(x: float, y: float, z: float, a: Numbers) -> float:
     """Distance to the wall of a vertebra's own canal, negative inside; (x, y, z) in the vertebra's frame."""
-    dy = y - a[2] + a[10] * (z - a[7])
+    dy = y - a[2] - a[10] * (z - a[7])
     return superellipse_distance(x, dy, a[0], a[1], a[3] if dy >= 0.0 else a[4])
 
 
@@ -220,7 +220,7 @@ def arch_distance(x: float, y: float, z: float, a: Numbers, canal: float) -> flo
 
     `canal` is :func:`canal_distance` at the same point, the shell's inner wall.
     """
-    dy = y - a[2] + a[10] * (z - a[7])
+    dy = y - a[2] - a[10] * (z - a[7])
     outer = superellipse_distance(x, dy, a[0] + a[5], a[1] + a[5], a[3] if dy >= 0.0 else a[4])
     shell = max(outer, -canal)
     share = min(max(-dy / a[1], 0.0), 1.0)
@@ -266,7 +266,7 @@ def blob_reach(blob: Numbers, distance_mm: float) -> tuple[float, float, float]:
 @njit(cache=True, inline="always")
 def arch_edge(y: float, z: float, a: Numbers) -> float:
     """A bound that needs no root: `arch_distance` is at least this where this is positive."""
-    dy = y - a[2] + a[10] * (z - a[7])
+    dy = y - a[2] - a[10] * (z - a[7])
     share = min(max(-dy / a[1], 0.0), 1.0)
     share = share * share * (3.0 - 2.0 * share)
     z_mid = a[6] + (a[7] - a[6]) * share

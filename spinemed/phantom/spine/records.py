@@ -95,7 +95,7 @@ class ArchShape(Record):
     canal_width_mm: float = Field(gt=0)
     """Between the pedicles."""
     canal_depth_mm: float = Field(gt=0)
-    """In the midline at the middle of the laminae, from the line of the body's posterior rims."""
+    """In the midline, free along the body: hindmost place of the posterior wall to the laminae' upper edge."""
     pedicle_width_mm: float = Field(gt=0)
     pedicle_height_mm: float = Field(gt=0)
     lamina_thickness_mm: float = Field(gt=0)

@@ -23,7 +23,7 @@ from spinemed.errors import LevelError
 from spinemed.phantom.shape.arch import spinous_tip
 from spinemed.phantom.spine.frames import Frame, RimPlane, endplate_frame
 from spinemed.phantom.spine.pose import PosedSpine, pose_spine
-from spinemed.phantom.spine.records import BodyShape, Posture, SpinePhantom, Vertebra
+from spinemed.phantom.spine.records import Posture, SpinePhantom, Vertebra
 
 __all__ = [
     "Alignment",
@@ -38,8 +38,6 @@ __all__ = [
 Array = NDArray[np.float64]
 _ATLAS_FRONT_MM = 9.0
 """From C1's origin forwards to the inner side of its anterior arch."""
-_SPINOUS_ROOT = {Region.CERVICAL: (-2.0, 0.0), Region.THORACIC: (0.0, -0.12), Region.LUMBAR: (0.0, -0.28)}
-"""Height of the spinous process's root: millimetres, and share of the body's height."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +146,7 @@ def vertebra_marks(posed: PosedSpine, vertebra: Vertebra) -> VertebraMarks:
         vertebra.level,
         (upper.centre_mm + lower.centre_mm) / 2,
         frame.to_world((0.0, wall - arch.canal_depth_mm / 2, 0.0)),
-        frame.to_world(_spinous_tip(vertebra, body, wall)),
+        frame.to_world(spinous_tip(vertebra, body)[1]),
         upper,
         lower,
     )
@@ -221,12 +219,6 @@ def _plate(frame: Frame, plane: RimPlane, width_mm: float, depth_mm: float) -> E
     )
     normal = endplate_frame(frame, plane).rotation[:, 2]
     return EndplateMarks(points[0], points[1], points[2], points[3], points[4], normal)
-
-
-def _spinous_tip(vertebra: Vertebra, body: BodyShape, wall: float) -> Array:
-    region = Region.THORACIC if vertebra.level is Level.T13 else vertebra.level.region
-    fixed, share = _SPINOUS_ROOT[region]
-    return spinous_tip(vertebra.arch, body, wall, fixed + share * body.height_mm)[1]
 
 
 def _required(plate: EndplateMarks | None) -> EndplateMarks:
