@@ -196,11 +196,12 @@ def straighten_spine(
     stack = _Stack(curve, [along[level][2] for level in wanted], float(spacing_mm), size_mm)
     labels = stack.labels(mask.data, mask.affine)
     picture = None if image is None else stack.values(np.asarray(image.data, np.float32), image.affine, _fill(image))
+    boxes = _boxes(mask)
     for level in wanted:
         number = LABEL_MAPS["verse"].to_label(level)
         box = stack.box(along[level][2])
         notes = () if number not in cut else ("cut by the edge of the volume",)
-        body, told = _body(mask, number, curve, along[level][2], stack, box)
+        body, told = _body(mask, number, boxes[number], curve, along[level][2], stack, box)
         start = stack.start(box)
         centre = (along[level] - start) / spacing_mm
         affine = np.eye(4)
@@ -216,16 +217,30 @@ def _fill(image: Volume) -> float:
     return -1024.0 if image.unit == "HU" else 0.0
 
 
-def _body(
-    mask: LabelMask, number: int, curve: Curve, along: float, stack: _Stack, box: slice
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """The body alone, on the crop's voxels, and a word where it could not be told from the arch."""
+def _boxes(mask: LabelMask) -> dict[int, tuple[slice, ...]]:
+    """Where each label of a mask lies, one voxel wider."""
     from scipy.ndimage import find_objects
 
-    found = find_objects((mask.data == number).T.view(np.uint8))[0]
-    part = tuple(
-        slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(reversed(found), mask.data.shape, strict=True)
-    )
+    # On the transpose, which for data from a file runs through memory in order.
+    return {
+        number: tuple(
+            slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(reversed(box), mask.data.shape, strict=True)
+        )
+        for number, box in enumerate(find_objects(mask.data.T), 1)
+        if box is not None
+    }
+
+
+def _body(
+    mask: LabelMask,
+    number: int,
+    part: tuple[slice, ...],
+    curve: Curve,
+    along: float,
+    stack: _Stack,
+    box: slice,
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """The body alone, on the crop's voxels, and a word where it could not be told from the arch."""
     solid = mask.data[part] == number
     affine = np.array(mask.affine)
     affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in part])
