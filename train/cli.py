@@ -64,6 +64,18 @@ def labelling(config: ConfigArgument, out: OutOption, overrides: SetOption = Non
 
 
 @app.command()
+def synthesis(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
+    """Train a synthesiser of healthy vertebrae, on phantoms that it draws first or on graded scans."""
+    from spinemed.config import load_config
+
+    _quiet()
+    from train.synthesis import SynthesisConfig, run_synthesis
+
+    folder = run_synthesis(load_config(config, SynthesisConfig, overrides or ()), out)
+    Console().print(f"synthesiser: {folder}", soft_wrap=True)
+
+
+@app.command()
 def lifter(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
     """Train a monocular lifter on simulated motion, and report it beside the baselines that it must beat."""
     from spinemed.config import load_config

@@ -1,8 +1,8 @@
 """Pseudo-healthy vertebrae: what a synthesiser is given, what it gives back, and what is done with that.
 
-Every synthesiser, trained or not, sees a straightened spine and answers with the body that each vertebra should have, on
-the voxels of that vertebra's crop. From there the loss of height follows (:func:`synthesis_loss`), and the way back into
-the patient (:func:`synthesis_overlay`), as a layer of its own: nothing of the patient's mask is written over.
+Every synthesiser, trained or not, sees a straightened spine and answers with the body that each vertebra should have,
+on the voxels of that vertebra's crop. From there the loss of height follows (:func:`synthesis_loss`), and the way back
+into the patient (:func:`synthesis_overlay`), as a layer of its own: nothing of the patient's mask is written over.
 
 Convention: a body is the share of each voxel in it, the surface at 0.5, on `crop`'s voxels (right, anterior, along the
 spine upwards). A crop that the caller left out of `straight` cannot be a neighbour: straighten all levels.

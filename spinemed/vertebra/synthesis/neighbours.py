@@ -21,13 +21,13 @@ from spinemed.errors import VolumeError
 from spinemed.vertebra.straighten import StraightCrop, Straightened
 from spinemed.vertebra.synthesis.interface import Synthesis, wanted_levels
 
-__all__ = ["NeighbourShape", "centre_of", "nearest_neighbours", "signed_distance_mm"]
+__all__ = ["CUT", "NeighbourShape", "centre_of", "nearest_neighbours", "signed_distance_mm"]
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.float32]
 
 _SMOOTH = 0.8  # voxels: takes the staircase of whole voxels off the distance
-_CUT = "cut by the edge of the volume"
+CUT = "cut by the edge of the volume"
 
 
 def centre_of(body: Picture) -> Array:
@@ -54,7 +54,7 @@ def nearest_neighbours(straight: Straightened, level: Level) -> list[tuple[Level
     usable = [
         (each, place - at)
         for place, each in enumerate(order)
-        if each is not level and _CUT not in straight.crops[each].flags and (straight.crops[each].body >= 0.5).any()
+        if each is not level and CUT not in straight.crops[each].flags and (straight.crops[each].body >= 0.5).any()
     ]
     above = [pair for pair in usable if pair[1] < 0][-1:]
     below = [pair for pair in usable if pair[1] > 0][:1]
