@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spinemed.errors import VolumeError
 from spinemed.measure import Body, BodyFrame
-from spinemed.measure.field import Field, outlines
+from spinemed.measure.field import Field, heights_of_thirds, outlines
 
 __all__ = ["SCALE", "HeightMap", "colour_of", "estimated_map", "height_map", "lateral_shape", "map_png"]
 
@@ -74,18 +74,17 @@ class HeightMap:
     kind: Literal["given", "estimated"]
 
     def thirds_percent(self, band: float = 0.15) -> tuple[float, float, float]:
-        """Mean of the columns of the anterior, middle and posterior third in the midsagittal band; NaN for none.
+        """Means over the anterior, middle and posterior third in the midsagittal band; NaN for none.
 
-        Close to the losses that grades are read from, which are losses of mean heights, not means of losses.
+        The rim is filled in by the slope of its third, as for heights. Close to the losses that grades are read from,
+        which are losses of mean heights, not means of losses.
         """
         half = band * float(np.ptp(self.x_mm[(self.inside >= 0.5).any(axis=1)]))
-        share = (self.y_mm - self.wall_mm[0]) / (self.wall_mm[1] - self.wall_mm[0])
-        means = []
-        for low, high in ((2 / 3, 1.0), (1 / 3, 2 / 3), (0.0, 1 / 3)):
-            part = self.loss_percent[np.ix_(np.abs(self.x_mm) <= half, (share >= low) & (share < high))]
-            known = part[np.isfinite(part)]
-            means.append(float(known.mean()) if len(known) else float("nan"))
-        return means[0], means[1], means[2]
+        rows = self.loss_percent[np.abs(self.x_mm) <= half]
+        known = np.isfinite(rows)
+        there = known.any(axis=0)
+        profile = np.where(known, rows, 0.0).sum(axis=0)[there] / known.sum(axis=0)[there]
+        return heights_of_thirds(self.y_mm[there], profile, *self.wall_mm)
 
 
 def height_map(body: Body | Field, reference: Body, *, motion: ArrayLike | None = None) -> HeightMap:
@@ -157,9 +156,11 @@ def lateral_shape(bodies: Iterable[Body]) -> Array | None:
         rows = []
         for share in along:
             at = int(np.argmin(np.abs(body.y_mm - (back + share * (front - back)))))
-            known = np.isfinite(tall[:, at])
-            middle = known & (np.abs(body.x_mm) <= 0.15 * body.width_mm)
-            if known.sum() < 5 or not middle.any():
+            solid = np.flatnonzero(np.isfinite(tall[:, at]))
+            x = body.x_mm[solid]
+            known = solid[(x > x.min(initial=0) + _RIM_MM) & (x < x.max(initial=0) - _RIM_MM)]  # without the rim
+            middle = known[np.abs(body.x_mm[known]) <= 0.15 * body.width_mm]
+            if len(known) < 5 or not len(middle):
                 rows.append(np.ones(len(across)))
             else:
                 line = np.interp(across * body.width_mm / 2, body.x_mm[known], tall[known, at])
@@ -167,7 +168,7 @@ def lateral_shape(bodies: Iterable[Body]) -> Array | None:
         found.append(np.array(rows).T)
     if len(found) < 2:
         return None
-    shape: Array = np.clip(np.median(found, axis=0), 0.5, 1.5)
+    shape: Array = np.clip(np.median(found, axis=0), 0.7, 1.3)
     return shape
 
 

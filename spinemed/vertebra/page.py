@@ -128,12 +128,17 @@ def _thirds(each: GradedVertebra) -> tuple[LossRecord | None, LossRecord | None,
     return each.anterior, each.middle, each.posterior
 
 
+def _whole(value: float) -> str:
+    """A whole number with a true minus sign, and no minus before zero."""
+    return f"{round(value)}".replace("-", "−")
+
+
 def _percent(value: float) -> str:
-    return f"{value:.0f} %".replace("-", "−")
+    return f"{_whole(value)} %"
 
 
 def _bounds(third: LossRecord) -> str:
-    return f"{third.low:.0f} to {third.high:.0f} %".replace("-", "−")
+    return f"{_whole(third.low)} to {_whole(third.high)} %"
 
 
 def _place(percent: float) -> float:
@@ -157,8 +162,10 @@ def _row(each: GradedVertebra, notes: _Notes) -> dict[str, Any]:
 
 
 def _beside(value: float | None, unit: str) -> str:
-    digits = 1 if unit == " mm" else 0
-    return "–" if value is None else f"{value:.{digits}f}{unit}".replace("-", "−")
+    if value is None:
+        return "–"
+    text = f"{value + 0.0:.1f}".replace("-", "−") if unit == " mm" else _whole(value)
+    return text + unit
 
 
 def _third(third: LossRecord, largest: bool) -> dict[str, Any]:
@@ -177,7 +184,7 @@ def _map(case: GradedCase, each: GradedVertebra) -> dict[str, Any]:
     shown = case.maps[each.level]
     return {
         "level": str(each.level), "grade": each.grade, "src": _inside(map_png(shown)),
-        "thirds": [_percent(third.percent) for third in _thirds(each) if third is not None],
+        "thirds": [_whole(third.percent) for third in _thirds(each) if third is not None],
         "width": round(2 * float(shown.x_mm[-1] - shown.x_mm[0])), "kind": shown.kind,
     }  # fmt: skip
 
@@ -199,6 +206,8 @@ def _scale() -> dict[str, Any]:
 def _picture(picture: Midsagittal, vertebrae: Sequence[GradedVertebra]) -> dict[str, Any]:
     records = {each.level: each for each in vertebrae}
     bodies = []
+    high, wide = picture.pixels.shape[:2]
+    letters = round(max(0.035 * wide, 6.0), 1)
     for outline in picture.outlines:
         record = records.get(outline.level)
         grade = None if record is None else record.grade
@@ -206,12 +215,11 @@ def _picture(picture: Midsagittal, vertebrae: Sequence[GradedVertebra]) -> dict[
         bodies.append({
             "level": str(outline.level), "grade": "none" if grade is None else str(grade),
             "points": " ".join(f"{x:g},{y:g}" for x, y in outline.points),
-            "x": round(left - 5, 1), "y": round(outline.middle[1] + 4, 1),
+            "x": round(left - 0.4 * letters, 1), "y": round(outline.middle[1] + 0.35 * letters, 1),
             "text": f"{outline.level} {'–' if grade is None else grade}"
             + ("?" if record is not None and record.look_again else ""),
         })  # fmt: skip
-    high, wide = picture.pixels.shape[:2]
     return {
         "src": _inside(png_bytes(picture.pixels)), "width": wide, "height": high, "bodies": bodies,
-        "behind": picture.behind, "bar": round(50 / picture.pixel_mm, 1), "sideways": f"{picture.sideways_mm:.0f}",
+        "behind": picture.behind, "letters": letters, "bar": round(50 / picture.pixel_mm, 1), "sideways": f"{picture.sideways_mm:.0f}",
     }  # fmt: skip
