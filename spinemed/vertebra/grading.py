@@ -22,11 +22,13 @@ from pydantic import Field
 from spinemed.anatomy import LABEL_MAPS, Level, Region
 from spinemed.measure import GENANT_BORDERS, GenantGrade, GenantShape, genant_grade, genant_shape
 from spinemed.records import Record
+from spinemed.vertebra.beside import Beside
 from spinemed.vertebra.reference import Reference
 from spinemed.vertebra.rhlv import HeightLoss, Quality, ThirdLoss
 
 __all__ = [
     "ESQ_BORDERS",
+    "TRAINED_ON",
     "ExtendedGrade",
     "GradeReport",
     "GradedVertebra",
@@ -48,7 +50,11 @@ _FIRST, _LAST = Level.T4, Level.L4
 _NORMAL_95 = 1.96
 
 NOT_A_FRACTURE = "height loss alone is not a fracture"
-RULE = "Genant's borders on the largest of three losses; nothing was trained"
+RULE = "Genant's borders on the largest of three losses"
+TRAINED_ON = (
+    "nothing: rules. The standard deviations of estimated heights were set on phantoms of seeds 501 and 601, those of "
+    "reading a mask on phantoms of seed 41; no patient"
+)
 
 
 def esq_grade(loss_percent: float) -> ExtendedGrade:
@@ -91,6 +97,8 @@ class GradedVertebra(Record):
         look_again: The interval of the largest loss crosses a border.
         reference, reference_by: Where the healthy heights come from.
         layer_mm: Distance of the voxel layers along the body.
+        wedge_deg, local_kyphosis_deg, retropulsion_mm, canal_compromise_percent: What stands beside the grade, as
+            defined in :mod:`spinemed.vertebra.beside`; None where not measurable, for a reason in `unmeasured`.
         flags: Shown first.
     """
 
@@ -107,15 +115,23 @@ class GradedVertebra(Record):
     reference: Quality | None = None
     reference_by: str = ""
     layer_mm: float | None = None
+    wedge_deg: float | None = None
+    local_kyphosis_deg: float | None = None
+    retropulsion_mm: float | None = None
+    canal_compromise_percent: float | None = None
+    unmeasured: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
 
 class GradeReport(Record):
-    """All vertebrae of one mask, head to foot: the contents of `grades.json`."""
+    """All vertebrae of one mask, head to foot: the contents of `grades.json`.
+
+    `trained_on` says what the grader that made it was trained or set on.
+    """
 
     vertebrae: tuple[GradedVertebra, ...]
     rule: str = RULE
-    set_on: str = "standard deviations set on phantoms, not on patients"
+    trained_on: str = TRAINED_ON
     note: str = NOT_A_FRACTURE
     source: str = ""
     sha256: str = ""
@@ -123,7 +139,9 @@ class GradeReport(Record):
     use: Literal["research use only"] = "research use only"
 
 
-def grade_vertebra(level: Level, loss: HeightLoss, reference: Reference | str = "given") -> GradedVertebra:
+def grade_vertebra(
+    level: Level, loss: HeightLoss, reference: Reference | str = "given", beside: Beside | None = None
+) -> GradedVertebra:
     """Grade one vertebra from its losses.
 
     There is no grade where layers are more than 1.5 mm apart along the body, where the reference is unreliable, and
@@ -133,6 +151,7 @@ def grade_vertebra(level: Level, loss: HeightLoss, reference: Reference | str = 
         level: Which vertebra.
         loss: Its losses.
         reference: What the healthy heights were taken from: an estimated one, or a word for a given one.
+        beside: What else was measured of it.
     """
     largest, flags = loss.largest, list(loss.flags)
     by = reference if isinstance(reference, str) else reference.method
@@ -141,9 +160,13 @@ def grade_vertebra(level: Level, loss: HeightLoss, reference: Reference | str = 
         flags.append(f"{level} lies outside T4 to L4, for which Genant's grades are defined")
     gradable = loss.gradable and level.region in (Region.THORACIC, Region.LUMBAR)
     anterior, middle, posterior = (_record(third) for third in loss.thirds)
+    more = beside or Beside(unmeasured=("only height losses were given",))
     record = GradedVertebra(
         level=level, label=LABEL_MAPS["verse"].to_label(level), anterior=anterior, middle=middle, posterior=posterior,
         reference=loss.reference, reference_by=by, layer_mm=round(loss.layer_mm, 3), flags=tuple(flags),
+        wedge_deg=_rounded(more.wedge_deg), local_kyphosis_deg=_rounded(more.local_kyphosis_deg),
+        retropulsion_mm=_rounded(more.retropulsion_mm),
+        canal_compromise_percent=_rounded(more.canal_compromise_percent), unmeasured=more.unmeasured,
     )  # fmt: skip
     if not gradable:
         return record
@@ -167,6 +190,10 @@ def grade_vertebra(level: Level, loss: HeightLoss, reference: Reference | str = 
 def not_graded(level: Level, reason: str) -> GradedVertebra:
     """The record of a vertebra that could not be measured."""
     return GradedVertebra(level=level, label=LABEL_MAPS["verse"].to_label(level), flags=(f"not measured: {reason}",))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _percents(borders: list[float]) -> str:

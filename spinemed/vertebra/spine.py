@@ -20,6 +20,7 @@ from spinemed.labelling.masks import LabelMask
 from spinemed.measure import Body, fit_body, separate_body
 from spinemed.measure.arch import front_direction
 from spinemed.measure.parts import Part, cut_sides, parts_of, touches
+from spinemed.vertebra.beside import canal_depths_mm, measure_beside
 from spinemed.vertebra.estimated import estimated_loss
 from spinemed.vertebra.grading import GradedVertebra, GradeReport, grade_vertebra, not_graded
 from spinemed.vertebra.norms import NORM_LEVELS, Sex
@@ -35,10 +36,17 @@ _CUT = "the edge of the volume cuts it"
 
 @dataclass(frozen=True, eq=False)
 class SpineBodies:
-    """The fitted bodies of a spine, head to foot, and why each other one of T1 to L6 in the mask is not among them."""
+    """The fitted bodies of a spine, head to foot, and why each other one of T1 to L6 in the mask is not among them.
+
+    Attributes:
+        bodies: Fitted, by level.
+        left_out: Why the others are not.
+        whole: Every vertebra in the mask, arch included.
+    """
 
     bodies: dict[Level, Body] = field(default_factory=dict)
     left_out: dict[Level, str] = field(default_factory=dict)
+    whole: dict[Level, Part] = field(default_factory=dict)
 
     @property
     def heights(self) -> list[BodyHeights]:
@@ -65,7 +73,7 @@ def spine_bodies(vertebrae: LabelMask, bodies: LabelMask | None = None) -> Spine
             cure="give a thoracic or lumbar mask (or name its numbering)",
         )  # fmt: skip
     alone = None if bodies is None else _by_level(bodies)
-    found = SpineBodies()
+    found = SpineBodies(whole=whole)
     centres = {level: (alone or {}).get(level, part).centre for level, part in whole.items()}
     for level, part in whole.items():
         up = _up(level, centres)
@@ -138,6 +146,7 @@ def grade_spine(
     """
     found = spine_bodies(vertebrae, bodies) if found is None else found
     heights = found.heights
+    depths = canal_depths_mm(found.bodies, found.whole)
     records: list[GradedVertebra] = []
     for level in sorted([*found.bodies, *found.left_out]):
         if level in found.left_out:
@@ -150,6 +159,7 @@ def grade_spine(
         except VolumeError as error:
             records.append(not_graded(level, error.problem))
         else:
-            records.append(grade_vertebra(level, loss, reference))
+            beside = measure_beside(level, found.bodies, found.whole, depths)
+            records.append(grade_vertebra(level, loss, reference, beside))
     flags = () if bodies is not None else ("no body mask: bodies were cut out of whole vertebrae, less exactly",)
     return GradeReport(vertebrae=tuple(records), source=vertebrae.source, sha256=vertebrae.sha256, flags=flags)
