@@ -4,7 +4,8 @@
 
 It prints `PORT n` when it listens. `POST .../chat/completions` is answered after the latency, by at most so many slots
 at once; the answer is a function of the request alone: a JSON value of the schema asked for, or a sentence with the
-hash of the turns. `GET /stats` says how often each content came and how many requests were under way at most.
+hash of the turns. `GET /stats` says how often each content came and how many requests were under way at most; `GET
+/times` gives the second at which each reply left, and forgets everything that came so far.
 
 A last turn that holds `@@NAME@@` or `@@NAME:n@@` fails the first n times that this content comes (once unless said; 0
 is always): see FAULTS. Nothing but the standard library, and little of it, so that the server is not what is measured.
@@ -39,6 +40,15 @@ class State:
         self.busy = self.most = self.requests = self.bytes = 0
         self.headers: list[str] = []
         self.waiting: deque[Protocol] = deque()
+        self.finished: list[float] = []
+
+    def forget(self) -> list[float]:
+        """Start to count anew; the times at which replies left are returned."""
+        times, self.finished = self.finished, []
+        self.seen.clear()
+        self.faults.clear()
+        self.busy = self.most = self.requests = self.bytes = 0
+        return times
 
 
 class Protocol(asyncio.Protocol):
@@ -68,7 +78,7 @@ class Protocol(asyncio.Protocol):
         method, path = head.split(b" ", 2)[:2]
         self.asked = (method.decode(), path.decode(), rest[:size])
         if method == b"GET":
-            self.answer(200, self.stats())
+            self.answer(200, self.state.forget() if path == b"/times" else self.stats())
             return
         self.state.headers = head.decode("latin-1").split("\r\n")[1:]
         self.state.requests += 1
@@ -86,6 +96,7 @@ class Protocol(asyncio.Protocol):
     def finish(self) -> None:
         """Free the slot and answer."""
         self.state.busy -= 1
+        self.state.finished.append(asyncio.get_running_loop().time())
         if self.state.waiting:
             self.state.waiting.popleft().begin()
         assert self.asked is not None
