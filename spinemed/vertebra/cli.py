@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from spinemed.vertebra.files import Scan
     from spinemed.vertebra.grading import GradeReport
     from spinemed.vertebra.jobs import Summary, Work
-    from spinemed.vertebra.records import LossFile
+    from spinemed.vertebra.norms import Sex
+    from spinemed.vertebra.records import LossFile, Mode
 
 __all__ = ["app"]
 
@@ -165,7 +166,7 @@ def rhlv(
     from spinemed.vertebra.verbs import find_pairs, label_of_file, measure_pair
 
     _one_of(mode, "--mode", ("robust", "paper"))
-    wanted = "paper" if mode == "paper" else "robust"
+    wanted: Mode = "paper" if mode == "paper" else "robust"
     if not mask.is_dir():
         number = label if label is not None else label_of_file(mask)
         if number is None:
@@ -203,7 +204,7 @@ def grade(
     _check_scheme(scheme)
     if sex is not None:
         _one_of(sex, "--sex", ("female", "male"))
-    known = "female" if sex == "female" else "male" if sex == "male" else None
+    known: Sex | None = "female" if sex == "female" else "male" if sex == "male" else None
     scans, many = find_scans(mask, image, subregions)
 
     def work(scan: Scan, inputs: Any, folder: Path) -> None:

@@ -187,10 +187,10 @@ def _heights(field: Field, frame: BodyFrame, x: Array, y: Array, span: float) ->
     count = int(2 * span / _ALONG_MM) + 1
     start = np.array([x[0], y[0], -span])
     values = field.sample(frame, start, np.array([_STEP_MM, _STEP_MM, _ALONG_MM]), (len(x), len(y), count))
-    places = -span + _ALONG_MM * np.arange(count)
-    lines = values.reshape(-1, count).T.astype(np.float64)
-    tall = outlines(lines, places, 1, anywhere=True) - outlines(lines, places, -1, anywhere=True)
-    return tall.reshape(len(x), len(y)), values.max(axis=2).astype(np.float64)
+    places: Array = -span + _ALONG_MM * np.arange(count, dtype=np.float64)
+    lines: Array = values.reshape(-1, count).T.astype(np.float64)
+    top, bottom = (outlines(lines, places, way, anywhere=True) for way in (1, -1))
+    return np.asarray(top - bottom).reshape(len(x), len(y)), values.max(axis=2).astype(np.float64)
 
 
 def _losses(now: Array, before: Array, inside: Array, y: Array, wall: tuple[float, float]) -> Array:

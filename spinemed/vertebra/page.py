@@ -151,7 +151,7 @@ def _row(each: GradedVertebra, notes: _Notes) -> dict[str, Any]:
         "level": str(each.level), "label": each.label, "doubts": notes.of(each), "again": each.look_again,
         "grade": each.grade, "name": None if each.grade is None else _NAMES[each.grade],
         "extended": each.extended, "shape": each.shape,
-        "chances": None if each.probabilities is None else [f"{round(100 * share)}" for share in each.probabilities],
+        "chances": [f"{round(100 * share)}" for share in each.probabilities or ()] if _doubtful(each) else None,
         "thirds": [None if third is None else _third(third, third.percent == largest) for third in _thirds(each)],
         "beside": [
             _beside(each.wedge_deg, "°"), _beside(each.local_kyphosis_deg, "°"), _beside(each.retropulsion_mm, " mm"),
@@ -159,6 +159,10 @@ def _row(each: GradedVertebra, notes: _Notes) -> dict[str, Any]:
         ],
         "unmeasured": "; ".join(each.unmeasured),
     }  # fmt: skip
+
+
+def _doubtful(each: GradedVertebra) -> bool:
+    return each.probabilities is not None and max(each.probabilities) < 0.99
 
 
 def _beside(value: float | None, unit: str) -> str:
@@ -185,7 +189,7 @@ def _map(case: GradedCase, each: GradedVertebra) -> dict[str, Any]:
     return {
         "level": str(each.level), "grade": each.grade, "src": _inside(map_png(shown)),
         "thirds": [_whole(third.percent) for third in _thirds(each) if third is not None],
-        "width": round(2 * float(shown.x_mm[-1] - shown.x_mm[0])), "kind": shown.kind,
+        "width": round(2.5 * float(shown.x_mm[-1] - shown.x_mm[0])), "kind": shown.kind,
     }  # fmt: skip
 
 
@@ -221,5 +225,6 @@ def _picture(picture: Midsagittal, vertebrae: Sequence[GradedVertebra]) -> dict[
         })  # fmt: skip
     return {
         "src": _inside(png_bytes(picture.pixels)), "width": wide, "height": high, "bodies": bodies,
-        "behind": picture.behind, "letters": letters, "bar": round(50 / picture.pixel_mm, 1), "sideways": f"{picture.sideways_mm:.0f}",
+        "behind": picture.behind, "letters": letters, "bar": round(50 / picture.pixel_mm, 1),
+        "sideways": f"{picture.sideways_mm:.0f}",
     }  # fmt: skip
