@@ -1,0 +1,131 @@
+"""What `scores.json` of the synthesis benchmark holds: one record per vertebra of the reference, and a summary.
+
+Convention: a value that does not exist is absent; a vertebra without a usable synthesis holds the worst value wherever
+there is one (:mod:`bench.synthesis.metrics`). Nothing holds a clock time or an absolute path: equal inputs give equal
+bytes.
+
+Trap: `truth` are losses against the healthy body, measured by the same rule as `found`; for phantoms they are not the
+parameters of the fracture.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from bench.estimates import Estimate
+from bench.faults import FoundError
+from bench.scorefiles import SCORES_FILE, read_scores_file
+from spinemed.anatomy import Level
+from spinemed.records import Record
+from spinemed.tables import write_json
+
+__all__ = [
+    "SCORES_FILE",
+    "Scores",
+    "Status",
+    "SummaryRow",
+    "VertebraError",
+    "VertebraScore",
+    "read_scores",
+    "write_scores",
+]
+
+Status = Literal["scored", "no prediction", "unusable prediction", "unusable reference"]
+Thirds = tuple[float, float, float]
+
+
+class VertebraError(FoundError):
+    """Why a vertebra, or a part of it, could not be scored."""
+
+    part: Literal["reference", "prediction", "height loss"]
+
+
+class VertebraScore(Record):
+    """One vertebra of the reference."""
+
+    case: str
+    patient: str
+    level: Level
+    status: Status
+    hidden: bool
+    """Whether the reference is the body itself, hidden and made again; else the body as it is was given apart."""
+    grade: int | None = None
+    """As it was read, or for phantoms as it was made; None where nothing says."""
+    shape: str | None = None
+    split: str = ""
+    neighbour_broken: bool | None = None
+    values: dict[str, float] = {}
+    truth: Thirds | None = None
+    """Height loss against the healthy body in percent: anterior, middle, posterior."""
+    found: Thirds | None = None
+    """The same against the synthesis."""
+    layers: int = 0
+    """Sagittal layers that RHDR, PSNR and SSIM rest on."""
+    resampled: bool = False
+    """The synthesis lay on another grid and was brought on to the reference's (trilinear, surface at 0.5)."""
+    errors: tuple[VertebraError, ...] = ()
+    prediction_sha256: str | None = None
+
+
+class SummaryRow(Record):
+    """All quantities over some vertebrae."""
+
+    by: str
+    key: str
+    vertebrae: int
+    missed: int
+    """Without a usable synthesis."""
+    patients: int
+    values: dict[str, Estimate]
+
+
+class Scores(Record):
+    """`scores.json`."""
+
+    kind: Literal["synthesis scores"] = "synthesis scores"
+    version: str
+    name: str
+    made_by: tuple[str, ...] = ()
+    """What the synthesiser says of itself, from its own files."""
+    seed: int
+    resamples: int
+    families: tuple[str, ...]
+    """body, loss, and image where the method makes pictures that the reference has too."""
+    counts: dict[str, int]
+    summary: tuple[SummaryRow, ...]
+    vertebrae: tuple[VertebraScore, ...]
+    extra: tuple[str, ...] = ()
+    """Syntheses of vertebrae that the reference does not hold: counted, not scored."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> list[VertebraScore]:
+        """Vertebrae that were not scored from both files."""
+        return [one for one in self.vertebrae if one.status != "scored"]
+
+    def row(self, by: str = "all", key: str = "all") -> SummaryRow:
+        """A row of the summary.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for row in self.summary:
+            if (row.by, row.key) == (by, key):
+                return row
+        raise KeyError(f"{by}={key}")
+
+
+def write_scores(path: str | os.PathLike[str], scores: Scores) -> None:
+    """Write `scores.json`, whole or not at all."""
+    write_json(path, scores.model_dump(mode="json"))
+
+
+def read_scores(path: str | os.PathLike[str]) -> Scores:
+    """Read a `scores.json`, or the folder it lies in.
+
+    Raises:
+        ReadError: There is none, or it is no JSON.
+        RecordError: It is not what `spinemed synthesis evaluate` of this version writes.
+    """
+    return read_scores_file(path, Scores, "spinemed synthesis evaluate")

@@ -1,0 +1,83 @@
+"""The figures of an evaluation in the terminal.
+
+Convention: the same numbers in the same digits as on the page (:mod:`bench.wording`).
+
+Trap: case names and errors come from files; they are printed as text, never as markup.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.published import page_tables
+from bench.synthesis.metrics import METRICS, metric
+from bench.synthesis.published import own_values, synthesis_tables
+from bench.synthesis.records import Scores
+from bench.wording import with_interval_text
+
+__all__ = ["print_scores"]
+
+_ERRORS = 20
+_GROUPS = ("grade", "shape", "neighbourhood", "region")
+_SHORT = ("dice", "rhdr_percent", "loss_mae_capped", "same_grade")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def print_scores(scores: Scores, console: Console, *, published: bool = False) -> None:
+    """The summary, errors and warnings of one evaluation."""
+    c = scores.counts
+    _line(
+        console,
+        f"{scores.name}: {c['scored']} of {c['vertebrae']} vertebrae scored, {c['patients']} patients; "
+        f"{c['no_prediction']} without a synthesis, {c['unusable_prediction']} with an unusable one (both count as the "
+        f"worst), {c['unusable_reference']} whose reference cannot be read",
+    )
+    for text in scores.made_by:
+        _line(console, f"made by: {text}")
+    if scores.summary:
+        values = scores.row().values
+        table = Table(title="means over vertebrae, 95 % intervals over patients", title_justify="left")
+        for header in ("quantity", "mean", "n"):
+            table.add_column(header, justify="left" if header == "quantity" else "right")
+        for each in METRICS:
+            if each.name in values:
+                unit = f" ({each.unit})" if each.unit else ""
+                one = values[each.name]
+                table.add_row(escape(f"{each.title}{unit}"), with_interval_text(one, each.unit), str(one.n))
+        console.print(table)
+        table = Table(title="groups", title_justify="left")
+        for header in ("group", "n", *(metric(name).title for name in _SHORT)):
+            table.add_column(header, justify="left" if header == "group" else "right")
+        for row in scores.summary:
+            if row.by in _GROUPS:
+                cells = [with_interval_text(row.values.get(name), metric(name).unit) for name in _SHORT]
+                table.add_row(escape(f"{row.by}: {row.key}"), str(row.vertebrae), *cells)
+        if table.row_count:
+            console.print(table)
+    for bad in [each for each in scores.vertebrae if each.errors or each.status != "scored"][:_ERRORS]:
+        _line(console, f"{bad.case} {bad.level}: {bad.status}" + "".join(f": {e.kind}: {e.text}" for e in bad.errors))
+    for warning in scores.warnings:
+        _line(console, f"note: {warning}")
+    if published:
+        _print_published(scores, console)
+
+
+def _print_published(scores: Scores, console: Console) -> None:
+    known = page_tables(synthesis_tables(), own_values(scores))
+    for one in known["tables"]:
+        table = Table(title=escape(one["title"]), title_justify="left")
+        table.add_column("method")
+        for title in one["columns"]:
+            table.add_column(title, justify="right")
+        table.add_row(escape(f"{scores.name} (this evaluation)"), *one["own"])
+        table.add_section()
+        for row in one["rows"]:
+            table.add_row(escape(row["name"]), *row["cells"])
+        console.print(table)
+        _line(console, f"source ({one['mark']}): {one['source']}")
+    _line(console, known["note"])
