@@ -137,3 +137,31 @@ def show(
 
     show_items(run, out, number)
     typer.echo(f"page: {out}")
+
+
+@app.command()
+def deidentify(
+    export: Annotated[
+        Path, typer.Argument(help="A hospital's export: a folder a patient, or patients.csv and notes.csv.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write: cases, what is held back, records, counts.")],
+    key: Annotated[Path, typer.Option(help="The project's secret key; keep it apart from everything else.")],
+    site: Annotated[str, typer.Option(help="Code of the site; no name.")] = "site-01",
+    sign_offs: Annotated[Path | None, typer.Option(help="Decisions of a person on what was held back (JSONL).")] = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Write a fresh key first.")] = False,
+) -> None:
+    """Take out what identifies patients, relatives, staff and places; hold back whatever is in doubt."""
+    from data_pipeline.deidentify import SignOff, deidentify_export, read_key, write_key
+    from data_pipeline.deidentify.pixels import default_finder
+    from spinemed.tables import read_jsonl
+
+    if new_key:
+        write_key(key)
+    decisions = [] if sign_offs is None else list(read_jsonl(sign_offs, SignOff))
+    finder = default_finder()
+    report = deidentify_export(export, out, read_key(key), site=site, finder=finder, decisions=decisions)
+    if finder is None:
+        typer.echo("no text finder: install Tesseract, or every picture stays held back")
+    for name, number in report["counts"].items():
+        typer.echo(f"{number:6d}  {name}")
+    typer.echo(f"clean: {out / 'cases'}")

@@ -1,0 +1,169 @@
+"""A hospital's export as it comes: one folder per patient, or two CSV tables; everything sealed.
+
+Convention, folders: `EXPORT/ANY/registration.csv` (a header and one row), notes as `DATE_KIND.txt`, DICOM files
+anywhere beneath. Tables: `EXPORT/patients.csv` (one row a patient) and `EXPORT/notes.csv` (record_number, date, kind,
+text). Dates are ISO. Kinds are those of `NOTE_KINDS`.
+
+Trap: folder and file names of an export hold names and numbers. Errors therefore name a patient by place in the export
+(`patient 3`), never by file.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.deidentify.identity import CaseIdentity, identity_from_row
+from data_pipeline.deidentify.status import Sealed
+from spinemed.errors import ReadError
+
+__all__ = ["NOTE_KINDS", "RawCase", "RawNote", "read_export"]
+
+NOTE_KINDS = ("history", "examination", "imaging_report", "operation_note", "follow_up", "laboratory", "discharge")
+_RECORD = ("record_number", "mrn", "住院号", "病案号")
+_MOST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class RawNote:
+    """One note, sealed, on its day."""
+
+    day: datetime.date
+    kind: str
+    text: Sealed[str]
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """One patient of an export. Nothing of it may be shown."""
+
+    place: int
+    """Counted from 1 in the order of the export."""
+    patient: Sealed[str]
+    """What the pseudonym is made from: the record number."""
+    identity: CaseIdentity
+    sex: str
+    age: int | None
+    language: str
+    notes: tuple[RawNote, ...]
+    images: tuple[Path, ...]
+    site: str = ""
+
+    def __repr__(self) -> str:
+        return f"<raw case {self.place}>"
+
+
+def read_export(root: Path) -> Iterator[RawCase | ReadError]:
+    """Read an export patient by patient; a patient who cannot be read is an error in the stream, not the end of it.
+
+    Raises:
+        ReadError: The folder holds neither `patients.csv` nor a folder with `registration.csv`.
+    """
+    if (root / "patients.csv").is_file():
+        yield from _from_tables(root)
+        return
+    folders = sorted(path.parent for path in root.glob("*/registration.csv"))
+    if not folders:
+        raise ReadError(
+            "holds no patient",
+            file=root,
+            cure="give a folder with patients.csv, or one folder a patient with registration.csv",
+        )
+    for place, folder in enumerate(folders, start=1):
+        try:
+            yield _from_folder(place, folder)
+        except ReadError as error:
+            yield error
+        except (OSError, UnicodeDecodeError, csv.Error, ValueError):
+            # `from None` and no detail: the original message quotes what stood in the file.
+            yield _fault(place, "cannot be read", "registration.csv")
+
+
+def _fault(place: int, problem: str, field: str) -> ReadError:
+    return ReadError(
+        problem, file=f"patient {place}", field=field, cure="see the layout in data_pipeline/deidentify/export.py"
+    )
+
+
+def _rows(path: Path, place: int) -> list[dict[str, str]]:
+    data = path.read_bytes()
+    if len(data) > _MOST_BYTES:
+        raise _fault(place, "is larger than 8 MiB", path.suffix)
+    return [
+        {str(key): value or "" for key, value in row.items() if key is not None}
+        for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+    ]
+
+
+def _from_folder(place: int, folder: Path) -> RawCase:
+    rows = _rows(folder / "registration.csv", place)
+    if len(rows) != 1:
+        raise _fault(place, f"has {len(rows)} rows, expected one", "registration.csv")
+    notes = []
+    for file in sorted(folder.glob("*.txt")):
+        date, _, kind = file.stem.partition("_")
+        if file.stat().st_size > _MOST_BYTES:
+            raise _fault(place, "a note is larger than 8 MiB", "notes")
+        notes.append(_note(place, date, kind, file.read_bytes().decode("utf-8-sig")))
+    images = tuple(
+        sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in (".dcm", ".ima", ""))
+    )
+    return _case(place, rows[0], notes, images)
+
+
+def _from_tables(root: Path) -> Iterator[RawCase | ReadError]:
+    rows = _rows(root / "patients.csv", 0)
+    notes: dict[str, list[dict[str, str]]] = {}
+    if (root / "notes.csv").is_file():
+        for row in _rows(root / "notes.csv", 0):
+            notes.setdefault(row.get("record_number", "").strip(), []).append(row)
+    for place, row in enumerate(rows, start=1):
+        record = next((row[name].strip() for name in _RECORD if row.get(name)), "")
+        try:
+            own = [_note(place, n.get("date", ""), n.get("kind", ""), n.get("text", "")) for n in notes.get(record, [])]
+            folder = root / "dicom" / record
+            # A record number that is a path must not lead out of the export.
+            inside = bool(record) and folder.resolve().parent == (root / "dicom").resolve()
+            images = tuple(sorted(p for p in folder.rglob("*") if p.is_file())) if inside and folder.is_dir() else ()
+            yield _case(place, row, own, images)
+        except ReadError as error:
+            yield error
+
+
+def _note(place: int, date: str, kind: str, text: str) -> RawNote:
+    if kind not in NOTE_KINDS:
+        raise _fault(place, f"a note of a kind that is none of {', '.join(NOTE_KINDS)}", "kind")
+    try:
+        day = datetime.date.fromisoformat(date.strip())
+    except ValueError:
+        raise _fault(place, "a note without an ISO date", "date") from None
+    return RawNote(day, kind, Sealed(text))
+
+
+def _case(place: int, row: dict[str, str], notes: list[RawNote], images: tuple[Path, ...]) -> RawCase:
+    lower = {key.strip().lower(): value.strip() for key, value in row.items()}
+    record = next((lower[name] for name in _RECORD if lower.get(name)), "")
+    if not record:
+        raise _fault(place, "has no record number, which the pseudonym is made from", "record_number")
+    age = lower.get("age") or lower.get("年龄") or ""
+    language = (
+        "zh"
+        if any("\u4e00" <= sign <= "\u9fff" for note in notes for sign in note.text.open_for_deidentification())
+        else "en"
+    )
+    return RawCase(
+        place=place,
+        patient=Sealed(record),
+        identity=identity_from_row(row),
+        sex={"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F"}.get(
+            (lower.get("sex") or lower.get("性别") or "").lower(), "O"
+        ),
+        age=int(age) if age.isdigit() else None,
+        language=language,
+        notes=tuple(sorted(notes, key=lambda note: (note.day, note.kind))),
+        images=images,
+    )

@@ -1,0 +1,134 @@
+"""What must not survive in a note, what must, and what cannot leave without a clean status."""
+
+from __future__ import annotations
+
+import datetime
+import pickle
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.deidentify import (
+    CaseIdentity,
+    Deidentified,
+    DeidRecord,
+    Sealed,
+    SignOff,
+    Tags,
+    clear,
+    deidentify_text,
+    identity_from_row,
+    require_cleared,
+    sign_off,
+)
+from data_pipeline.deidentify.planted import planted_cases, score_texts
+from spinemed.errors import SourceError
+
+ROW = {"name": "Jürgen Müller-Smith", "record_number": "00123456", "phone": "13800138000", "姓名": "王小明"}
+
+
+def clean(text: str, row: dict[str, str] | None = None, weeks: int = -100) -> str:
+    tags = Tags(datetime.timedelta(weeks=weeks))
+    return deidentify_text(Sealed(text), identity_from_row(ROW if row is None else row), tags, id_="n").text
+
+
+def test_a_cases_own_values_go_in_every_spelling() -> None:
+    text = clean(
+        "MULLER-SMITH, Jurgen. Mr. Mueller, J. Smith and jsmith; Muler called. MRN 123456, tel 138-0013-8000. "
+        "患者王小明，王先生，小王，王 小明。"
+    )
+    for word in ("muller", "mueller", "muler", "smith", "jurgen", "123456", "138", "王", "小明"):
+        assert word not in text.lower(), text
+
+
+def test_spine_terms_survive_and_a_patient_called_cobb_does_not() -> None:
+    terms = (
+        "L4-L5, T12, C5/6, Cobb 32°, Pfirrmann IV, Modic II, AO A3, TLICS 5, power 4/5, T2WI, 腰4/5, SINS 12, S1 root"
+    )
+    assert clean(terms) == terms
+    assert "Cobb" not in clean("Cobb angle 32, L4-L5; seen by Cobb.", {"name": "Alice Cobb"})
+    assert "angle 32, L4-L5" in clean("Cobb angle 32, L4-L5; seen by Cobb.", {"name": "Alice Cobb"})
+
+
+@pytest.mark.parametrize(
+    ("text", "moved"),
+    [
+        ("on 12 March 2019", "on 11 April 2017"),
+        ("2019-03-12", "2017-04-11"),
+        ("03/04/2019", "04/03/2017"),
+        ("2019年3月12日", "2017年4月11日"),
+        ("March 2019", "April 2017"),
+        ("12-Mar-19 ", "11-Apr-17 "),
+    ],
+)
+def test_dates_move_together_and_keep_their_form(text: str, moved: str) -> None:
+    assert clean(text) == moved
+
+
+def test_equal_values_get_equal_tags_over_the_texts_of_a_case() -> None:
+    tags = Tags(datetime.timedelta(weeks=-1))
+    first = deidentify_text(Sealed("Dr. Anna Kowalski"), CaseIdentity(), tags, id_="a").text
+    again = deidentify_text(Sealed("Dr. ANNA Kowalski, Dr. Vera Lind"), CaseIdentity(), tags, id_="b").text
+    assert first == "Dr. [NAME-1]"
+    assert again == "Dr. [NAME-1], Dr. [NAME-2]"
+
+
+def test_a_word_like_a_name_holds_the_text_back() -> None:
+    tags = Tags(datetime.timedelta(weeks=-1))
+    result = deidentify_text(Sealed("She came with Naomi Feldstein today."), CaseIdentity(), tags, id_="n")
+    assert result.record.status == "review"
+    with pytest.raises(SourceError, match="look like names") as caught:
+        clear(result.text, result.record)
+    assert "Naomi" not in str(caught.value)
+
+
+def test_sealed_values_show_themselves_nowhere() -> None:
+    sealed = Sealed("Weatherby")
+    assert "Weatherby" not in f"{sealed} {sealed!r} {sealed!s:>20} {[sealed]}"
+    with pytest.raises(TypeError):
+        pickle.dumps(sealed)
+    assert "Weatherby" not in repr(identity_from_row({"name": "Weatherby"}))
+
+
+def test_nothing_is_deidentified_without_a_clean_record_or_a_sign_off_of_these_bytes() -> None:
+    record = DeidRecord(id="d", kind="text", status="unknown", method="none", result_sha256="0" * 64)
+    with pytest.raises(TypeError):
+        Deidentified("text", record)
+    with pytest.raises(SourceError):
+        clear("text", record)
+    with pytest.raises(SourceError):
+        require_cleared(["d", "e"], [record.model_copy(update={"status": "clean"})])  # e has no record
+    other = SignOff(result_sha256="1" * 64, decision="clean", role="data manager", date="2026-01-05", reason="read")
+    with pytest.raises(SourceError):
+        sign_off("text", record, [other])
+    mine = other.model_copy(update={"result_sha256": "0" * 64})
+    assert sign_off("text", record, [mine]).record.status == "clean"
+    with pytest.raises(SourceError, match="rejected"):
+        sign_off("text", record, [mine, mine.model_copy(update={"decision": "rejected"})])
+
+
+def test_recall_on_planted_notes_that_the_rules_were_not_written_on(root: Path) -> None:
+    planted = root / "tests" / "data_pipeline" / "planted"
+    recall = score_texts(planted_cases(planted / "held_out.yaml", planted / "values.yaml", number=8, seed=21))
+    for group in ("known", "form"):
+        found, of, _, _ = recall.share(group)
+        assert found / of >= 0.97, recall.missed
+    assert recall.kept == recall.kept_of > 100
+    missed_strangers = sum(line.startswith("name (stranger)") for line in recall.missed)
+    assert recall.queued >= 0.8 * missed_strangers
+
+
+def test_rules_never_read_what_is_planted(root: Path) -> None:
+    folder = root / "data_pipeline" / "deidentify"
+    for file in folder.glob("*.py"):
+        if not file.name.startswith("planted"):
+            assert "planted" not in file.read_text(encoding="utf-8"), file
+
+
+def test_hostile_texts_are_searched_in_linear_time() -> None:
+    import time
+
+    for piece in ("a1-", "1.", "医", "A.B ", "12/", "((", "Dr. ", "号号", "x@"):
+        start = time.perf_counter()
+        clean(piece * 4000, {"name": "Lee Wu"})
+        assert time.perf_counter() - start < 8, piece
