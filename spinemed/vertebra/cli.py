@@ -159,6 +159,9 @@ def rhlv(
         int | None, typer.Option(min=1, max=255, help="Its number; read from a crop's file name if not given.")
     ] = None,
     mode: Annotated[str, typer.Option(help="robust: percent with intervals; paper: the published formula.")] = "robust",
+    picture: Annotated[
+        Path | None, typer.Option("--map", help="Write the height-loss map of one pair here, as PNG (robust mode).")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Relative height loss of vertebrae: of one pair of masks, or of all pairs of crops in two folders."""
@@ -167,11 +170,15 @@ def rhlv(
 
     _one_of(mode, "--mode", ("robust", "paper"))
     wanted: Mode = "paper" if mode == "paper" else "robust"
+    if picture is not None and (wanted == "paper" or mask.is_dir() or picture.suffix != ".png"):
+        raise ConfigError(
+            "a map is a PNG of one pair in robust mode", field="--map", cure="give one pair, --mode robust and a .png"
+        )
     if not mask.is_dir():
         number = label if label is not None else label_of_file(mask)
         if number is None:
             raise ConfigError("no vertebra is named", field="--label", cure="give --label, e.g. --label 20 for L1")
-        _print_loss(measure_pair(mask, synthetic, number, mode=wanted), as_json)
+        _print_loss(measure_pair(mask, synthetic, number, mode=wanted, picture=picture), as_json)
         return
     failed = done = 0
     for own, twin, number in find_pairs(mask, synthetic, label):

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from spinemed.anatomy import LABEL_MAPS, Level
 from spinemed.errors import ReadError, VolumeError
 from spinemed.labelling.masks import vertebra_of_label
-from spinemed.measure import separate_body
+from spinemed.measure import body_field, fit_body, separate_body
 from spinemed.records import content_hash
-from spinemed.tables import file_sha256, write_text
+from spinemed.tables import file_sha256, write_bytes, write_text
 from spinemed.vertebra.files import Scan, read_scan, scan_stem
+from spinemed.vertebra.maps import height_map, map_png
 from spinemed.vertebra.paper import paper_rhlv, paper_straighten
 from spinemed.vertebra.records import (
     CropRecord,
@@ -226,10 +227,12 @@ def label_of_file(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def measure_pair(mask: Path, synthetic: Path, label: int, *, mode: Mode = "robust") -> LossFile:
+def measure_pair(
+    mask: Path, synthetic: Path, label: int, *, mode: Mode = "robust", picture: Path | None = None
+) -> LossFile:
     """One vertebra against its synthetic twin: two masks on one grid, in the patient or on a crop.
 
-    A file with one number only is that vertebra's, whatever the number.
+    A file of 0 and 1 is that vertebra's. With `picture` (robust mode) the height-loss map is written there as PNG.
 
     Raises:
         ReadError, VolumeError: a file that cannot be used, a label that does not occur, other grids, voxels that are
@@ -260,7 +263,10 @@ def measure_pair(mask: Path, synthetic: Path, label: int, *, mode: Mode = "robus
     hints = {"anterior_hint": axes[:, 1], "up_hint": axes[:, 2]}
     (body, affine), told = _without_arch(solid, own.affine, hints)
     (twin, twin_affine), _ = _without_arch(made, other.affine, hints)
-    loss = height_loss(body, affine, twin, twin_affine, anterior_hint=axes[:, 1], up_hint=axes[:, 2])
+    healthy = fit_body(twin, twin_affine, anterior_hint=axes[:, 1], up_hint=axes[:, 2])
+    loss = height_loss(body, affine, healthy)
+    if picture is not None:
+        write_bytes(picture, map_png(height_map(body_field(body, affine), healthy)))
     flags += [*told, *loss.flags]
     return LossFile(
         case=scan_stem(mask), level=level, label=label, mode=mode, robust=robust_loss(loss), inputs=facts,

@@ -92,10 +92,10 @@ def test_a_synthetic_body_is_a_layer_of_its_own(command: Command, blocks: Blocks
     assert code == 0
     again = json.loads(told)
     assert again["robust"]["anterior"]["percent"] == pytest.approx(made["loss"]["anterior"]["percent"], abs=2)
-    assert (
-        "lost anterior"
-        in command("rhlv", "--mask", mask, "--synthetic", out / made["files"]["overlay"], "--label", "20")[1]
-    )
+    pair = ("--mask", mask, "--synthetic", out / made["files"]["overlay"], "--label", "20")
+    assert "lost anterior" in command("rhlv", *pair, "--map", out / "loss.png")[1]
+    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG"
+    assert command("rhlv", *pair, "--map", out / "loss.png", "--mode", "paper")[0] == 2
     # And two folders of crops are matched by name.
     command("straighten", "--mask", mask, "--labels", "20", "--out", out)
     code, told, _ = command("rhlv", "--mask", out, "--synthetic", out, "--json")
