@@ -204,11 +204,18 @@ def _matching(place: str | os.PathLike[str], option: str, masks: dict[str, Path]
             "is no folder, but --mask is one", file=root, field=option, cure="give the folder of all of them"
         )
     taken = set(masks.values())
+    files = [path for path in _nifti_below(root) if path not in taken]
+    if option == "--image":
+        files = [path for path in files if _is_image(path)]
+    else:  # names that say so, or else all that are no image
+        files = [path for path in files if _is_body(path)] or [
+            path for path in files if not _IMAGE.search(_plain(path))
+        ]
     found: dict[str, Path] = {}
-    for path in _nifti_below(root):
+    for path in files:
         name = _plain(path)
         key = match_key(_OTHER_MASK.sub("", name) if option == "--subregions" else name)
-        if path in taken or key not in masks or (option == "--image" and not _is_image(path)):
+        if key not in masks:
             continue
         if key in found:
             raise ReadError(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spinemed.anatomy import LABEL_MAPS, Level
 from spinemed.errors import ReadError, VolumeError
-from spinemed.labelling.masks import vertebra_of_label
+from spinemed.labelling.masks import LabelMask, vertebra_of_label
 from spinemed.measure import body_field, fit_body, separate_body
 from spinemed.records import content_hash
 from spinemed.tables import file_sha256, write_bytes, write_text
@@ -41,7 +41,8 @@ from spinemed.vertebra.records import (
 )
 from spinemed.vertebra.rhlv import height_loss
 from spinemed.vertebra.straighten import StraightCrop, Straightened, straighten_spine
-from spinemed.vertebra.synthesis import Synthesiser, synthesis_loss, synthesis_overlay
+from spinemed.vertebra.synthesis import Synthesis, Synthesiser, synthesis_loss, synthesis_overlay
+from spinemed.vertebra.synthesis.neighbours import CUT
 from spinemed.volume import Volume, read_mask, reorient_volume, require_same_grid, write_nifti
 
 __all__ = ["find_pairs", "label_of_file", "measure_pair", "read_model", "straighten_scan", "synthesise_scan"]
@@ -180,42 +181,80 @@ def synthesise_scan(
             f"{synthesiser.name} needs a CT", file=scan.mask, field="--image", cure="give the CT of the same scan"
         )
     straight = straighten_spine(loaded.mask, image=loaded.image)  # all levels: they are each other's neighbours
-    made = synthesiser.synthesise(straight, levels)
+    made, lacking = _made(synthesiser, straight, levels)
     bodies = []
     for level, synthesis in sorted(made.items()):
-        number, crop = _VERSE.to_label(level), synthesis.crop
-        overlay = synthesis_overlay(straight, synthesis, loaded.mask)
-        flags = [*synthesis.flags]
         try:
-            loss = robust_loss(found := synthesis_loss(straight, synthesis))
-            flags += [flag for flag in found.flags if flag not in flags]
+            bodies.append(_synthetic(out, scan.name, straight, synthesis, loaded.mask))
         except VolumeError as error:
-            loss = None
-            flags.append(f"height loss not measured: {error.problem}")
-        layer = np.asarray(overlay.on(loaded.mask.shape) * np.uint8(number))
-        volumes: dict[str, Volume | None] = {
-            "body": _body_volume(synthesis.body, crop, number),
-            "overlay": Volume(layer, loaded.mask.affine, "label"),
-        }
-        if synthesis.image is not None:
-            volumes["synthetic-ct"] = Volume(np.rint(synthesis.image).astype(np.int16), crop.affine, "HU")
-        written = _written(out, scan.name, number, crop.start, crop.affine, volumes, ())
-        cube = straight.spacing_mm**3
-        bodies.append(
-            SyntheticBody(
-                level=level, label=number, files=written.files, loss=loss,
-                volume_mm3=round(cube * float((synthesis.body >= 0.5).sum()), 1),
-                patient_volume_mm3=round(cube * float((crop.body >= 0.5).sum()), 1),
-                overlap_mm3={str(other): round(volume, 1) for other, volume in sorted(overlay.overlap_mm3.items())},
-                flags=tuple(flags),
-            )
-        )  # fmt: skip
+            lacking[level] = error
+    if not bodies:
+        raise next(iter(lacking.values()))
+    missing = tuple(f"{level} was not made: {error.problem}" for level, error in sorted(lacking.items()))
     report = SynthesisFile(
-        case=scan.name, made_by=next(iter(made.values())).made_by if made else synthesiser.name,
-        bodies=tuple(bodies), inputs=inputs, flags=(*loaded.flags, *straight.flags),
+        case=scan.name, made_by=next(iter(made.values())).made_by, bodies=tuple(bodies), inputs=inputs,
+        flags=(*loaded.flags, *straight.flags, *missing),
     )  # fmt: skip
     write_text(out / f"{scan.name}_synthesis.json", report.model_dump_json(indent=1) + "\n")
     return report
+
+
+def _made(
+    synthesiser: Synthesiser, straight: Straightened, levels: Sequence[Level] | None
+) -> tuple[dict[Level, Synthesis], dict[Level, VolumeError]]:
+    """All at once; or, where one cannot be made, those that can, and why the others cannot."""
+    try:
+        return synthesiser.synthesise(straight, levels), {}
+    except VolumeError as error:
+        wanted = list(straight.crops) if levels is None else list(levels)
+        if len(wanted) < 2:
+            raise
+        made: dict[Level, Synthesis] = {}
+        lacking: dict[Level, VolumeError] = {}
+        for level in wanted:
+            try:
+                made |= synthesiser.synthesise(straight, [level])
+            except VolumeError as own:
+                lacking[level] = own
+        if not made:
+            raise error
+        return made, lacking
+
+
+def _synthetic(out: Path, stem: str, straight: Straightened, synthesis: Synthesis, mask: LabelMask) -> SyntheticBody:
+    """Write one synthetic body and tell of it.
+
+    Raises:
+        VolumeError: it has no place in the patient's grid.
+    """
+    level, crop = synthesis.level, synthesis.crop
+    number = _VERSE.to_label(level)
+    overlay = synthesis_overlay(straight, synthesis, mask)
+    flags = [*synthesis.flags]
+    try:
+        if CUT in crop.flags:  # what is left of a body measures how much was left
+            raise VolumeError("the edge of the volume cuts the body", field="mask", cure="give a larger field of view")
+        found = synthesis_loss(straight, synthesis)
+        loss = robust_loss(found)
+        flags += [flag for flag in found.flags if flag not in flags]
+    except VolumeError as error:
+        loss = None
+        flags.append(f"height loss not measured: {error.problem}")
+    volumes: dict[str, Volume | None] = {
+        "body": _body_volume(synthesis.body, crop, number),
+        "overlay": Volume(np.asarray(overlay.on(mask.shape) * np.uint8(number)), mask.affine, "label"),
+    }
+    if synthesis.image is not None:
+        volumes["synthetic-ct"] = Volume(np.rint(synthesis.image).astype(np.int16), crop.affine, "HU")
+    written = _written(out, stem, number, crop.start, crop.affine, volumes, ())
+    cube = straight.spacing_mm**3
+    return SyntheticBody(
+        level=level, label=number, files=written.files, loss=loss,
+        volume_mm3=round(cube * float((synthesis.body >= 0.5).sum()), 1),
+        patient_volume_mm3=round(cube * float((crop.body >= 0.5).sum()), 1),
+        overlap_mm3={str(other): round(volume, 1) for other, volume in sorted(overlay.overlap_mm3.items())},
+        flags=tuple(flags),
+    )  # fmt: skip
 
 
 # --- rhlv ------------------------------------------------------------------------------------------------------------

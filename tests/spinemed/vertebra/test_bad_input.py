@@ -215,3 +215,20 @@ def test_a_folder_without_images_of_its_scans(command: Command, blocks: Blocks, 
     )
     assert code == 2
     assert "holds nothing for any of the 1 scans" in wrong
+
+
+def test_a_cut_body_has_no_loss_and_a_lost_one_does_not_stop_the_others(
+    command: Command, blocks: Blocks, save: Save
+) -> None:
+    data, affine = blocks(labels=(18, 19, 20, 21))
+    low = affine.copy()
+    low[2, 3] += 25
+    mask = save("s_msk.nii.gz", np.ascontiguousarray(data[:, :, 25:]), low)  # the lowest body loses its lower half
+    code, told, _ = command(
+        "synthesise", "--mask", mask, "--model", "neighbours", "--out", mask.parent / "out", "--json"
+    )
+    assert code == 0
+    made = {body["level"]: body for body in json.loads(told)["bodies"]}
+    assert made["L2"]["loss"] is None
+    assert any("the edge of the volume cuts" in flag for flag in made["L2"]["flags"])
+    assert abs(made["T12"]["loss"]["anterior"]["percent"]) < 5
