@@ -89,12 +89,13 @@ def midsagittal(loaded: Loaded, bodies: dict[Level, Body]) -> Midsagittal:
 
 
 def _extent(loaded: Loaded, points: Array) -> tuple[Array, Array]:
-    """The box to draw, world mm: around the vertebrae, and within the volume."""
+    """The box to draw, world mm: around the bodies, within the volume but for the front, where the names stand."""
     mask = loaded.mask
     corners = np.array([[i, j, k] for i in (0, mask.shape[0]) for j in (0, mask.shape[1]) for k in (0, mask.shape[2])])
     edges = (corners - 0.5) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
     low = np.maximum(points.min(axis=0) - np.array([0, _BACK_MM, _BEYOND_MM]), edges.min(axis=0))
     high = np.minimum(points.max(axis=0) + np.array([0, _FRONT_MM, _BEYOND_MM]), edges.max(axis=0))
+    high[1] = points[:, 1].max() + _FRONT_MM
     return low, high
 
 
