@@ -222,7 +222,7 @@ def _scores(net: CompleterNet, held: Arrays, device: torch.device) -> dict[str, 
     drawn = [
         _drawn(shape[row], held["goal"][row], thirds[row]) for row in range(0, len(goal), max(1, len(goal) // _SHOWN))
     ]
-    return {
+    told = {
         "height_percent": error(thirds, everywhere),
         "height_percent_beside_fracture": error(thirds, beside),
         "level_curve_percent": error(held["course"][:, :3], everywhere),
@@ -233,6 +233,7 @@ def _scores(net: CompleterNet, held: Arrays, device: torch.device) -> dict[str, 
         "dice": float(np.mean([dice for dice, _ in drawn])),
         "rhdr_percent": float(np.mean([tall for _, tall in drawn])),
     }
+    return {name: value for name, value in told.items() if np.isfinite(value)}  # no broken neighbour: no figure of it
 
 
 def _drawn(shape: NDArray[Any], goal: NDArray[Any], thirds: NDArray[Any]) -> tuple[float, float]:

@@ -31,7 +31,16 @@ from spinemed.volume import Volume, read_nifti
 if TYPE_CHECKING:
     from spinemed.phantom.spine.records import SpinePhantom
 
-__all__ = ["CaseGrades", "PhantomSpines", "SpinePair", "case_pair", "graded_cases", "phantom_pair", "read_grades"]
+__all__ = [
+    "CaseGrades",
+    "PhantomSpines",
+    "SpinePair",
+    "case_pair",
+    "draw_broken",
+    "graded_cases",
+    "phantom_pair",
+    "read_grades",
+]
 
 SpineField = Literal["thoracic", "thoracolumbar", "lumbar"]
 _FIELDS: dict[SpineField, float] = {"thoracic": 0.2, "thoracolumbar": 0.55, "lumbar": 0.25}
