@@ -53,7 +53,7 @@ NOT_A_FRACTURE = "height loss alone is not a fracture"
 RULE = "Genant's borders on the largest of three losses"
 TRAINED_ON = (
     "nothing: rules. The standard deviations of estimated heights were set on phantoms of seeds 501 and 601, those of "
-    "reading a mask on phantoms of seed 41; no patient"
+    "reading a mask on phantoms of seeds 41 and 451; no patient"
 )
 
 

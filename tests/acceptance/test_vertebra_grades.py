@@ -83,7 +83,8 @@ def features(row: dict[str, Any], name: str) -> list[float] | None:
     if row["paper"] is None:
         return None
     told: list[float] = row["paper"]["copy"] if name == "copy" else row["paper"]["twin"]
-    return told + row["paper"]["coronal"] if name == "2.5D" else told
+    told = told + row["paper"]["coronal"] if name == "2.5D" else told
+    return told if measure.sensible(told) else None
 
 
 def learned(rows: Rows, name: str, model: Model) -> tuple[Grades, CrossValidated, list[int]]:
@@ -164,7 +165,9 @@ def test_grades(kept: Rows, rows: Callable[[str], Rows], note: Note) -> None:
     given: dict[str, Grades] = {
         "rules, oracle reference": [row["oracle_grade"] for row in kept],
         "rules, estimated reference": [row["curve"]["grade"] for row in kept],
-        "rules, mean of neighbours": [row["mean"]["grade"] for row in kept],
+        "Genant's borders, mean of neighbours": [
+            int(genant_grade(*(each[0] for each in row["mean"]["loss"]))) for row in kept
+        ],
         "Genant's borders on RHLV, paper mode with the twin as synthesis": [
             None if row["paper"] is None else int(genant_grade(*row["paper"]["twin"])) for row in kept
         ],

@@ -88,9 +88,11 @@ def matrix(frame: Frame) -> Array:
 class Scan:
     """A rendered spine as the scanner holds it: masks along the scanner's axes, frames turned with the patient."""
 
-    def __init__(self, spine: SpinePhantom, name: str, tilt: tuple[float, float, float]) -> None:
+    def __init__(
+        self, spine: SpinePhantom, name: str, tilt: tuple[float, float, float], shift: Sequence[float] = (0.0, 0.0, 0.0)
+    ) -> None:
         self.scene = build_scene(spine)
-        grid, tissues = rendered(self.scene, name, tilt)
+        grid, tissues = rendered(self.scene, name, tilt, shift)
         # The grid was turned about the patient; now the patient is turned in the scanner instead.
         turn = np.eye(4)
         turn[:3, :3] = np.linalg.inv(grid.affine[:3, :3] / np.array(grid.spacing_mm))
@@ -99,14 +101,20 @@ class Scan:
         self.frames = {level: turn @ matrix(frame) for level, frame in self.scene.posed.frames.items()}
 
 
-def rendered(scene: Scene, name: str, tilt: tuple[float, float, float]) -> tuple[VoxelGrid, TissueVolume]:
+def rendered(
+    scene: Scene, name: str, tilt: tuple[float, float, float], shift: Sequence[float]
+) -> tuple[VoxelGrid, TissueVolume]:
+    """Tissues on a grid that lies by shares of a voxel aside."""
     field: Field = "thoracolumbar"
     wide = 140.0 if name == "scoliotic" else 100.0
     grid = field_grid(
         scene, field, spacing_mm=SPACING_MM.get(name, (1.0, 1.0, 1.0)), width_mm=wide, tilt_deg=tilt,
         margin_mm=20.0 if name == "tilted" else 0.0,
     )  # fmt: skip
-    return grid, render_tissues(scene, grid)
+    affine = np.array(grid.affine)
+    affine[:3, 3] += affine[:3, :3] @ np.array(shift)
+    moved = VoxelGrid(grid.shape, affine)
+    return moved, render_tissues(scene, moved)
 
 
 def lost(item: Fracture | None) -> list[float]:
@@ -216,12 +224,15 @@ def fitted_twin(scan: Scan, levels: Sequence[Level]) -> tuple[dict[Level, Body],
     return found, failed
 
 
-def besides(found: SpineBodies, level: Level) -> dict[str, float | None]:
+def besides(found: SpineBodies) -> dict[Level, dict[str, float | None]]:
     depths = canal_depths_mm(found.bodies, found.whole)
-    told = measure_beside(level, found.bodies, found.whole, depths)
+    told = {level: measure_beside(level, found.bodies, found.whole, depths) for level in found.bodies}
     return {
-        "wedge": told.wedge_deg, "kyphosis": told.local_kyphosis_deg, "retropulsion": told.retropulsion_mm,
-        "canal": told.canal_compromise_percent,
+        level: {
+            "wedge": each.wedge_deg, "kyphosis": each.local_kyphosis_deg, "retropulsion": each.retropulsion_mm,
+            "canal": each.canal_compromise_percent,
+        }
+        for level, each in told.items()
     }  # fmt: skip
 
 
@@ -238,7 +249,8 @@ def rows_of(seed: int, name: str, index: int) -> Rows:
     if name == "tilted":
         tilt = (float(rng.uniform(-TILT_DEG[0], TILT_DEG[0])), float(rng.uniform(-TILT_DEG[1], TILT_DEG[1])), 0.0)
     broken = {item.level: item for item in spine.pathologies if isinstance(item, Fracture)}
-    now, twin = Scan(spine, name, tilt), Scan(healthy_twin(spine), name, tilt)
+    # The twin lies otherwise on its voxels: two scans never share them, and shared ones would share their errors.
+    now, twin = Scan(spine, name, tilt), Scan(healthy_twin(spine), name, tilt, rng.uniform(-0.5, 0.5, 3))
     found = spine_bodies(now.whole, now.bodies)
     heights = found.heights
     motions = {level: now.frames[level] @ np.linalg.inv(twin.frames[level]) for level in found.bodies}
@@ -285,27 +297,34 @@ def rows_of(seed: int, name: str, index: int) -> Rows:
                 "look_again": record.look_again,
                 "state": reference.state,
             }
-        if name == "upright" and level in broken:
-            row["more"] = beside_row(spine, level, near, found, now, twin)
         rows.append(row)
+    if name == "upright":
+        before = spine_bodies(twin.whole, twin.bodies)
+        more = [besides(each) for each in (found, before)]
+        for row in rows:
+            if max(row["true"]) > 0 and "left_out" not in row:
+                row["more"] = beside_row(spine, Level(row["level"]), order, more, (now, twin))
     return rows
 
 
 def beside_row(
-    spine: SpinePhantom, level: Level, near: Sequence[Level], found: SpineBodies, now: Scan, twin: Scan
+    spine: SpinePhantom,
+    level: Level,
+    order: Sequence[Level],
+    more: Sequence[dict[Level, dict[str, float | None]]],
+    scans: Sequence[Scan],
 ) -> dict[str, Any]:
     """What stands beside the grade of a fracture, in the patient and in the healthy twin, and how it was drawn."""
-    before = spine_bodies(twin.whole, twin.bodies)
-    item = next(each for each in spine.pathologies if isinstance(each, Fracture) and each.level is level)
-    gain = None
-    others = {each.level for each in spine.pathologies if isinstance(each, Fracture)} - {level}
-    if len(near) == 2 and not others & set(near):  # between two whole neighbours the frames tell the true angle
-        lean = [inclination_deg(scan.frames[near[1]]) - inclination_deg(scan.frames[near[0]]) for scan in (now, twin)]
+    fractures = {each.level: each for each in spine.pathologies if isinstance(each, Fracture)}
+    at, gain = order.index(level), None
+    near = [order[n] for n in (at - 1, at + 1) if 0 <= n < len(order)]
+    if len(near) == 2 and not fractures.keys() & set(near):  # between whole neighbours the frames tell the true angle
+        lean = [inclination_deg(scan.frames[near[1]]) - inclination_deg(scan.frames[near[0]]) for scan in scans]
         gain = lean[0] - lean[1]
     depth = next(each.arch.canal_depth_mm for each in spine.vertebrae if each.level is level)
     return {
-        "retropulsion_mm": item.retropulsion_mm, "canal_mm": depth, "kyphosis_gain_deg": gain,
-        "now": besides(found, level), "before": besides(before, level) if level in before.bodies else None,
+        "retropulsion_mm": fractures[level].retropulsion_mm, "canal_mm": depth, "kyphosis_gain_deg": gain,
+        "now": more[0].get(level), "before": more[1].get(level),
     }  # fmt: skip
 
 
