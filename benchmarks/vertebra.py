@@ -474,6 +474,36 @@ def straighten_contests(mask: LabelMask, quick: bool) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def generator_contest(quick: bool) -> dict[str, Any]:
+    """The slice generator, random weights: slices in batches against the same slices one by one."""
+    import torch
+
+    from spinemed.vertebra.synthesis.generator import SliceGenerator
+    from spinemed.vertebra.synthesis.generator_net import FractureClassifier, Generator, GeneratorConfig, GeneratorNets
+
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    config = GeneratorConfig()
+    nets = GeneratorNets(Generator(config).eval(), FractureClassifier(config).eval())
+    count = 16 if quick else 64
+    rng = np.random.default_rng(1)
+    slices = rng.uniform(-1, 1, (count, *config.slice_vox)).astype(np.float32)
+    ratio = np.linspace(0, 0.9, count)
+    batched, single = (SliceGenerator(nets, config, "random weights", batch=batch) for batch in (32, 1))
+
+    def differ(mine: Any, theirs: Any) -> float:
+        return max(float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-9)) for a, b in zip(mine, theirs))
+
+    row = contest(
+        f"slice generator, {count} slices in batches of 32 against one by one",
+        lambda: batched.forward(slices, ratio, 0), lambda: single.forward(slices, ratio, 0), differ, 1e-3,
+        2 if quick else 7, 2 if quick else 7,
+    )  # fmt: skip
+    shape = " x ".join(map(str, config.slice_vox))
+    row |= {"slices": count, "shape": shape, "per_second": count / row["ours_s"], "single": count / row["direct_s"]}
+    return row
+
+
 def main() -> None:
     """Run all contests, print them, write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -495,8 +525,19 @@ def main() -> None:
             f"{row['title']}: {1e3 * row['ours_s']:.1f} ms against {1e3 * row['direct_s']:.0f} ms directly, "
             f"{row['ratio']:.0f}x (wall clock {row['ratio_wall']:.0f}x), results equal to {row['differ']:.0e}"
         )
+    generator = generator_contest(given.quick)
+    print(
+        f"{generator['title']}: {generator['per_second']:.0f} against {generator['single']:.0f} slices a second, "
+        f"{generator['ratio']:.2f}x, results equal to {generator['differ']:.0e}"
+    )
     if given.out:
-        facts = {"rows": rows, "load": [before, os.getloadavg()[0]], "cores": os.cpu_count(), "quick": given.quick}
+        facts = {
+            "rows": rows,
+            "generator": generator,
+            "load": [before, os.getloadavg()[0]],
+            "cores": os.cpu_count(),
+            "quick": given.quick,
+        }
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(facts, indent=2) + "\n")
 

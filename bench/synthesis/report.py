@@ -35,7 +35,11 @@ _CARDS = (
     ("ssim_target", "likeness of the pictures in the body's rows"),
     ("psnr_target_db", "the same as a ratio to the noise"),
 )
-_COLUMNS = ("dice", "rhdr_percent", "loss_mae_capped", "loss_mae", "loss_bias", "same_grade", "ssim_target")
+_COLUMNS = {
+    "dice": "Dice", "rhdr_percent": "RHDR (%)", "loss_mae_capped": "loss error, capped (points)",
+    "loss_mae": "loss error (points)", "loss_bias": "loss bias (points)", "same_grade": "same grade (%)",
+    "ssim_target": "SSIM, target",
+}  # fmt: skip
 _TITLES = {
     "split": "Splits", "grade": "Grades", "shape": "Shapes of fractures", "neighbourhood": "Beside a fracture",
     "region": "Regions", "level": "Levels",
@@ -124,7 +128,7 @@ def _groups(scores: Scores) -> list[dict[str, Any]]:
             continue
         found.append(
             {
-                "by": by, "title": title, "columns": [_titled(name) for name in columns],
+                "by": by, "title": title, "columns": [_COLUMNS[name] for name in columns],
                 "rows": [
                     {"key": row.key, "n": row.vertebrae, "missed": row.missed, "patients": row.patients,
                      "cells": [cell(row.values.get(name), metric(name).unit) for name in columns]}
