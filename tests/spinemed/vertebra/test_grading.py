@@ -121,6 +121,8 @@ def test_a_mask_becomes_grades_and_goes_to_json_and_back() -> None:
     told = json.loads(report.model_dump_json())
     assert told["use"] == "research use only"
     assert told["note"] == "height loss alone is not a fracture"
+    assert told["trained_on"].startswith("nothing: rules")
+    assert "phantoms" in told["trained_on"]
 
 
 def test_coarse_layers_and_uncertain_levels_leave_every_grade_open() -> None:
