@@ -284,18 +284,26 @@ def _print_table(report: GradeReport) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from spinemed.vertebra.notes import Notes
+
+    notes = Notes(report.vertebrae)
     table = Table(title=None)
-    for column in ("level", "doubts", "grade", "shape", "anterior", "middle", "posterior"):
+    for column in ("level", "doubts", "grade", "shape", "anterior loss", "middle loss", "posterior loss"):
         table.add_column(column, overflow="fold")
     for each in report.vertebrae:
         thirds = [
-            "–" if third is None else f"{third.percent:.0f} % ({third.low:.0f} to {third.high:.0f})"
+            "–" if third is None else f"{round(third.percent)} % ({round(third.low)} to {round(third.high)})"
             for third in (each.anterior, each.middle, each.posterior)
         ]
         grade = "–" if each.grade is None else str(each.grade)
-        table.add_row(str(each.level), "; ".join(each.flags), grade, each.shape or "–", *thirds)
+        doubts = ", ".join(f"{doubt['short']} {doubt['letter']}".rstrip() for doubt in notes.of(each))
+        table.add_row(str(each.level), doubts, grade, each.shape or "–", *thirds)
     console = Console(highlight=False)
     for flag in report.flags:
         console.print(flag, markup=False, soft_wrap=True)
+    for flag in notes.common:
+        console.print(f"all measured vertebrae: {flag}", markup=False, soft_wrap=True)
     console.print(table, markup=False)
-    console.print(f"{report.note}; research use only", markup=False)
+    for note in notes.rows:
+        console.print(f"{note['letter']}  {note['text']} ({', '.join(note['levels'])})", markup=False, soft_wrap=True)
+    console.print(f"{report.note}; {report.use}", markup=False)

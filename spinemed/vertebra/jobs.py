@@ -49,13 +49,16 @@ class Summary:
 @cache
 def _code_sha256() -> str:
     """Hash of the code that decides the results: those of an older version are not taken for this one's."""
+    import spinemed.geometry
+    import spinemed.labelling
     import spinemed.measure
     import spinemed.vertebra
+    import spinemed.volume
 
     digest = hashlib.sha256(__version__.encode())
-    for package in (spinemed.measure, spinemed.vertebra):
+    for package in (spinemed.geometry, spinemed.labelling, spinemed.measure, spinemed.vertebra, spinemed.volume):
         root = Path(package.__path__[0])
-        for path in sorted([*root.rglob("*.py"), *root.rglob("*.j2")]):
+        for path in sorted([*root.rglob("*.py"), *root.rglob("*.j2"), *root.rglob("*.css")]):
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -20,6 +20,7 @@ from spinemed.measure import GENANT_BORDERS
 from spinemed.vertebra.case import GradedCase
 from spinemed.vertebra.grading import GradedVertebra, LossRecord
 from spinemed.vertebra.maps import SCALE, map_png
+from spinemed.vertebra.notes import Notes
 from spinemed.vertebra.picture import Midsagittal
 
 __all__ = ["render_case"]
@@ -28,7 +29,6 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 _NAMES = {0: "none", 1: "mild", 2: "moderate", 3: "severe"}
 _LEFT, _RIGHT, _WIDE = -20.0, 70.0, 120.0
 """Ends of the small interval bars in percent, and their length in pixels."""
-_SHORT = 34
 
 
 def render_case(case: GradedCase) -> str:
@@ -40,7 +40,7 @@ def render_case(case: GradedCase) -> str:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     vertebrae = case.report.vertebrae
-    notes = _Notes(vertebrae)
+    notes = Notes(vertebrae)
     return environment.get_template("report.html.j2").render(
         case=case,
         report=case.report,
@@ -59,52 +59,6 @@ def render_case(case: GradedCase) -> str:
         picture=None if case.picture is None else _picture(case.picture, vertebrae),
         inputs=sorted(case.inputs.items()),
     )
-
-
-class _Notes:
-    """Doubts written out once, with a letter each; those of every measured vertebra apart."""
-
-    def __init__(self, vertebrae: Sequence[GradedVertebra]) -> None:
-        measured = [each for each in vertebrae if each.anterior is not None]
-        shared = [
-            flag for flag in (measured[0].flags if measured else ()) if all(flag in one.flags for one in measured)
-        ]
-        self.common = shared if len(measured) > 1 else []
-        self.rows: list[dict[str, Any]] = []
-        self._letters: dict[str, str] = {}
-        for each in vertebrae:
-            for flag in each.flags:
-                if flag in self.common:
-                    continue
-                text = _said(each, flag)
-                if text not in self._letters:
-                    self._letters[text] = _letter(len(self._letters))
-                    self.rows.append({"letter": self._letters[text], "text": text, "levels": []})
-                next(row for row in self.rows if row["text"] == text)["levels"].append(str(each.level))
-
-    def of(self, vertebra: GradedVertebra) -> list[dict[str, str]]:
-        """Short words for the row of a vertebra, with the letter of what stands below."""
-        found = []
-        for flag in vertebra.flags:
-            text = _said(vertebra, flag)
-            found.append({"short": _shortened(text), "letter": self._letters.get(text, "")})
-        return found
-
-
-def _said(vertebra: GradedVertebra, flag: str) -> str:
-    """A flag without the level's own name in front, so that one note serves several levels."""
-    return flag.removeprefix(f"{vertebra.level} ") if flag.startswith(f"{vertebra.level} lies outside") else flag
-
-
-def _shortened(text: str) -> str:
-    head = text.split(":", 1)[0]
-    if head.startswith("lies outside"):
-        return "outside T4-L4"
-    return head if len(head) <= _SHORT else head[: _SHORT - 1].rsplit(" ", 1)[0] + " …"
-
-
-def _letter(number: int) -> str:
-    return chr(ord("a") + number) if number < 26 else _letter(number // 26 - 1) + _letter(number % 26)
 
 
 def _counts(vertebrae: Sequence[GradedVertebra]) -> dict[str, int]:
@@ -145,7 +99,7 @@ def _place(percent: float) -> float:
     return (min(max(percent, _LEFT), _RIGHT) - _LEFT) / (_RIGHT - _LEFT) * _WIDE
 
 
-def _row(each: GradedVertebra, notes: _Notes) -> dict[str, Any]:
+def _row(each: GradedVertebra, notes: Notes) -> dict[str, Any]:
     largest = max((third.percent for third in _thirds(each) if third is not None), default=None)
     return {
         "level": str(each.level), "label": each.label, "doubts": notes.of(each), "again": each.look_again,
