@@ -38,12 +38,9 @@ pytestmark = pytest.mark.acceptance
 ISSUE = "Phantom"
 COMMAND = "pytest -m acceptance tests/acceptance/test_phantom.py"
 Record = Callable[..., None]
-# Kinds of which single values were seen outside the bound: necks 14 mm wide, a recess beside L5's pedicles, a body
-# whose endplates lie exactly along the voxel layers. All others hold without exception, and so they must.
-NOT_ALWAYS = {
-    "endplate depth": 0.995, "endplate width": 0.98, "canal depth": 0.995, "canal width": 0.99,
-    "lordosis and kyphosis": 0.99, "height loss against the twin": 0.95,
-}  # fmt: skip
+# Kinds of which single values were seen outside the bound, nearly all in necks 14 mm wide. All others hold without
+# exception, and so they must.
+NOT_ALWAYS = {"endplate depth": 0.995, "endplate width": 0.98, "canal depth": 0.995, "lordosis and kyphosis": 0.99}
 ASKED = (
     ("Cobb angle", "≤ 2°", ("cobb",)),
     ("lordosis and kyphosis", "≤ 2°", ("lordosis", "kyphosis")),
@@ -65,6 +62,7 @@ def test_measurements_on_the_mask_agree_with_the_parameters(work: Path, record: 
     text = agreement_text(rows, f"{len(cases)} phantoms, 1 mm masks")
     sys.stdout.write(text + "\n")
     (work / "phantom-agreement.txt").write_text(text + "\n", encoding="utf-8")
+    held: dict[str, bool] = {}
     for order, (name, asked, quantities) in enumerate(ASKED, start=1):
         joined = [Row(*row[:2], name, f"{row.quantity} {row.place}", *row[4:]) for row in rows if row[2] in quantities]
         (found,) = summarise(joined)
@@ -75,8 +73,8 @@ def test_measurements_on_the_mask_agree_with_the_parameters(work: Path, record: 
             note=f"{len(cases)} phantoms, families a and b: healthy, scoliotic, slipped, fractured 5-60 %, tilted; "
             f"worst at {found.worst_at}",
         )  # fmt: skip
-        assert found.measured > 0
-        assert found.within >= NOT_ALWAYS.get(name, 1.0)
+        held[name] = found.measured > 0 and found.within >= NOT_ALWAYS.get(name, 1.0)
+    assert not [name for name, whether in held.items() if not whether]
 
 
 def test_measured_spines_keep_the_tables(work: Path, record: Record) -> None:
@@ -201,7 +199,7 @@ def test_speed_and_memory(root: Path, work: Path, record: Record) -> None:
             met=memory["met"] if series == "200" else None,
         )  # fmt: skip
         assert memory["met"]
-    assert all(row["met"] for row in found["rows"] if "0.7 mm" not in row["name"])  # finer than asked: printed only
+    assert all(row["met"] for row in found["rows"])
 
 
 Image = NDArray[np.float32]
@@ -225,6 +223,10 @@ def regions(hu: Image, vertebrae: Mask, bodies: list[Mask], muscle: Mask, fat: M
     yield "fat", hu[fat]
     difference = np.diff(hu, axis=2)[inner[:, :, 1:] & inner[:, :, :-1]]
     yield "noise", np.abs(difference - np.median(difference)) * (1.4826 / np.sqrt(2))
+
+
+# How far a tissue's histogram may lie from the real crop's, HU.
+FARTHEST_HU = {"bone": 100.0, "disc": 10.0, "muscle": 25.0, "fat": 10.0, "noise": 5.0}
 
 
 def test_hounsfield_units_against_the_bundled_crop(root: Path, record: Record) -> None:
@@ -260,12 +262,13 @@ def test_hounsfield_units_against_the_bundled_crop(root: Path, record: Record) -
         distance = float(wasserstein_distance(pooled, theirs[name]))
         spread = [float(np.median(x)) for x in (pooled, theirs[name])]
         record(
-            ISSUE, order, f"Hounsfield units of {name}: ten phantoms at 3 mm against one real CT", asked="stated",
+            ISSUE, order, f"Hounsfield units of {name}: ten phantoms at 3 mm against one real CT",
+            asked=f"stated; < {FARTHEST_HU[name]:g} HU",
             measured=f"medians {spread[0]:.0f} against {spread[1]:.0f} HU; Wasserstein distance of the histograms "
             f"{distance:.0f} HU pooled, {single[0]:.0f} to {single[-1]:.0f} one by one",
-            met=None, command=COMMAND,
+            met=distance < FARTHEST_HU[name], command=COMMAND,
             note="real: one patient's abdomen, its mask is a model's output; "
             + ("absolute slice-to-slice differences in muscle" if name == "noise" else "same rules for both"),
         )  # fmt: skip
         assert pooled.size > 50
-        assert distance < 150
+        assert distance < FARTHEST_HU[name]

@@ -90,6 +90,8 @@ def paint_torso(
     # Along a line of voxels most coordinates stay: their place in the noise is kept.
     xa, ya, za = math.nan, math.nan, math.nan
     cell_x, cell_y, cell_z = _cell(cells, 0.0), _cell(cells, 0.0), _cell(cells, 0.0)
+    xf, yf, zf = math.nan, math.nan, math.nan
+    fine_x, fine_y, fine_z = _cell(cells, 0.0), _cell(cells, 0.0), _cell(cells, 0.0)
     for i in range(ni):
         for j in range(nj):
             x0 = affine[0, 0] * i + affine[0, 1] * j + affine[0, 3]
@@ -105,8 +107,8 @@ def paint_torso(
                         line[k, c] = table[r, c] * (1 - w) + table[r + 1, c] * w
             for k in range(nk):
                 x, y, z = x0 + affine[0, 2] * k, y0 + affine[1, 2] * k, z0 + affine[2, 2] * k
-                at = line[k if lines > 1 else 0]
-                cx, cy, a, b, fat, wall = at[0], at[1], at[2], at[3], at[4], at[5]
+                r = k if lines > 1 else 0  # no view of the row: making one takes longer than the ellipse
+                cx, cy, a, b, fat, wall = line[r, 0], line[r, 1], line[r, 2], line[r, 3], line[r, 4], line[r, 5]
                 u, v = (x - cx) / a, (y - cy) / b
                 s = u * u + v * v
                 # Between an ellipse and a box: s - 0.35 u²v² bulges the corners.
@@ -120,13 +122,13 @@ def paint_torso(
                     t = 2
                 else:
                     t = 3
-                    apex, base = at[6], at[7]
+                    apex, base = line[r, 6], line[r, 7]
                     if apex > 0.0 and base > 0.0:
                         # Each lung around its own middle: under a dome above, over the diaphragm's dome below.
                         side = (abs(x - cx) / a - 0.42) / 0.42
                         front = (v + 0.05) / 0.72
                         near = side * side + front * front
-                        middle, sx, sy, clear = at[8], x - at[9], y - at[10], at[11]
+                        middle, sx, sy, clear = line[r, 8], x - line[r, 9], y - line[r, 10], line[r, 11]
                         heart = (x - cx) / middle
                         ahead = (v - 0.15) / 0.85
                         if (
@@ -152,7 +154,13 @@ def paint_torso(
                     else:
                         g += spread[3] * min(n, 1.0)
                 elif t == 2 or t == 4:
-                    g += spread[t] * smooth_noise(tile, x / 3.5, y / 3.5, z / 5.0)
+                    if x != xf:
+                        xf, fine_x = x, _cell(cells, x / 3.5)
+                    if y != yf:
+                        yf, fine_y = y, _cell(cells, y / 3.5)
+                    if z != zf:
+                        zf, fine_z = z, _cell(cells, z / 5.0)
+                    g += spread[t] * _between(tile, fine_x, fine_y, fine_z)
                 value[i, j, k] = g
                 tissue[i, j, k] = t
 
@@ -171,12 +179,15 @@ def paint_blobs(
     width_mm: float,
 ) -> None:
     """Paint soft-tissue blobs in their order: value mixed at the edge, tissue by the voxel's centre."""
+    cells = tile.shape[0]  # places in the noise are kept as in the trunk
     for n in range(numbers.shape[0]):
         m, blob, b = blob_pull[n], numbers[n], blob_box[n]
         t = int(blob[8])
         g0, amp = palette[t], spread[t]
         most, least = blob_limit(blob, 0.5 * width_mm), blob_limit(blob, -0.5 * width_mm)
         pm, qm, em = blob_reach(blob, 0.5 * width_mm)
+        xa, ya, za = math.nan, math.nan, math.nan
+        cell_x, cell_y, cell_z = _cell(cells, 0.0), _cell(cells, 0.0), _cell(cells, 0.0)
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
                 p0 = m[0, 0] * i + m[0, 1] * j + m[0, 3]
@@ -202,7 +213,13 @@ def paint_blobs(
                         x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
                         y = affine[1, 0] * i + affine[1, 1] * j + affine[1, 2] * k + affine[1, 3]
                         z = affine[2, 0] * i + affine[2, 1] * j + affine[2, 2] * k + affine[2, 3]
-                        n0 = smooth_noise(tile, x / 3.0, y / 3.0, z / 6.0)
+                        if x != xa:
+                            xa, cell_x = x, _cell(cells, x / 3.0)
+                        if y != ya:
+                            ya, cell_y = y, _cell(cells, y / 3.0)
+                        if z != za:
+                            za, cell_z = z, _cell(cells, z / 6.0)
+                        n0 = _between(tile, cell_x, cell_y, cell_z)
                         # Streaks of fat: only the dark tail of the noise.
                         g += amp * (n0 if n0 > -0.35 else 4.0 * (n0 + 0.35) - 0.35)
                     c = min(c, 1.0)
@@ -237,7 +254,8 @@ def paint_discs(
     for n in range(pairs.shape[0]):
         b, mu, ml = boxes[n], upper_pull[n], lower_pull[n]
         up, low = bodies[pairs[n, 0]], bodies[pairs[n, 1]]
-        upo, lowo = offsets[pairs[n, 0]], offsets[pairs[n, 1]]
+        up_top, up_bottom = offsets[pairs[n, 0], 0], offsets[pairs[n, 0], 1]
+        low_top, low_bottom = offsets[pairs[n, 1], 0], offsets[pairs[n, 1], 1]
         lo, hi = limits[n, 0], limits[n, 1]
         for i in range(b[0], b[1]):
             for j in range(b[2], b[3]):
@@ -249,16 +267,16 @@ def paint_discs(
                     xu = mu[0, 0] * i + mu[0, 1] * j + mu[0, 2] * k + mu[0, 3]
                     yu = mu[1, 0] * i + mu[1, 1] * j + mu[1, 2] * k + mu[1, 3]
                     zu = mu[2, 0] * i + mu[2, 1] * j + mu[2, 2] * k + mu[2, 3]
-                    bottom, top = body_surfaces(xu, yu, up, upo[0], upo[1])
+                    bottom, top = body_surfaces(xu, yu, up, up_top, up_bottom)
                     over = bottom - zu  # positive below the upper vertebra
-                    if over < -width_mm:
+                    if over <= -0.5 * width_mm:
                         continue
                     xl = ml[0, 0] * i + ml[0, 1] * j + ml[0, 2] * k + ml[0, 3]
                     yl = ml[1, 0] * i + ml[1, 1] * j + ml[1, 2] * k + ml[1, 3]
                     zl = ml[2, 0] * i + ml[2, 1] * j + ml[2, 2] * k + ml[2, 3]
-                    bottom, top = body_surfaces(xl, yl, low, lowo[0], lowo[1])
+                    bottom, top = body_surfaces(xl, yl, low, low_top, low_bottom)
                     under = zl - top
-                    if under < -width_mm or over + under < 0.05:
+                    if under <= -0.5 * width_mm or over + under < 0.05:
                         continue
                     t = min(max(over / (over + under), 0.0), 1.0)
                     side = (1.0 - t) * body_outline(xu, yu, 0.0, up) + t * body_outline(xl, yl, 1.0, low)

@@ -85,6 +85,8 @@ def raster_bone(
         return
     arch = np.full((ni, nj, nk), np.float32(1000.0), dtype=np.float32)
     which = np.zeros((ni, nj, nk), dtype=np.uint8)
+    # Of each line of voxels the part that something reached: of a bone's box most is empty.
+    start, stop = np.full((ni, nj), k1, dtype=np.int64), np.full((ni, nj), k0, dtype=np.int64)
     for n in range(numbers.shape[0]):
         m, blob, b = blob_pull[n], numbers[n], blob_box[n]
         label = np.uint8(blob[7])
@@ -98,6 +100,9 @@ def raster_bone(
                 ka, kb = span(max(b[4], k0), min(b[5], k1), p0, m[0, 2], -pm, pm)
                 ka, kb = span(ka, kb, q0, m[1, 2], -qm, qm)
                 ka, kb = span(ka, kb, t0, m[2, 2], -em, blob[0] + em)
+                if kb > ka:
+                    start[i - i0, j - j0] = min(start[i - i0, j - j0], ka)
+                    stop[i - i0, j - j0] = max(stop[i - i0, j - j0], kb)
                 for k in range(ka, kb):
                     p, q, t = p0 + m[0, 2] * k, q0 + m[1, 2] * k, t0 + m[2, 2] * k
                     if blob_level(p, q, t, blob) > most:
@@ -122,7 +127,13 @@ def raster_bone(
                 x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
                 y0 = pull[1, 0] * i + pull[1, 1] * j + pull[1, 3]
                 z0 = pull[2, 0] * i + pull[2, 1] * j + pull[2, 3]
-                for k in range(k0, k1):
+                ka, kb = span(k0, k1, x0, pull[0, 2], -side, side)
+                ka, kb = span(ka, kb, y0, pull[1, 2], y_low, y_high)
+                ka, kb = span(ka, kb, z0, pull[2, 2], lowest, highest)
+                if kb > ka:
+                    start[i - i0, j - j0] = min(start[i - i0, j - j0], ka)
+                    stop[i - i0, j - j0] = max(stop[i - i0, j - j0], kb)
+                for k in range(start[i - i0, j - j0], stop[i - i0, j - j0]):
                     x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
                     a = float(arch[i - i0, j - j0, k - k0])
                     wall = 1000.0
@@ -138,7 +149,8 @@ def raster_bone(
                     ):
                         if wall == 1000.0:
                             wall = canal_distance(x, y, z, shell)
-                        d = arch_distance(x, y, z, shell, wall)
+                        # In the middle of the canal its wall alone is farther away than counts.
+                        d = arch_distance(x, y, z, shell, wall) if -wall < skip else skip
                         low = min(d, a)
                         h = blend_mm - abs(d - a)
                         if h > 0.0:
@@ -173,19 +185,27 @@ def raster_bone(
     steep = 1.0 + max(abs(body[5]), abs(body[8])) + max(abs(body[6]), abs(body[9]))
     ceiling, floor = ceiling + far_mm * steep, floor - far_mm * steep
     norms = body_norms(body)
+    top_offsets, bottom_offsets = offsets[0], offsets[1]
     for i in range(i0, i1):
         for j in range(j0, j1):
             x0 = pull[0, 0] * i + pull[0, 1] * j + pull[0, 3]
             y0 = pull[1, 0] * i + pull[1, 1] * j + pull[1, 3]
             z0 = pull[2, 0] * i + pull[2, 1] * j + pull[2, 3]
-            for k in range(k0, k1):
+            first, last = start[i - i0, j - j0], stop[i - i0, j - j0]
+            if has_body:
+                ka, kb = span(k0, k1, x0, pull[0, 2], -wide, wide)
+                ka, kb = span(ka, kb, y0, pull[1, 2], -deep, deep)
+                ka, kb = span(ka, kb, z0, pull[2, 2], floor, ceiling)
+                if kb > ka:
+                    first, last = min(first, ka), max(last, kb)
+            for k in range(first, last):
                 d = float(arch[i - i0, j - j0, k - k0])
                 label = which[i - i0, j - j0, k - k0]
                 if has_body:
                     x, y, z = x0 + pull[0, 2] * k, y0 + pull[1, 2] * k, z0 + pull[2, 2] * k
                     # Only near the body: the box of the bone is much larger.
                     if abs(x) < wide and abs(y) < deep and z > floor and z < ceiling:
-                        e = body_distance(x, y, z, body, offsets[0], offsets[1], norms)
+                        e = body_distance(x, y, z, body, top_offsets, bottom_offsets, norms)
                         if e <= 0.0 or e < d:
                             label = np.uint8(BODY if e < -_RIM_MM else BODY_RIM)
                         d = min(d, e)

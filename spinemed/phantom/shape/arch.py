@@ -244,9 +244,12 @@ def lamina_line(vertebra: Vertebra, body: BodyShape) -> LaminaLine:
     arch, height, region = vertebra.arch, body.height_mm, _region(vertebra.level)
     middle = {Region.CERVICAL: -2.0, Region.THORACIC: -0.12 * height, Region.LUMBAR: -0.28 * height}[region]
     lean = {Region.CERVICAL: 0.35, Region.THORACIC: 0.20, Region.LUMBAR: 0.22}[region]
-    share = 0.5 + np.linspace(*CANAL_HEIGHTS, 81)
-    depth = body.lower_depth_mm + (body.upper_depth_mm - body.lower_depth_mm) * share
-    wall = -0.5 * float((depth * (1.0 - (1.0 - body.waist) * 4.0 * share * (1.0 - share))).max())
+    # A waisted wall is hollow all along, so that it stands hindmost at one of the two heights.
+    ends = []
+    for share in (0.5 + CANAL_HEIGHTS[0], 0.5 + CANAL_HEIGHTS[1]):
+        depth = body.lower_depth_mm + (body.upper_depth_mm - body.lower_depth_mm) * share
+        ends.append(depth * (1.0 - (1.0 - body.waist) * 4.0 * share * (1.0 - share)))
+    wall = -0.5 * max(ends)
     top = min(middle + arch.lamina_height_mm / 2 - EDGE * arch.lamina_thickness_mm, CANAL_HEIGHTS[1] * height)
     return LaminaLine(wall - arch.canal_depth_mm - lean * (top - middle), middle, lean)
 

@@ -72,8 +72,8 @@ def vec(x: float, y: float, z: float) -> Array:
 def _vector(value: ArrayLike) -> tuple[float, float, float]:
     if isinstance(value, tuple):
         return value
-    x, y, z = np.asarray(value, dtype=np.float64).tolist()
-    return x, y, z
+    x, y, z = value.tolist() if isinstance(value, np.ndarray) else np.asarray(value, dtype=np.float64).tolist()
+    return float(x), float(y), float(z)
 
 
 def capsule(
@@ -93,7 +93,7 @@ def capsule(
     flats = sides if flat is None else ((flat, flat) if isinstance(flat, (int, float)) else flat)
     reach = min(*sides, *flats) if end_mm is None else end_mm
     return Blob(
-        _vector(start), _vector(end), sides, flats, reach, _vector(side_axis), power=power, part=part, material=material
+        _vector(start), _vector(end), sides, flats, reach, _vector(side_axis), (0.0, 0.0, 1.0), power, part, material
     )
 
 
@@ -133,18 +133,21 @@ def chain(
     material: int = 0,
 ) -> list[Blob]:
     """Capsules through points, with half-axes at each point. `side_axis` may be one direction or one per piece."""
-    at = np.asarray(points, dtype=float)
-    axes = np.broadcast_to(np.asarray(side_axis, dtype=float), (len(at) - 1, 3))
-    return [
-        capsule(
+    at = [_vector(point) for point in np.asarray(points, dtype=np.float64)]
+    axes = [_vector(axis) for axis in np.broadcast_to(np.asarray(side_axis, dtype=np.float64), (len(at) - 1, 3))]
+    sides, flats = [float(one) for one in side], [float(one) for one in flat]
+    return [  # `capsule` takes three times as long, and a scene's chains have five hundred pieces
+        Blob(
             at[k],
             at[k + 1],
-            (float(side[k]), float(side[k + 1])),
-            (float(flat[k]), float(flat[k + 1])),
-            side_axis=axes[k],
-            power=power,
-            part=part,
-            material=material,
+            (sides[k], sides[k + 1]),
+            (flats[k], flats[k + 1]),
+            min(sides[k], sides[k + 1], flats[k], flats[k + 1]),
+            axes[k],
+            (0.0, 0.0, 1.0),
+            power,
+            part,
+            material,
         )
         for k in range(len(at) - 1)
     ]

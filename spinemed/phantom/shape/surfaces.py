@@ -155,16 +155,35 @@ def body_outline(x: float, y: float, t: float, p: Numbers) -> float:
 
 
 @njit(cache=True, inline="always")
-def body_norms(p: Numbers) -> tuple[float, float]:
-    """Length of the normals (dz/dx, dz/dy, 1) of the upper and the lower rim plane."""
-    return math.sqrt(1.0 + p[5] * p[5] + p[6] * p[6]), math.sqrt(1.0 + p[8] * p[8] + p[9] * p[9])
+def body_norms(p: Numbers) -> tuple[float, float, float, float, float, float]:
+    """What `body_distance` needs of a body as a whole.
+
+    Length of the normals (dz/dx, dz/dy, 1) of the upper and the lower rim plane; 1/a² and 1/b² of an ellipse that lies
+    inside the outline at every height (powers are 2 or more); its smaller half axis; that over the larger power.
+    """
+    upper, lower = math.sqrt(1.0 + p[5] * p[5] + p[6] * p[6]), math.sqrt(1.0 + p[8] * p[8] + p[9] * p[9])
+    a, b = 0.5 * min(p[0], p[2]) * p[12], 0.5 * min(p[1], p[3]) * p[12]
+    if a <= 0.0 or b <= 0.0 or p[12] > 1.0 or min(p[13], p[14]) < 2.0 or p[15] < 0.0 or p[17] < 0.0:
+        return upper, lower, 1e12, 1e12, 0.0, 0.0  # nothing is known without the outline
+    return upper, lower, 1.0 / (a * a), 1.0 / (b * b), min(a, b), 0.999 * min(a, b) / max(p[13], p[14])
 
 
 @njit(cache=True, inline="always")
 def body_distance(
-    x: float, y: float, z: float, p: Numbers, upper: Numbers, lower: Numbers, norms: tuple[float, float]
+    x: float,
+    y: float,
+    z: float,
+    p: Numbers,
+    upper: Numbers,
+    lower: Numbers,
+    norms: tuple[float, float, float, float, float, float],
 ) -> float:
-    """Distance to a vertebral body: between two endplate surfaces and inside the outline. `norms`: `body_norms`."""
+    """Distance to a vertebral body: between two endplate surfaces and inside the outline. `norms`: `body_norms`.
+
+    The outline needs two powers, which take most of the time. They are left out where it cannot be the larger of the
+    two distances: with r the radius in units of the inner ellipse, and m the smaller of its half axes, the outline's
+    value is at most -(1 - r²) m / (power · r).
+    """
     bottom, top = body_surfaces(x, y, p, upper, lower)
     above = (z - top) / norms[0]
     below = (bottom - z) / norms[1]
@@ -174,6 +193,11 @@ def body_distance(
     u, v = 2.0 * x / min(p[0], p[2]), 2.0 * y / min(p[1], p[3])
     if u * u + v * v < 0.4 and ends > -_FAR_ENOUGH_MM:  # well inside the outline, whatever its shape
         return ends
+    r2 = x * x * norms[2] + y * y * norms[3]
+    if r2 < 1.0:
+        room = (1.0 - r2) * norms[5]
+        if ends >= 0.0 or (-ends < norms[4] and ends * ends * r2 < room * room):
+            return ends
     if p[16] > 0.0:  # the outline is as wide at the rim as stated; lips stand on it
         top -= _uncinate_lip(2.0 * x / p[0], 2.0 * y / p[1], p[16])
     height = max(top - bottom, 0.1)

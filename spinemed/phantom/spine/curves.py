@@ -251,7 +251,7 @@ def _discs(
 
     for i, level in enumerate(levels):
         if level in _junction():
-            result[i] = np.clip(_junction()[level] + 0.6 * noise[i], -most[i], most[i])
+            result[i] = min(max(_junction()[level] + 0.6 * noise[i], -most[i]), most[i])
     return result
 
 
@@ -290,7 +290,7 @@ def _meet(total: float, base: Array, share: Array, noise: Array, most: Array) ->
     share = share / share.sum()
     wedges = base + share * (total - base.sum()) + noise - noise.mean()
     for _ in range(6):
-        wedges = np.clip(wedges, -most, most)
+        wedges = np.minimum(np.maximum(wedges, -most), most)  # `np.clip` looks its types up anew each time
         missing = total - wedges.sum()
         if abs(missing) < 1e-9:
             break
@@ -298,5 +298,5 @@ def _meet(total: float, base: Array, share: Array, noise: Array, most: Array) ->
         if not free.any():
             break
         wedges = wedges + free / free.sum() * missing
-    result: Array = np.clip(wedges, -most, most)
+    result: Array = np.minimum(np.maximum(wedges, -most), most)
     return result

@@ -46,6 +46,19 @@ def test_alignment_and_heights_of_unbroken_spines(rows: list[Row]) -> None:
     assert errors(whole, "body_volume").max() <= 3.0
 
 
+def test_the_canal_is_as_wide_and_deep_as_the_record_says_beside_a_slip_too(rows: list[Row]) -> None:
+    assert errors(rows, "canal_width").max() <= 1.0
+    assert errors(rows, "canal_depth").max() <= 1.0
+    cases = {case.name: case for case in agreement_cases(healthy=0, curved=0, slipped=2, broken=2, tilted=1)}
+    whole = [row for row in rows if row.quantity == "canal_depth" and row.group != "broken"]
+    assert len(whole) >= 12
+    for row in whole:
+        (vertebra,) = (each for each in cases[row.case].spine.vertebrae if str(each.level) == row.place)
+        assert row.true == pytest.approx(
+            vertebra.arch.canal_depth_mm, abs=0.25
+        )  # ends of a wedge, looked along its axis
+
+
 def test_a_flagged_value_is_counted_apart_from_the_errors() -> None:
     made = [
         Row("one", "g", "slip", "L4-L5", 5.0, 5.5, "mm"),

@@ -7,11 +7,12 @@ import pytest
 
 from spinemed.anatomy import Disc, Level
 from spinemed.phantom.pathology.records import Fracture, Osteophyte
+from spinemed.phantom.shape.arch import arch_solids, lamina_line
 from spinemed.phantom.shape.blobs import capsule, ellipsoid, mirrored, pack, pack_groups, to_tip
 from spinemed.phantom.shape.body import body_height_mm, pack_body, true_body_measurements, true_height_losses
 from spinemed.phantom.shape.pelvis import rib_blobs
 from spinemed.phantom.shape.scene import Scene, build_scene
-from spinemed.phantom.shape.surfaces import blob_distance
+from spinemed.phantom.shape.surfaces import blob_distance, body_distance, body_norms, canal_distance
 from spinemed.phantom.spine.draw import draw_spine
 from spinemed.phantom.spine.records import SpinePhantom
 
@@ -133,3 +134,26 @@ def test_discs_lie_between_the_bones_they_name(scene: Scene) -> None:
         assert scene.bones[disc.upper].name == str(disc.disc.upper)
         below = scene.bones[disc.lower].name
         assert below == ("sacrum" if disc.disc.lower is Level.S1 else str(disc.disc.lower))
+
+
+def test_laminae_lean_back_downwards(spine: SpinePhantom) -> None:
+    for vertebra in spine.vertebrae:
+        if vertebra.body is None:
+            continue
+        line, shell = lamina_line(vertebra, vertebra.body), arch_solids(vertebra, vertebra.body, None, None).shell
+        assert line.lean > 0.1
+        for up in (-6.0, 0.0, 6.0):
+            there = canal_distance(0.0, line.y_mm + line.lean * up, line.z_mm + up, shell)
+            assert there == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_body_is_as_far_away_where_its_outline_is_left_out(scene: Scene) -> None:
+    rng = np.random.default_rng(3)
+    for level in (Level.C5, Level.T6, Level.L4):
+        packed = pack_body(scene.posed.bodies[level])
+        norms = body_norms(packed.numbers)
+        always = (norms[0], norms[1], 1e12, 1e12, 0.0, 0.0)
+        assert norms[2] < 1.0
+        for x, y, z in rng.uniform(-0.7, 0.7, size=(1500, 3)) * [packed.numbers[0], packed.numbers[1], 34.0]:
+            quick = body_distance(x, y, z, packed.numbers, *packed.offsets, norms)
+            assert quick == body_distance(x, y, z, packed.numbers, *packed.offsets, always)
