@@ -48,6 +48,8 @@ class PhantomScans(Config):
     """Voxel size. Up to 1.25 mm nothing is averaged, so that 1.25 mm is the fastest."""
     anomalies: dict[Anomaly, float] = Field(default_factory=lambda: dict(_ANOMALIES))
     """Share of spines with T13, eleven thoracic, L6 or four lumbar vertebrae; the others are regular."""
+    rib_stubs: float = Field(default=0.05, ge=0, le=1)
+    """Share of spines whose first lumbar vertebra bears rib remnants below 40 mm, VerSe's bound of a rib."""
     views: dict[View, float] = Field(default_factory=lambda: dict(_VIEWS))
     """Shares of the fields of view: full, the whole spine; lower, from T4-T9 to the sacrum; upper, from the skull base
     to T4-T10; lumbar, from T9-T11 to the sacrum; crop, any piece of 110 to 240 mm; blind, a thoracic or lumbar piece
@@ -69,7 +71,12 @@ def draw_scan(config: PhantomScans, index: int) -> tuple[SpinePhantom, View, np.
     from spinemed.phantom.spine import SpineConfig, draw_spine
 
     random = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index, _TOPIC)))
-    kind = {"family": config.family, "variant_shares": dict(config.anomalies), "transition_share": 0.06}
+    kind = {
+        "family": config.family,
+        "variant_shares": dict(config.anomalies),
+        "transition_share": 0.06,
+        "rib_stub_share": config.rib_stubs,
+    }
     spine = draw_spine(config.seed, index, SpineConfig.model_validate(kind))
     names = sorted(config.views)
     weights = np.array([config.views[name] for name in names])

@@ -11,7 +11,7 @@ The trap: the networks' confidence is learned from its training data; on other d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -28,6 +28,7 @@ from spinemed.geometry import (
     world_to_voxel,
 )
 from spinemed.labelling.assignment import AssignmentModel, Assignments, Kind, assign_levels, likelihood_of_kinds
+from spinemed.labelling.gaps import gap_weights
 from spinemed.labelling.networks import (
     KINDS,
     OFFSET_MM,
@@ -50,9 +51,9 @@ __all__ = [
     "Labeller",
     "canonical",
     "canonical_grids",
-    "gap_weights",
     "hint_map",
     "locate",
+    "name_row",
     "segment",
     "tell_kinds",
 ]
@@ -61,12 +62,20 @@ AIR_HU = -1000.0
 # The next four were set on 44 phantoms, none of those that the results are measured on. On 32 of them no body centre's
 # peak was below 0.4; of other places one reached 0.48 and the rest 0.28, vertebrae that the field of view cuts aside.
 _PEAK = 0.3  # of a bump of height 1; what else is no vertebra is left out by the namer
-_FLOOR = 3e-4  # smallest probability of a kind that the naming believes in
-_MISSED = 0.003  # how often a vertebra is missed
-_SPURIOUS = 2e-5  # how often a detection is no vertebra
-_NEAR_MM = 8.0  # two detections closer than this are one; neighbouring cervical centres lie some 15 mm apart
-_ACROSS = (0.35, 0.7, 1.0)  # share of a distance that counts there: no two vertebrae lie side by side
+_FLOOR = 3e-4  # smallest probability of a kind, or of none, that the naming believes in
+_SPURIOUS = 0.005  # how often a detection is no vertebra, before the namer's word
+_NEAR_MM = 6.0  # two peaks closer than this are one; neighbouring cervical centres lie 11 mm apart and more
+# Two places whose centres, as the namer tells them, are closer than this are one vertebra of that kind: about half of
+# what parts two there. There is one C1 and one C2; of places of different kinds the smaller bound holds.
+_ONE_MM = {Kind.C1: 5.5, Kind.C2: 5.5, Kind.CERVICAL: 5.5, Kind.RIBS: 9.0, Kind.LUMBAR: 14.0, Kind.SACRUM: 14.0}
+_SAME_MM = {**_ONE_MM, Kind.C1: 18.0, Kind.C2: 11.0}
+_BELOW_MM = 25.0  # a last lumbar body may lie lower than a steep sacrum's landmark, but not by more
+_ACROSS = (0.26, 0.55, 1.0)  # share of a distance that counts there: no two vertebrae lie side by side
 _FALSE = 0.5  # a place that the namer takes for no vertebra with more than this is left out
+_DOUBTED = 0.05  # nor does such a place tell what distance is usual there; of 2,228 vertebrae none had more than 0.03
+_GAPING = 0.9  # a gap that would hold a missed vertebra with more than this is looked at again,
+_GAPING_MISSED = 0.1  # if this share were missed: from 1.7 times the usual gap on; C3 often lies 1.5 times as far off,
+_SURE = 0.9  # for what is found there must be of one kind with this
 _TRUSTED_MM = 6.0  # up to here a peak of the heat and the namer's centre are two estimates of one place
 _BATCH = 16
 
@@ -90,12 +99,14 @@ class Detection:
     Attributes:
         centre_mm: (3,) body centre in world millimetres.
         score: Height of the heat map there, 0 … about 1.
-        kinds: Probability of each kind.
+        kinds: Probability of each kind, if it is a vertebra.
+        nothing: Probability that it is none, as the namer says.
     """
 
     centre_mm: np.ndarray
     score: float
     kinds: dict[Kind, float]
+    nothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -157,48 +168,6 @@ def hint_map(shape: Sequence[int] | np.ndarray, centre_vox: np.ndarray, sigma_vo
     return (axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]).astype(np.float32)
 
 
-def gap_weights(
-    centres_mm: np.ndarray,
-    kinds: Sequence[Mapping[Kind, float]] = (),
-    *,
-    spread: float = 0.14,
-    error_mm: float = 2.0,
-    missed: float = _MISSED,
-    floor: float = 1e-5,
-) -> np.ndarray:
-    """Log-weights for 0, 1, 2 or 3 vertebrae missed between neighbouring detections, from their distance.
-
-    A gap with k missed vertebrae is expected to be (k + 1) times the usual one there; it is normally distributed around
-    that. The usual one is the mean of two medians, of up to three gaps above and below: gaps grow from head to foot, so
-    that one side alone would be off by a third at the ends of a long row. Between C1 and C2 nothing can be missed,
-    however far apart they are. Weights are normalised over k.
-
-    Args:
-        centres_mm: (n, 3), head to foot.
-        kinds: What was seen of each detection; empty where that is not known.
-        spread: Standard deviation of a gap relative to its expectation.
-        error_mm: Standard deviation that the error of the centres adds.
-        missed: How often a vertebra is missed, before looking at the distance.
-        floor: Smallest weight.
-
-    Returns:
-        (n - 1, 4).
-    """
-    gaps = np.linalg.norm(np.diff(centres_mm, axis=0), axis=1)
-    out = np.empty((len(gaps), 4))
-    steps = np.arange(1, 5)
-    for at, gap in enumerate(gaps):
-        sides = [side for side in (gaps[max(0, at - 3) : at], gaps[at + 1 : at + 4]) if len(side)]
-        usual = np.mean([np.median(side) for side in sides]) if sides else gap
-        deviation = np.hypot(spread * steps * usual, error_mm)
-        weights = np.exp(-0.5 * ((gap - steps * usual) / deviation) ** 2) / deviation * missed ** (steps - 1.0)
-        if kinds and kinds[at].get(Kind.C1, 0.0) > 0.5 and kinds[at + 1].get(Kind.C2, 0.0) > 0.5:
-            weights = np.array([1.0, 0.0, 0.0, 0.0])
-        weights = np.maximum(weights / max(weights.sum(), 1e-30), floor)
-        out[at] = np.log(weights / weights.sum())
-    return out
-
-
 class Labeller:
     """The trained pipeline.
 
@@ -248,10 +217,7 @@ class Labeller:
         if not detections:
             empty = Volume(np.zeros(image.shape, dtype=np.uint8), image.affine, "label")
             return LabelResult((), None, (), (), empty, False, False, self.about)
-        centres = np.stack([found.centre_mm for found in detections])
-        kinds = [found.kinds for found in detections]
-        scores = likelihood_of_kinds(kinds, floor=_FLOOR)
-        assignments = assign_levels(scores, self.model, skip=gap_weights(centres, kinds))
+        assignments = name_row(detections, self.model)
         determinable = assignments.determinable
         best = assignments.best.levels
         levels = tuple(best) if determinable else (None,) * len(detections)
@@ -259,6 +225,18 @@ class Labeller:
         numbers = _numbers(best, named)
         mask = segment(image, fine, detections, numbers, nets.segmenter, told.segmenter, self.device)
         return LabelResult(detections, assignments, levels, numbers, mask, determinable, named, self.about)
+
+
+def name_row(detections: Sequence[Detection], model: AssignmentModel) -> Assignments:
+    """The posterior over namings of a row of detections, from what the namer said of each and from their distances."""
+    seen = [{kind: share * (1 - found.nothing) for kind, share in found.kinds.items()} for found in detections]
+    nothing = np.log([max(found.nothing, _FLOOR) for found in detections])
+    return assign_levels(likelihood_of_kinds(seen, floor=_FLOOR), model, skip=_gaps(detections), nothing=nothing)
+
+
+def _gaps(row: Sequence[Detection], **more: float) -> np.ndarray:
+    centres = np.stack([one.centre_mm for one in row])
+    return gap_weights(centres, [one.kinds for one in row], sure=[one.nothing <= _DOUBTED for one in row], **more)
 
 
 def _numbers(best: Sequence[Level | None], named: bool) -> tuple[int, ...]:
@@ -327,78 +305,122 @@ def tell_kinds(
 
     Asked twice. First each place is moved towards the body centre that the namer points to (half of a small way: the
     mean of two estimates), places that point to the same centre become one, and what points out of the image is left
-    out: a vertebra whose centre is not in view is not named. Then it is asked again at what remains.
+    out: a vertebra whose centre is not in view is not named. Then it is asked again at what remains. Where a gap in the
+    row is as wide as if a vertebra had been missed, its middle (or its thirds) are looked at in the same way.
     """
-    pixels = normalise(grid.hu)
-    told, rows = _ask(pixels, grid.affine, [centre for centre, _ in places], namer, config, device)
-    kept: list[int] = []
+    asked = _Asked(normalise(grid.hu), grid, namer, config, device)
+    row = _order(_settled(asked, places, ()))
+    gaps = [
+        (row[at].centre_mm + (row[at + 1].centre_mm - row[at].centre_mm) * step / (count + 1), 0.0)
+        for at, count in _gaping(row)
+        for step in range(1, count + 1)
+    ]
+    filled = [one for one in _settled(asked, gaps, row) if one.nothing <= _DOUBTED and max(one.kinds.values()) >= _SURE]
+    return _order((*row, *filled)) if filled else row
+
+
+class _Asked(NamedTuple):
+    """Whom to ask about what: the normalised picture, its grid, the network."""
+
+    pixels: np.ndarray
+    grid: Grid
+    namer: nn.Module
+    config: NamerConfig
+    device: str
+
+
+def _gaping(row: Sequence[Detection]) -> list[tuple[int, int]]:
+    """Gaps that may hold missed vertebrae: after which detection, and how many most likely."""
+    if len(row) < 2:
+        return []
+    weights = np.exp(_gaps(row, missed=_GAPING_MISSED))
+    found = []
+    for at in range(len(row) - 1):
+        shares = weights[at, at + 1] / weights[at, at + 1].sum()
+        if 1 - shares[0] > _GAPING:
+            found.append((at, 1 + int(np.argmax(shares[1:]))))
+    return found
+
+
+def _settled(asked: _Asked, places: Sequence[tuple[np.ndarray, float]], known: Sequence[Detection]) -> list[Detection]:
+    """Places moved to the centres that the namer points to, less what is none and what is `known`."""
+    affine, edge = asked.grid.affine, np.array(asked.grid.hu.shape) - 1
+    told, rows = _ask(asked, [centre for centre, _ in places])
+    taken = [(one.centre_mm, max(one.kinds, key=lambda kind: one.kinds[kind])) for one in known]
+    moved = []
     # Strongest first, so that of two that point to one centre the stronger is kept.
     for at in sorted(range(len(places)), key=lambda at: (-places[at][1], at)):
-        inside = world_to_voxel(WorldPoints(told[at][None]), grid.affine).values[0]
-        seen = rows[at, 0] <= _FALSE and (inside >= 0).all() and (inside <= np.array(grid.hu.shape) - 1).all()
-        if seen and all(np.linalg.norm((told[at] - told[other]) * _ACROSS) >= _NEAR_MM for other in kept):
-            kept.append(at)
-    moved = []
-    for at in kept:
+        inside = world_to_voxel(WorldPoints(told[at][None]), affine).values[0]
+        if rows[at, 0] > _FALSE or not ((inside >= 0) & (inside <= edge)).all():
+            continue
+        kind = KINDS[int(np.argmax(rows[at, 1:]))]
+        if any(_one(told[at], kind, *other) for other in taken):
+            continue
+        taken.append((told[at], kind))
         way = told[at] - places[at][0]
         part = 0.5 if np.linalg.norm(way) <= _TRUSTED_MM else 1.0
         moved.append((places[at][0] + part * way, places[at][1]))
-    _, rows = _ask(pixels, grid.affine, [centre for centre, _ in moved], namer, config, device)
-    row = []
+    _, rows = _ask(asked, [centre for centre, _ in moved])
+    found = []
     for (centre, score), answer in zip(moved, rows, strict=True):
         if answer[0] <= _FALSE:
             share = answer[1:] / answer[1:].sum()
-            row.append(Detection(centre, score, dict(zip(KINDS, map(float, share), strict=True))))
-    return _order(row)
+            kinds = dict(zip(KINDS, map(float, share), strict=True))
+            found.append(Detection(centre, score, kinds, float(answer[0])))
+    return found
 
 
-def _ask(
-    pixels: np.ndarray,
-    affine: np.ndarray,
-    centres: Sequence[np.ndarray],
-    namer: nn.Module,
-    config: NamerConfig,
-    device: str,
-) -> tuple[list[np.ndarray], np.ndarray]:
+def _one(centre: np.ndarray, kind: Kind, other: np.ndarray, others: Kind) -> bool:
+    """Whether two places point to one vertebra."""
+    near = _SAME_MM[kind] if kind == others else min(_ONE_MM[kind], _ONE_MM[others])
+    return float(np.linalg.norm((centre - other) * _ACROSS)) < near
+
+
+def _ask(asked: _Asked, centres: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
     """Where each body centre lies (world mm), and the probabilities of "no vertebra" and each kind, (n, 1 + kinds).
 
     Each crop is shown as it is and mirrored left to right, and the answers are averaged.
     """
     import torch
 
+    config, affine = asked.config, asked.grid.affine
     crops, middles = [], []
     for centre in centres:
         at = world_to_voxel(WorldPoints(centre[None]), affine).values[0]
-        crop, start = crop_around(pixels, at, config.window_vox, 0.0)
+        crop, start = crop_around(asked.pixels, at, config.window_vox, 0.0)
         crops.append(crop)
         middles.append(start + (np.array(config.window_vox) - 1) / 2)
-    shares: list[np.ndarray] = [np.zeros((0, 1 + len(KINDS)))]
-    places: list[np.ndarray] = []
-    unmirror = torch.tensor([-1.0, 1.0, 1.0], device=device)
+    kinds = 1 + len(KINDS)
+    shares = [np.zeros((0, kinds))]
+    voxels = [np.zeros((0, 3))]
+    unmirror = torch.tensor([-1.0, 1.0, 1.0], device=asked.device)
     with torch.no_grad():
         for low in range(0, len(crops), _BATCH):
-            some = torch.from_numpy(np.stack(crops[low : low + _BATCH])[:, None]).to(device)
-            here, there = namer(some), namer(some.flip(2))
-            kinds = 1 + len(KINDS)
+            some = torch.from_numpy(np.stack(crops[low : low + _BATCH])[:, None]).to(asked.device)
+            here, there = asked.namer(some), asked.namer(some.flip(2))
             told = torch.softmax(here[:, :kinds], dim=1) + torch.softmax(there[:, :kinds], dim=1)
             off = here[:, kinds:] + there[:, kinds:] * unmirror
             shares.append((told / 2).cpu().numpy().astype(np.float64))
-            voxels = off.cpu().numpy().astype(np.float64) / 2 * OFFSET_MM / config.spacing_mm
-            places += list(voxel_to_world(VoxelPoints(np.stack(middles[low : low + _BATCH]) + voxels), affine).values)
-    return places, np.concatenate(shares)
+            voxels.append(off.cpu().numpy().astype(np.float64) / 2 * OFFSET_MM / config.spacing_mm)
+    if not crops:
+        return [], shares[0]
+    places = voxel_to_world(VoxelPoints(np.stack(middles) + np.concatenate(voxels)), affine).values
+    return list(places), np.concatenate(shares)
 
 
 def _order(found: Sequence[Detection]) -> tuple[Detection, ...]:
     """Head to foot: along +z, which no spine in a scanner runs against for more than a disc.
 
-    There is one sacrum, and nothing below it: of all detections that look like one the strongest stays.
+    There is one sacrum, and it is the last: of all detections that look like one the strongest stays, and nothing that
+    lies well below it.
     """
     row = sorted(found, key=lambda detection: -detection.centre_mm[2])
-    sacral = [at for at, detection in enumerate(row) if detection.kinds[Kind.SACRUM] > 0.5]
-    if sacral:
-        best = max(sacral, key=lambda at: row[at].score)
-        row = [one for at, one in enumerate(row) if at == best or (at < best and at not in sacral)]
-    return tuple(row)
+    sacral = [detection for detection in row if detection.kinds[Kind.SACRUM] > 0.5]
+    if not sacral:
+        return tuple(row)
+    best = max(sacral, key=lambda detection: detection.score)
+    lowest = best.centre_mm[2] - _BELOW_MM
+    return (*(one for one in row if one.kinds[Kind.SACRUM] <= 0.5 and one.centre_mm[2] > lowest), best)
 
 
 def segment(

@@ -211,7 +211,7 @@ def test_crops_depend_on_their_number_only(folder: Path, tmp_path: Path) -> None
     assert 0.8 < heat <= 1.0
 
 
-def test_kinds_are_drawn_equally_often_and_some_crops_hold_no_vertebra(folder: Path, tmp_path: Path) -> None:
+def test_lumbar_is_drawn_twice_as_often_as_sacral_and_some_crops_hold_no_vertebra(folder: Path, tmp_path: Path) -> None:
     from spinemed.labelling import read_verse_folder
 
     told = config(folder, 4).networks.namer
@@ -221,7 +221,7 @@ def test_kinds_are_drawn_equally_often_and_some_crops_hold_no_vertebra(folder: P
     answers = np.array([int(row["kind"]) for row in rows])
     lumbar, sacrum = (int((answers == 1 + KINDS.index(kind)).sum()) for kind in (Kind.LUMBAR, Kind.SACRUM))
     assert lumbar + sacrum + int((answers == 0).sum()) == 240
-    assert 0.7 < lumbar / sacrum < 1.4, "there are five lumbar vertebrae to one sacrum"
+    assert 1.4 < lumbar / sacrum < 2.8, "there are five lumbar vertebrae to one sacrum"
     assert 3 < (answers == 0).sum() < 60
     offsets = np.stack([row["offset"].numpy() for row in rows])
     assert (offsets[answers == 0] == 0).all()

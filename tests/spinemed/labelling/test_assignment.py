@@ -104,10 +104,10 @@ def test_a_missed_vertebra_is_stepped_over_where_both_ends_are_anchored() -> Non
     got = assign_levels(_seen(row, 0.999), AssignmentModel(missed=0.02))
     # Four lumbar vertebrae or one of five missed: which, the kinds alone cannot tell.
     assert got.columns[(12, 4)] > 0.2
-    near = np.zeros((len(row) - 1, 4))
+    near = np.zeros((len(row), len(row), 4))
     at = row.index(Level.L2)
     near[:] = np.log([0.97, 0.01, 0.01, 0.01])
-    near[at] = np.log([0.01, 0.97, 0.01, 0.01])
+    near[at, at + 1] = np.log([0.01, 0.97, 0.01, 0.01])
     spaced = assign_levels(_seen(row, 0.999), AssignmentModel(missed=0.05), skip=near)
     assert spaced.best.levels == tuple(row)
     assert spaced.best.missed == (Level.L3,)
@@ -128,6 +128,6 @@ def test_bad_likelihoods_are_named() -> None:
     with pytest.raises(LevelError, match="finite"):
         assign_levels(np.full((1, len(CLASSES)), -np.inf))
     with pytest.raises(LevelError, match="skip"):
-        assign_levels(np.zeros((3, len(CLASSES))), skip=np.zeros((1, 4)))
+        assign_levels(np.zeros((3, len(CLASSES))), skip=np.zeros((2, 4)))
     with pytest.raises(LevelError, match="missed"):
         AssignmentModel(missed=0.0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from spinemed.anatomy import Level
 from spinemed.errors import VolumeError
 from spinemed.geometry import VoxelPoints, voxel_to_world
-from spinemed.labelling.assignment import Kind
+from spinemed.labelling.assignment import AssignmentModel, Kind
+from spinemed.labelling.gaps import gap_weights
 from spinemed.labelling.inference import (
     Detection,
     Grid,
@@ -17,7 +21,7 @@ from spinemed.labelling.inference import (
     canonical,
     canonical_grids,
     crop_around,
-    gap_weights,
+    name_row,
     segment,
     tell_kinds,
 )
@@ -88,6 +92,40 @@ def test_places_that_are_no_vertebra_are_left_out_and_both_sides_are_asked() -> 
     assert tell_kinds(Grid(hu, AFFINE), [], BrightIsLumbar(), NAMER) == ()
 
 
+class AllLumbar(BrightIsLumbar):
+    """Sure of the kind of what is bright."""
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        out = super().forward(crops)
+        out[:, 1 + KINDS.index(Kind.RIBS)] = -9.0
+        out[out[:, 0] < 0, 1 + KINDS.index(Kind.LUMBAR)] = 9.0
+        return out
+
+
+class Torn(BrightIsLumbar):
+    """Sure that what is bright is a vertebra, and of nothing else."""
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        out = super().forward(crops)
+        out[out[:, 0] < 0, 1 + KINDS.index(Kind.RIBS) : 2 + KINDS.index(Kind.LUMBAR)] = 9.0
+        return out
+
+
+def test_a_gap_twice_as_wide_is_looked_at_again() -> None:
+    hu = np.full((24, 16, 100), -500.0, dtype=np.float32)
+    heights = (10, 26, 42, 58, 74, 90)
+    for z in heights:
+        hu[10:14, 6:10, z - 2 : z + 2] = 1000.0
+    places = [(SPACING * np.array([11.5, 7.5, z - 0.5]), 0.5) for z in heights if z != 42]
+    row = tell_kinds(Grid(hu, AFFINE), places, AllLumbar(), NAMER)
+    assert [round(float(one.centre_mm[2] / SPACING), 1) for one in row] == [89.5, 73.5, 57.5, 41.5, 25.5, 9.5]
+    hu[10:14, 6:10, 40:44] = -500.0
+    assert len(tell_kinds(Grid(hu, AFFINE), places, AllLumbar(), NAMER)) == 5, "nothing is there"
+    hu[10:14, 6:10, 40:44] = 1000.0
+    unsure = tell_kinds(Grid(hu, AFFINE), places, Torn(), NAMER)
+    assert len(unsure) == 5, "what was missed once must be sure the second time"
+
+
 def test_places_that_point_to_one_centre_become_one_there() -> None:
     hu = np.full((24, 16, 40), -500.0, dtype=np.float32)
     hu[10:14, 6:10, 18:22] = 1000.0
@@ -116,31 +154,52 @@ def test_a_centre_out_of_view_is_not_named() -> None:
     assert tell_kinds(Grid(hu, AFFINE), places, Below(), NAMER) == ()
 
 
-def test_there_is_one_sacrum_and_nothing_below_it() -> None:
+def test_there_is_one_sacrum_and_nothing_far_below_it() -> None:
     row = [
         found(Kind.LUMBAR, 60, 0.8),
         found(Kind.SACRUM, 20, 0.9),
+        found(Kind.LUMBAR, 14, 0.5),  # a steep sacrum's landmark may lie higher than the last body
         found(Kind.LUMBAR, -10, 0.8),
         found(Kind.SACRUM, 35, 0.4),
         found(Kind.RIBS, 90, 0.7),
     ]
-    assert [detection.centre_mm[2] for detection in _order(row)] == [90, 60, 20]
+    assert [detection.centre_mm[2] for detection in _order(row)] == [90, 60, 14, 20]
+
+
+def column(*gaps: float) -> np.ndarray:
+    z = np.cumsum([0.0, *gaps])
+    return np.stack([0 * z, 0 * z, -z], axis=1)
 
 
 def test_a_double_gap_is_one_missed_vertebra() -> None:
-    z = np.array([0.0, 30, 60, 120, 150])
-    weights = gap_weights(np.stack([0 * z, 0 * z, -z], axis=1))
-    assert weights.shape == (4, 4)
-    assert weights.argmax(axis=1).tolist() == [0, 0, 1, 0]
-    assert np.allclose(np.exp(weights).sum(axis=1), 1.0)
+    weights = gap_weights(column(30, 30, 60, 30))
+    assert weights.shape == (5, 5, 4)
+    assert [int(weights[at, at + 1].argmax()) for at in range(4)] == [0, 0, 1, 0]
 
 
 def test_gaps_that_grow_and_the_one_below_c1_are_no_missed_vertebrae() -> None:
-    z = np.cumsum([0.0, 24, 13, 13, 14, 15, 16, 18, 20, 22, 23, 25, 28])
-    centres = np.stack([0 * z, 0 * z, -z], axis=1)
+    centres = column(24, 13, 13, 14, 15, 16, 18, 20, 22, 23, 25, 28)
     kinds = [{Kind.C1: 1.0}, {Kind.C2: 1.0}, *({Kind.CERVICAL: 1.0} for _ in range(11))]
-    assert gap_weights(centres)[0].argmax() == 1, "alone, it is twice as wide as those below"
-    assert np.exp(gap_weights(centres, kinds)[:, 0]).min() > 0.9
+    assert gap_weights(centres)[0, 1].argmax() == 1, "alone, it is twice as wide as those below"
+    told = gap_weights(centres, kinds)
+    shares = [np.exp(told[at, at + 1] - np.logaddexp.reduce(told[at, at + 1])) for at in range(12)]
+    assert min(share[0] for share in shares) > 0.9
+    wide = column(24, 25, 13, 14, 15, 16, 18, 20, 22, 23, 25, 28)
+    assert gap_weights(wide, kinds)[1, 2].argmax() == 1, "what parts C1 from C2 is no measure for the next gap"
+
+
+def test_one_between_two_that_stand_as_usual_is_none() -> None:
+    """Five lumbar vertebrae above a sacrum and a place between two of them that the namer is not quite sure of."""
+    kinds = [Kind.RIBS, Kind.RIBS, *[Kind.LUMBAR] * 6, Kind.SACRUM]
+    row = [found(kind, z, 0.9) for kind, z in zip(kinds, column(28, 32, 36, 36, 36, 18, 18, 36)[:, 2], strict=True)]
+    doubtful = [*row[:6], replace(row[6], nothing=0.06), *row[7:]]
+    named = name_row(doubtful, AssignmentModel(false=0.005))
+    assert named.best.levels[6] is None
+    assert named.columns[(12, 5)] > 0.9
+    assert named.determinable
+    even = column(28, 32, 36, 36, 36, 36, 36, 36)
+    six = [replace(one, centre_mm=place) for one, place in zip(row, even, strict=True)]
+    assert name_row(six, AssignmentModel(false=0.005)).best.levels[-2:] == (Level.L6, Level.S1)
 
 
 @pytest.mark.parametrize("codes", ["RAS", "PIR", "LPI"])
