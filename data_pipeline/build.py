@@ -15,13 +15,14 @@ from typing import Any
 import spinemed
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import read_corpus, shard_count, write_corpus
-from data_pipeline.draft import draft_corpus, write_drafts
+from data_pipeline.draft import write_drafts
 from data_pipeline.items import read_items
 from data_pipeline.readers import check_options
 from data_pipeline.release import write_release
-from data_pipeline.revise import read_lookup, revise_drafts, write_revised
+from data_pipeline.revise import read_lookup, write_revised
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.verify import criteria_sha256
+from data_pipeline.writers import open_writer
 from spinemed.errors import ConfigError
 from spinemed.records import Source
 from spinemed.run import Run, versions
@@ -54,15 +55,16 @@ def build(run: Run, config: BuildConfig) -> Path:
 
     corpus_folder = run.step("corpus", key={**base, "sources": _source_keys(config.sources, sources)}, work=make_corpus)
     corpus = read_corpus(corpus_folder)
+    writer = open_writer(config, run.scratch)
 
     def make_drafts(folder: Path) -> dict[str, Any]:
-        with run.progress("drafting", len(corpus.studies)) as advance:
-            return write_drafts(
-                folder, draft_corpus(corpus, config.draft, config.seed, workers=config.workers, advance=advance)
-            )
+        with run.progress("drafting", writer.size(corpus)) as advance:
+            desk = writer.draft(corpus, advance)
+        return {**write_drafts(folder, desk), **writer.account(folder)}
 
     key = {
         **base,
+        **writer.key,
         "corpus": corpus.manifest["sha256"],
         "draft": config.draft.model_dump(mode="json"),
         "seed": config.seed,
@@ -75,7 +77,8 @@ def build(run: Run, config: BuildConfig) -> Path:
     def make_revised(folder: Path) -> dict[str, Any]:
         drafts, lookup = read_lookup(corpus, drafts_folder, config.revise.passage_characters)
         with run.progress("revising", len(drafts)) as advance:
-            return write_revised(folder, revise_drafts(drafts, lookup, config.revise, advance), len(drafts))
+            revision = writer.revise(drafts, lookup, advance)
+        return {**write_revised(folder, revision, len(drafts)), **writer.account(folder)}
 
     key = {**key, "drafts": drafts_sha, "revise": config.revise.model_dump(mode="json")}
     revised_folder = run.step("revised", key=key, work=make_revised)
@@ -143,6 +146,7 @@ def code_sha256() -> str:
     """Hash of the code that shapes the data, so that a build made by other code is never taken for finished."""
     home = Path(spinemed.__file__).parent
     parts = [_folder_sha256(Path(__file__).parent, "*.py")]
-    parts += [_folder_sha256(home / name, "*.py") for name in ("anatomy", "geometry", "phantom", "questions", "volume")]
+    rooms = ("anatomy", "chat", "geometry", "phantom", "questions", "volume")
+    parts += [_folder_sha256(home / name, "*.py") for name in rooms]
     parts += [file_sha256(home / name) for name in ("marks.py", "records.py", "tables.py")]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -27,8 +27,8 @@ from data_pipeline.readers import Drop, Reading, read_source
 from data_pipeline.records import Derivation, Parts
 from data_pipeline.sources import source_path
 from data_pipeline.verify import Lookup, load_criteria, verify
+from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ReadError, RecordError, SpineMedError
-from spinemed.questions import load_templates
 from spinemed.records import Document, Evidence, Figure, Instance, ReleaseRow, Span, Study, content_hash
 from spinemed.tables import file_sha256, read_jsonl, read_manifest, read_records
 
@@ -135,7 +135,7 @@ class Tracer:
         derivations = read_records(self.outputs / "drafts" / "derivations.parquet", Derivation)
         self.lookup = Lookup(
             corpus=self.corpus,
-            templates=load_templates(),
+            templates=all_templates(),
             derivations={row.sha256: row for row in derivations},
             longest_passage=config["revise"]["passage_characters"],
         )

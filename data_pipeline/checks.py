@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from data_pipeline.checks_written import WRITTEN_CHECKS
 from data_pipeline.corpus import Corpus
 from data_pipeline.draft_images import spine_of
 from data_pipeline.draft_text import first_sentence
@@ -93,7 +94,7 @@ def passage_of(item: Item) -> str:
 def question_mark(item: Item, lookup: Lookup) -> str | None:
     """The filled wording ends with a question mark or holds one."""
     question = lookup.templates[item.parts.template].question(item.parts.wording, item.parts.filled)
-    return "" if "?" in question else "the wording asks nothing"
+    return "" if "?" in question or "？" in question else "the wording asks nothing"
 
 
 def plain_language(item: Item, lookup: Lookup) -> str | None:
@@ -213,7 +214,7 @@ def numbering_needs_anchor(item: Item, lookup: Lookup) -> str | None:
 def finding_supports_answer(item: Item, lookup: Lookup) -> str | None:
     """Level, disc, shape or grade recomputed from the study record."""
     study, instance = lookup.study(item), item.instance
-    if study is None:
+    if study is None or kind_of(item) == "written":  # words of a model have checks of their own
         return None
     if item.parts.template == "pfirrmann_grade":
         return "" if (study.modality != "MR") == (instance.answer == NOT_ASSESSABLE) else "needs a T2-weighted MR"
@@ -419,7 +420,7 @@ def letters_balanced(letters: dict[str, int]) -> bool:
     return not letters or max(letters.values()) - min(letters.values()) <= 1
 
 
-CHECKS: dict[str, Check] = {
+CHECKS: dict[str, Check] = WRITTEN_CHECKS | {
     check.__name__: check
     for check in (
         question_mark,

@@ -165,3 +165,34 @@ def deidentify(
     for name, number in report["counts"].items():
         typer.echo(f"{number:6d}  {name}")
     typer.echo(f"clean: {out / 'cases'}")
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="The build config (YAML).")],
+    run: Annotated[Path | None, typer.Option(help="A run folder: its corpus is read, its log counted.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value.")] = None,
+) -> None:
+    """Say what a language model would be asked, and what it would cost, before the first request leaves."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from data_pipeline.config import BuildConfig
+    from data_pipeline.plan import make_plan, open_corpus
+    from spinemed.config import load_config
+
+    loaded = load_config(config, BuildConfig, set_ or ())
+    found = make_plan(loaded, open_corpus(loaded, run), run)
+    table = Table("stage", "task", "requests", "logged", "prompt tokens", "written tokens", "bound")
+    for row in found.rows:
+        numbers = (row.requests, row.logged, row.prompt_tokens, row.completion_tokens, row.bound_tokens)
+        table.add_row(row.stage, row.task, *(f"{number:,}" for number in numbers))
+    Console().print(table)
+    tokens = found.total("prompt_tokens") + found.total("completion_tokens")
+    typer.echo(f"requests: {found.total('requests'):,} (of these drafts logged: {found.total('logged'):,})")
+    typer.echo(f"tokens: about {tokens:,}; a budget that can never stop it: {found.total('bound_tokens'):,}")
+    typer.echo(f"GPU-hours: about {found.gpu_hours:.2f}")
+    typer.echo(f"money: about {found.money:.2f} {found.prices.currency} {found.prices.as_of}".rstrip())
+    typer.echo(f"disk: about {found.disk_mib:.0f} MiB")
+    typer.echo("drafts by source: " + ", ".join(f"{name} {number}" for name, number in found.sources.items()))
+    typer.echo("counted with one revision a draft and no repair turn")

@@ -11,10 +11,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data_pipeline.writers_schemas import TaskName
+from spinemed.chat import Decoding, LocalConfig, ServerConfig
 from spinemed.config import Config, ConfigPath
 from spinemed.records import Split
 
-__all__ = ["BuildConfig", "DraftConfig", "ImageItems", "ReleaseConfig", "ReviseConfig", "TextItems"]
+__all__ = ["BuildConfig", "DraftConfig", "ImageItems", "ModelConfig", "ReleaseConfig", "ReviseConfig", "TextItems"]
 
 
 class ImageItems(Config):
@@ -94,6 +96,46 @@ class ReleaseConfig(Config):
         return self
 
 
+class ModelConfig(Config):
+    """What a language model is asked for, and which one. Used by the writers `openai` and `transformers`."""
+
+    server: ServerConfig | None = None
+    """For `writer: openai`: any server that speaks chat completions. Draft and revision share it."""
+    checkpoint: LocalConfig | None = None
+    """For `writer: transformers`: a checkpoint in this process."""
+    documents: dict[TaskName, float] = Field(default={"multiple_choice": 1, "open": 1})
+    """Items of each task from one stretch of a document; a fraction is drawn by seed."""
+    figures: dict[TaskName, float] = Field(default={"multiple_choice": 1, "open": 1})
+    """From one figure with its caption and mentions."""
+    studies: dict[TaskName, float] = Field(default={"consultation": 1, "report": 1})
+    """From one study and what its record states."""
+    languages: tuple[Literal["en", "zh"], ...] = Field(default=("en", "zh"), min_length=1)
+    """Each item is asked for in each of these."""
+    forms: tuple[Literal["text", "image"], ...] = Field(default=("text", "image"), min_length=1)
+    """Without and with the picture; documents have none."""
+    span_characters: int = Field(default=4000, ge=200)
+    """Most characters of one stretch of a document."""
+    figure_edge_px: int = Field(default=512, ge=64, le=2048)
+    """Longest edge of a figure as shown to the model and released."""
+    decoding: Decoding = Decoding(max_tokens=2048)
+    """How the model chooses its words."""
+    lost_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of requests that may stay without a reply; above it the stage ends with an error and can be resumed."""
+    prompt_tokens_per_gpu_second: float = Field(default=5000.0, gt=0)
+    """For the plan: how fast one GPU of the server reads."""
+    completion_tokens_per_gpu_second: float = Field(default=1000.0, gt=0)
+    """For the plan: how fast one GPU of the server writes, all requests together."""
+
+    def key(self) -> dict[str, object]:
+        """What the words depend on: everything but how the server is reached, paced and paid."""
+        plain = self.model_dump(mode="json", exclude={"server", "checkpoint", "lost_share"})
+        if self.server is not None:
+            plain["server"] = self.server.identity
+        if self.checkpoint is not None:
+            plain["checkpoint"] = self.checkpoint.model_dump(mode="json")
+        return {name: value for name, value in plain.items() if not name.endswith("_per_gpu_second")}
+
+
 class BuildConfig(Config):
     """`spinemed data build`."""
 
@@ -105,8 +147,13 @@ class BuildConfig(Config):
     """How many phantoms a source gives, by its id, over the count in the sources: for a first look at a small size."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that read sources; the result does not depend on it."""
+    writer: Literal["rules", "openai", "transformers"] = "rules"
+    """Who drafts and revises: rules (answers from labels and source sentences), a model behind an OpenAI-compatible
+    server, or a checkpoint in this process."""
+    model: ModelConfig = ModelConfig()
+    """For the other two writers: which model, and what it is asked for."""
     draft: DraftConfig = DraftConfig()
-    """What to draft."""
+    """What the rule writer drafts."""
     revise: ReviseConfig = ReviseConfig()
     """How drafts are mended."""
     release: ReleaseConfig = ReleaseConfig()

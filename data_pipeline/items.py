@@ -217,9 +217,9 @@ class Desk:
             ),
             tags=(*question.tags, *tags),
         )
-        self._add(Item(instance, parts))
+        self.add(Item(instance, parts))
 
-    def _add(self, item: Item) -> None:
+    def add(self, item: Item) -> None:
         """Keep an item, unless its question and pictures were there before."""
         instance = item.instance
         key = content_hash([instance.messages[0].content, list(instance.image_sha256)])
@@ -238,7 +238,7 @@ class Desk:
             self.tried[drop.source_id] += 1
             self.drops.append(drop)
         for item in other.items:
-            self._add(item)
+            self.add(item)
         self.blobs.update(other.blobs)
         self.derivations.update(other.derivations)
 

@@ -1,6 +1,6 @@
 """Records that stay inside this package: what travels between its own stages.
 
-Convention: everything that other packages read is in `spinemed/records.py`; these two only keep the road from a
+Convention: everything that other packages read is in `spinemed/records.py`; these only keep the road from a
 released row back to bytes.
 
 Trap: the user turn of an instance is always composed from its :class:`Parts`; editing a message by hand breaks the
@@ -14,7 +14,7 @@ from typing import Literal
 
 from spinemed.records import Record, Sha256
 
-__all__ = ["Derivation", "Parts"]
+__all__ = ["Derivation", "Exchange", "Parts"]
 
 
 class Derivation(Record):
@@ -46,3 +46,26 @@ class Parts(Record):
     def filled(self) -> dict[str, str]:
         """The values as a dict."""
         return {str(key): str(value) for key, value in json.loads(self.values).items()}
+
+
+class Exchange(Record):
+    """One request to a language model: what was asked with, and what it took. The words are in the request log."""
+
+    about: str
+    """The planned draft, or the id of the draft that was revised."""
+    stage: Literal["draft", "revise"]
+    prompt: str
+    """Name and version of the prompt file."""
+    prompt_sha256: Sha256
+    model: str
+    identity: str
+    """JSON: what the replies depend on besides the request."""
+    seed: int | None
+    request_keys: tuple[str, ...]
+    """Hashes of the requests, repair turn included: where the log holds them."""
+    outcome: Literal["answered", "quarantined", "failed"]
+    reason: str = ""
+    repaired_from: str = ""
+    prompt_tokens: int
+    completion_tokens: int
+    money: float

@@ -25,8 +25,9 @@ from data_pipeline.items import Item, compose_turn, read_items, write_items
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Derivation
 from data_pipeline.verify import Criterion, Lookup, letter_shares, load_criteria, verify
+from data_pipeline.writers_prompts import all_templates
 from spinemed import __version__
-from spinemed.questions import as_options, load_templates, overlapping
+from spinemed.questions import as_options, overlapping
 from spinemed.questions.draft import KEYS
 from spinemed.records import Instance, Writer, content_hash
 from spinemed.tables import read_records
@@ -403,5 +404,5 @@ def write_revised(folder: Path, revision: Revision, drafts: int) -> dict[str, An
 def read_lookup(corpus: Corpus, drafts: Path, longest_passage: int) -> tuple[list[Item], Lookup]:
     """The drafts of a folder and what their checks look things up in."""
     derivations = {row.sha256: row for row in read_records(drafts / "derivations.parquet", Derivation)}
-    lookup = Lookup(corpus=corpus, templates=load_templates(), derivations=derivations, longest_passage=longest_passage)
+    lookup = Lookup(corpus=corpus, templates=all_templates(), derivations=derivations, longest_passage=longest_passage)
     return read_items(drafts), lookup

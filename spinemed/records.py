@@ -72,7 +72,7 @@ NOT_DETERMINABLE = "not determinable"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Axis = Literal["level_identification", "pathology", "surgical_planning"]
-Task = Literal["multiple_choice", "open", "level", "category", "construct"]
+Task = Literal["multiple_choice", "open", "level", "category", "construct", "consultation", "report"]
 AnswerKind = Literal["level", "disc", "levels", "category", "option", "text"]
 Origin = Literal["real", "phantom"]
 Split = Literal["train", "validation", "test"]

@@ -73,8 +73,8 @@ class ServerConfig(Config):
     """Requests in a row without any answer that end the run."""
     max_reply_mib: float = Field(default=8.0, gt=0)
     """Largest body that is read."""
-    budget: Budget = Budget()
-    """Hard limits of a run."""
+    budget: Budget = Field(default=Budget(), exclude=True)
+    """Hard limits of a run. No part of what a run folder is known by: they may be raised when the run is resumed."""
     prices: Prices = Prices()
     """What tokens cost."""
 
