@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -47,6 +47,7 @@ from train.trainer import claim_checkpoints, set_determinism
 __all__ = ["SynthesisConfig", "run_synthesis"]
 
 Part = Literal["train", "validation"]
+_PARTS: tuple[Part, ...] = get_args(Part)
 _NOTE = "Research use only. What was learned from phantoms is no evidence about patients."
 
 
@@ -113,9 +114,9 @@ def run_synthesis(config: SynthesisConfig, out: str | os.PathLike[str]) -> Path:
         return Path(out) / "outputs" / "model"
     with open_run(out, command="train synthesis", config=config) as run:
         cases = _cases(config)
-        for part in ("train", "validation"):
-            _prepare(config, run, cases, part)  # type: ignore[arg-type]
-        key = {
+        for part in _PARTS:
+            _prepare(config, run, cases, part)
+        learned = {
             "config": content_hash(config.model_dump(mode="json", exclude={"data", "grades"})),
             "cases": _hashes(cases),
         }
@@ -123,7 +124,7 @@ def run_synthesis(config: SynthesisConfig, out: str | os.PathLike[str]) -> Path:
 
         def train(folder: Path) -> dict[str, Any]:
             nonlocal told
-            digest = content_hash(key)
+            digest = content_hash(learned)
             for stage in ("completer",) if config.kind == "completer" else ("classifier", "generator"):
                 claim_checkpoints(run, stage, digest)
             crowd.tell((str(run.outputs), digest))
@@ -137,7 +138,7 @@ def run_synthesis(config: SynthesisConfig, out: str | os.PathLike[str]) -> Path:
             write_card(folder, config.kind, {**_about(config, cases), **about, **facts})
             return facts
 
-        model = run.step("model", key=key, work=train, kind="synthesiser")
+        model = run.step("model", key=learned, work=train, kind="synthesiser")
         if not told:
             crowd.tell(("", ""))
         crowd.meet()
@@ -182,10 +183,13 @@ def _prepare(config: SynthesisConfig, run: Run, cases: list[tuple[VerseCase, Cas
             f"no spine to use for {part}", field="grades", cure=f"give cases of the split '{part}', or phantoms"
         )
     shape = content_hash(config.generator) if config.kind == "generator" else ""
-    key = {"phantoms": phantoms and content_hash(phantoms), "cases": _hashes(mine), "kind": config.kind, "shape": shape}
-    key["seed"] = config.seed if config.kind == "generator" else 0
-    # Finished spines are kept in scratch, under the hash of what they are made from, until the step is whole.
-    kept = run.scratch / f"{part}-{content_hash(key)[:16]}"
+    key: dict[str, Any] = {
+        "phantoms": phantoms and content_hash(phantoms), "cases": _hashes(mine), "kind": config.kind, "shape": shape,
+        "seed": config.seed if config.kind == "generator" else 0,
+    }  # fmt: skip
+    # Finished spines are kept in scratch until the step is whole, under the hash of what decides each of them.
+    decides = {**key, "phantoms": phantoms and content_hash(phantoms.model_dump(mode="json", exclude={"count"}))}
+    kept = run.scratch / f"{part}-{content_hash(decides)[:16]}"
 
     def work(folder: Path) -> dict[str, Any]:
         kept.mkdir(parents=True, exist_ok=True)
@@ -237,7 +241,7 @@ def _make(job: _Job) -> tuple[str, str]:
     except SpineMedError as error:
         return Path(place).stem, str(error)
     with atomic_write(place) as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, **arrays)
     return Path(place).stem, "" if arrays else "no healthy target"
 
 

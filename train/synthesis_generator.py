@@ -292,9 +292,12 @@ def fit_generator(
     attention, shown = (_attention(classifier, each, config, helper.device) for each in (train, held))
     torch.manual_seed(seed + 1)
     generator, judges = Generator(config), build_discriminators(config).to(helper.device)
-    rates = {"lr": paces[1].learning_rate, "betas": (0.5, 0.99), "weight_decay": paces[1].weight_decay}
-    makers = torch.optim.AdamW(generator.parameters(), **rates)
-    critics = torch.optim.AdamW(judges.parameters(), **rates)
+    makers, critics = (
+        torch.optim.AdamW(
+            each.parameters(), lr=paces[1].learning_rate, betas=(0.5, 0.99), weight_decay=paces[1].weight_decay
+        )
+        for each in (generator, judges)
+    )
     wrapped, makers = helper.prepare(generator, makers)
 
     def step(number: int, rate: float) -> dict[str, float]:

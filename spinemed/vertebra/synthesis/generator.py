@@ -128,17 +128,17 @@ class SliceGenerator:
             if not len(places):
                 continue
             slices = np.moveaxis(np.take(surroundings, places, axis=plane), plane, 0)
-            image, share, height = self.forward(slices, ratio, plane)
+            image, bodies, height = self.forward(slices, ratio, plane)
             where = (places,) if plane == 0 else (slice(None), places)
             rows = slice(first, first + band)
             total[where] += np.moveaxis(image[:, :, rows], 0, plane)
-            body[where] += np.moveaxis(share[:, :, rows], 0, plane)
+            body[where] += np.moveaxis(bodies[:, :, rows], 0, plane)
             weight[where] += 1
             heights.append(height[ratio <= 0.5] if (ratio <= 0.5).any() else height)
         if not heights:
             raise VolumeError(f"{crop.level} is too thin for a slice", field="mask", cure="give a whole body")
-        count = np.maximum(weight, 1)
-        share = body / count
+        count = np.maximum(weight, np.float32(1))
+        share: Picture = (body / count).astype(np.float32)
         if not (share >= 0.5).any():
             raise VolumeError(
                 f"the generator sees no body for {crop.level}", field="image", cure="check that the image is a CT in HU"
@@ -147,7 +147,7 @@ class SliceGenerator:
         restored = float(np.median(np.concatenate(heights))) / self.config.spacing_mm
         # What is drawn and what is restored differ by little; a stretch beyond a third would be no restoration.
         restored = float(np.clip(restored, (high - low) / _MOST_STRETCHED, (high - low) * _MOST_STRETCHED))
-        return Made(total / count, share, restored, low, high)
+        return Made((total / count).astype(np.float32), share, restored, low, high)
 
     def forward(self, slices: Picture, ratio: Array, plane: int) -> tuple[Picture, Picture, Array]:
         """Slices of one plane through classifier and generator, in batches: images, bodies, heights (mm)."""

@@ -138,7 +138,7 @@ class Piece:
     stop: float
 
 
-def rows_at(values: Picture, rows: Array) -> Picture:
+def rows_at(values: Picture, rows: NDArray[np.floating]) -> Picture:
     """(R, A, len(rows)) values at fractional rows, linear between rows, the last known row beyond the ends."""
     last = values.shape[2] - 1
     inside = np.clip(rows, 0, last)
@@ -147,7 +147,7 @@ def rows_at(values: Picture, rows: Array) -> Picture:
     return values[:, :, below] * (1 - part) + values[:, :, np.minimum(below + 1, last)] * part
 
 
-def _laid(pieces: list[Piece], distances: Array) -> Picture:
+def _laid(pieces: list[Piece], distances: NDArray[np.floating]) -> Picture:
     """Values at distances (rows, from 0) along pieces laid end to end; beyond the last piece its course goes on."""
     shape = pieces[0].values.shape[:2]
     out = np.zeros((*shape, len(distances)), dtype=np.float32)
