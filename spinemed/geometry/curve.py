@@ -34,6 +34,7 @@ _ANTERIOR = np.array([0.0, 1.0, 0.0])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _PIECES = 64  # integration pieces per segment: the arc length is then exact to about 1e-9 mm
 _NEWTON = 60
+_NO_FOOT = 1e6  # mm
 _BLOCK = 4096  # points per block: 4096 x (64 samples per segment) distances at a time
 
 
@@ -179,6 +180,35 @@ class Curve:
         offset = world - self.positions(along).values
         across = np.einsum("nw,ncw->nc", offset, self.frames(along)[:, :2])
         return CurvePoints(np.column_stack([across, along]))
+
+    def to_local_near(self, points: WorldPoints, along_mm: ArrayLike) -> CurvePoints:
+        """Curve-local points of world points from a first guess of their place along the curve.
+
+        For places beside a known stretch of a bent curve, where a far point may have several feet: each point gets the
+        foot that Newton's method reaches from its guess, and where it reaches none, far beside the curve.
+
+        Args:
+            points: (N, 3) places.
+            along_mm: (N,) Guesses.
+        """
+        world = points.values
+        along = np.array(along_mm, dtype=np.float64)
+        todo = np.arange(len(world))
+        for _ in range(_NEWTON):
+            miss, slope = self._foot(world[todo], along[todo])
+            step = np.clip(miss / np.maximum(slope, 0.1), -10.0, 10.0)
+            along[todo] += step
+            todo = todo[np.abs(step) > 1e-9]
+            if not len(todo):
+                break
+        offset = world - self.positions(along).values
+        across = np.einsum("nw,ncw->nc", offset, self.frames(along)[:, :2])
+        across[todo] = _NO_FOOT
+        return CurvePoints(np.column_stack([across, along]))
+
+    def spread(self, local: CurvePoints) -> Array:
+        """(N,) mm that a place beside the curve moves per mm along it; at 0 and below, planes across the curve meet."""
+        return self._foot(self.to_world(local).values, local.values[:, 2])[1]
 
     def _foot(self, world: Array, along: Array) -> tuple[Array, Array]:
         """How far (mm) each point lies ahead of the plane across the curve, and how that falls per mm of advance."""

@@ -36,6 +36,8 @@ __all__ = ["StraightCrop", "Straightened", "straighten_spine"]
 Array = NDArray[np.float64]
 
 _FINEST_MM, _COARSEST_MM = 0.2, 3.0
+_BEND_MM = 15.0
+"""How far a crop's rigid affine may be off at its rim: 40 mm from the middle that is a radius of curvature of 53 mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,13 @@ class Straightened:
             raise VolumeError("nothing to bring back: all values are 0", field="values", cure="give a body")
         low, high = there.min(axis=0) - 1, there.max(axis=0) + 1
         corners = np.stack(np.meshgrid(*[_edges(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), -1)
-        world = self.to_world(crop, corners.reshape(-1, 3))
+        local = CurvePoints(crop.start + self.spacing_mm * corners.reshape(-1, 3))
+        if self.curve.spread(local).min() <= 0:
+            raise VolumeError(
+                f"the spine bends too sharply at {crop.level} for a way back", field="values",
+                cure="use a smaller crop, or the patient's own grid",
+            )  # fmt: skip
+        world = self.curve.to_world(local)
         inside = world_to_voxel(world, grid.affine).values
         first = np.maximum(np.floor(inside.min(axis=0)).astype(int) - 1, 0)
         last = np.minimum(np.ceil(inside.max(axis=0)).astype(int) + 2, grid.shape)
@@ -120,14 +128,14 @@ class Straightened:
         a, b, c = (slice(int(f), int(t)) for f, t in zip(first, last, strict=True))
         index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in (a, b, c)), indexing="ij"), -1)
         points = voxel_to_world(VoxelPoints(index.reshape(-1, 3).astype(np.float64)), grid.affine)
-        # Only places within the crop's own reach of the curve: farther off a bent spine has several feet.
-        reach = np.linalg.norm(np.abs(corners.reshape(-1, 3) * self.spacing_mm + crop.start)[:, :2], axis=1).max()
-        centre = self.to_world(crop, (low + high)[None] / 2).values[0]
-        near = np.linalg.norm(points.values - centre, axis=1) <= np.hypot(
-            reach, (high - low)[2] * self.spacing_mm
-        )  # a ball that holds the whole crop
+        # Far places of a bent spine may have several feet on the curve: only those about the values are looked up, each
+        # from the place where the rigid affine has it.
+        rigid = world_to_voxel(points, crop.affine).values
+        near = ((rigid >= low - _BEND_MM / self.spacing_mm) & (rigid <= high + _BEND_MM / self.spacing_mm)).all(axis=1)
+        guess = crop.start[2] + self.spacing_mm * rigid[near, 2]
         place = np.full((len(points.values), 3), -10.0)
-        place[near] = (self.curve.to_local(WorldPoints(points.values[near])).values - crop.start) / self.spacing_mm
+        found = self.curve.to_local_near(WorldPoints(points.values[near]), guess)
+        place[near] = (found.values - crop.start) / self.spacing_mm
         kind = values.dtype if order == 0 else np.dtype(np.float32)
         source = values if order == 0 else values.astype(np.float32)
         out = np.asarray(

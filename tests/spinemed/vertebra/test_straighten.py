@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from spinemed.anatomy import Level
 from spinemed.errors import VolumeError
+from spinemed.geometry import WorldPoints
+from spinemed.geometry.curve import Curve, CurvePoints
 from spinemed.labelling.masks import LabelMask, read_label_mask
 from spinemed.measure import separate_body
 from spinemed.vertebra.straighten import StraightCrop, Straightened, straighten_spine
@@ -116,3 +118,17 @@ def test_bad_requests_are_named(mask: LabelMask, straight: Straightened) -> None
     crop = straight.crops[Level.L2]
     with pytest.raises(VolumeError, match="nothing to bring back"):
         straight.to_patient(crop, np.zeros_like(crop.body), mask.volume)
+
+
+def test_a_sharp_kyphosis_has_its_way_back_beside_the_vertebra() -> None:
+    # Seven middles on an arc of 55 mm radius: places 60 mm behind the curve have several feet, the bodies have one.
+    angles = np.radians(np.linspace(-75, 75, 7))
+    curve = Curve(WorldPoints(np.stack([np.zeros(7), 55 * np.cos(angles), 55 * np.sin(angles)], axis=1)))
+    local = CurvePoints(np.random.default_rng(4).uniform((-20, -20, 40), (20, 20, 90), (500, 3)))
+    world = curve.to_world(local)
+    guess = local.values[:, 2] + np.random.default_rng(5).uniform(-12, 12, 500)
+    assert np.abs(curve.to_local_near(world, guess).values - local.values).max() < 1e-6
+    assert curve.spread(local).min() > 0
+    with pytest.raises(VolumeError, match="more than one foot"):
+        curve.to_local(WorldPoints(np.array([[0.0, 0.0, 0.0]])))
+    assert curve.spread(CurvePoints(np.array([[0.0, -60.0, curve.length_mm / 2]])))[0] <= 0
