@@ -31,9 +31,9 @@ Array = NDArray[np.float64]
 Rows = list[dict[str, Any]]
 Note = Callable[..., None]
 
-FULL = 100
+FULL = 90
 HELD_OUT, TUNING = 731, 431  # no phantom of the first was looked at when anything was set
-OTHERS = 30  # phantoms of each other set, for every hundred upright ones
+OTHERS = 6  # one phantom of each other set for so many upright ones
 BROKEN_PERCENT = 15.0  # a neighbour that lost so much misleads
 NOT_PATIENTS = "phantoms, whose sizes are drawn from the table that gives the norm: a lower bound of patients' errors"
 FAIR = (
@@ -68,7 +68,7 @@ def rows(made: ModuleType, root: Path, work: Path) -> Callable[[str], Rows]:
 
     def of(name: str) -> Rows:
         folder = work / f"vertebra-{seed}-{made.fingerprint(root)}" / name
-        wanted = count() if name == "upright" else max(1, count() * OTHERS // FULL)
+        wanted = count() if name == "upright" else max(1, count() // OTHERS)
         found: Rows = made.resumed(folder, made.rows_of, seed, name, wanted)
         return found
 

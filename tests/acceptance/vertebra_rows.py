@@ -36,6 +36,7 @@ from spinemed.anatomy import LABEL_MAPS, Level
 from spinemed.errors import VolumeError
 from spinemed.labelling.masks import LabelMask
 from spinemed.measure import Body, fit_body
+from spinemed.measure.parts import parts_of
 from spinemed.phantom.imaging.grid import Field, VoxelGrid, field_grid
 from spinemed.phantom.imaging.tissues import TissueVolume, render_tissues
 from spinemed.phantom.pathology import healthy_twin
@@ -224,9 +225,10 @@ def fitted_twin(scan: Scan, levels: Sequence[Level]) -> tuple[dict[Level, Body],
     return found, failed
 
 
-def besides(found: SpineBodies) -> dict[Level, dict[str, float | None]]:
-    depths = canal_depths_mm(found.bodies, found.whole)
-    told = {level: measure_beside(level, found.bodies, found.whole, depths) for level in found.bodies}
+def besides(found: SpineBodies, levels: Sequence[Level]) -> dict[Level, dict[str, float | None]]:
+    kept = [level for level in levels if level in found.bodies]
+    depths = canal_depths_mm({level: found.bodies[level] for level in kept}, found.whole)
+    told = {level: measure_beside(level, found.bodies, found.whole, depths) for level in kept}
     return {
         level: {
             "wedge": each.wedge_deg, "kyphosis": each.local_kyphosis_deg, "retropulsion": each.retropulsion_mm,
@@ -299,8 +301,11 @@ def rows_of(seed: int, name: str, index: int) -> Rows:
             }
         rows.append(row)
     if name == "upright":
-        before = spine_bodies(twin.whole, twin.bodies)
-        more = [besides(each) for each in (found, before)]
+        parts = {VERSE.to_level(number): part for number, part in parts_of(twin.whole.volume).items()}
+        before = SpineBodies(bodies=healthy, whole=parts)
+        places = [order.index(each) for each in broken if each in order]
+        near = [each for at, each in enumerate(order) if any(abs(at - place) < 2 for place in places)]
+        more = [besides(each, near) for each in (found, before)]
         for row in rows:
             if max(row["true"]) > 0 and "left_out" not in row:
                 row["more"] = beside_row(spine, Level(row["level"]), order, more, (now, twin))
