@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Record
 
-__all__ = ["SCORES_FILE", "read_scores_file"]
+__all__ = ["SCORES_FILE", "read_entries", "read_scores_file"]
 
 SCORES_FILE = "scores.json"
 R = TypeVar("R", bound=Record)
+N = TypeVar("N", bound="Named")
+
+
+class Named(Protocol):
+    """Scores that bear their method's name."""
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
 
 
 def read_scores_file(path: str | os.PathLike[str], model: type[R], command: str) -> R:
@@ -52,3 +62,24 @@ def read_scores_file(path: str | os.PathLike[str], model: type[R], command: str)
             f"is no file of these scores: {first['msg']}", file=file,
             field=".".join(str(part) for part in first["loc"]) or None, cure=cure,
         ) from error  # fmt: skip
+
+
+def read_entries(paths: Sequence[str | os.PathLike[str]], read: Callable[[str | os.PathLike[str]], N]) -> dict[str, N]:
+    """Scores by the method's name; methods of one name are told apart by their folder.
+
+    Args:
+        paths: Files or folders of scores.
+        read: Reads one.
+
+    Raises:
+        ReadError, RecordError: A file cannot be used, or one is given twice.
+    """
+    found: dict[str, N] = {}
+    for path in paths:
+        scores, file = read(path), Path(path).resolve()
+        folder = file.name if file.is_dir() else file.parent.name
+        name = scores.name if scores.name not in found else f"{scores.name} ({folder})"
+        if name in found:
+            raise RecordError(f"'{name}' is given twice", file=path, field="SCORES", cure="give each evaluation once")
+        found[name] = scores
+    return found

@@ -18,12 +18,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import scorefiles
 from bench.fracture.aggregate import FEWEST_PATIENTS
 from bench.fracture.metrics import TABLED, confusion, metric, table_values
 from bench.fracture.records import GradedPair, Scores, read_scores
@@ -93,15 +93,7 @@ def read_entries(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Scores]:
     Raises:
         ReadError, RecordError: A file cannot be used, or one is given twice.
     """
-    found: dict[str, Scores] = {}
-    for path in paths:
-        scores, file = read_scores(path), Path(path).resolve()
-        folder = file.name if file.is_dir() else file.parent.name
-        name = scores.name if scores.name not in found else f"{scores.name} ({folder})"
-        if name in found:
-            raise RecordError(f"'{name}' is given twice", file=path, field="SCORES", cure="give each evaluation once")
-        found[name] = scores
-    return found
+    return scorefiles.read_entries(paths, read_scores)
 
 
 def compare_scores(

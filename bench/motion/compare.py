@@ -14,17 +14,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from bench import scorefiles
 from bench.motion.metrics import METRICS, Metric, split_key
 from bench.motion.records import Scores, read_scores
+from bench.paired import paired_means
 from spinemed.errors import RecordError
 from spinemed.records import Record
 from spinemed.run import make_folder
-from spinemed.statistics import Clusters, generator_for, holm, mean_interval, sign_flip_p_value
+from spinemed.statistics import generator_for, holm
 from spinemed.tables import write_json, write_text
 
 __all__ = [
@@ -90,15 +89,7 @@ def read_entries(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Scores]:
     Raises:
         ReadError, RecordError: A file cannot be used, or one is given twice.
     """
-    found: dict[str, Scores] = {}
-    for path in paths:
-        scores, file = read_scores(path), Path(path).resolve()
-        folder = file.name if file.is_dir() else file.parent.name
-        name = scores.name if scores.name not in found else f"{scores.name} ({folder})"
-        if name in found:
-            raise RecordError(f"'{name}' is given twice", file=path, field="SCORES", cure="give each evaluation once")
-        found[name] = scores
-    return found
+    return scorefiles.read_entries(paths, read_scores)
 
 
 def compare_scores(
@@ -187,9 +178,9 @@ def _chosen(quantities: Sequence[str] | None, have: Mapping[str, set[str]]) -> l
     return list(dict.fromkeys(quantities))
 
 
-def _merit(found: Metric, values: np.ndarray) -> np.ndarray:
+def _merit(found: Metric, value: float) -> float:
     """What is compared: the value, or for a nominal quantity its distance from the nominal share."""
-    return np.abs(values - int(found.name[-2:]) / 100) if found.better == "nominal" else values
+    return abs(value - int(found.name[-2:]) / 100) if found.better == "nominal" else value
 
 
 def _pair(
@@ -201,33 +192,18 @@ def _pair(
     seed: int,
     resamples: int,
 ) -> PairTest:
-    one, other = tables[first], tables[second]
-    clips = [clip for clip in sorted(one) if key in one[clip] and key in other[clip]]
-    unpaired = sum((key in one[clip]) != (key in other[clip]) for clip in one)
     found = split_key(key)[1]
-    left = _merit(found, np.array([one[clip][key] for clip in clips]))
-    right = _merit(found, np.array([other[clip][key] for clip in clips]))
-    clusters = Clusters.of([subject[clip] for clip in clips])
-    rng = generator_for(seed, "motion compare", key, first, second)
-    whole = mean_interval(left - right, clusters, rng, resamples=resamples)
-    p = sign_flip_p_value(clusters.sums(left - right), rng, resamples=resamples) if clips else None
-    return PairTest(
-        quantity=key,
-        first=first,
-        second=second,
-        n=len(clips),
-        unpaired=unpaired,
-        subjects=clusters.count,
-        first_mean=float(left.mean()) if clips else None,
-        second_mean=float(right.mean()) if clips else None,
-        difference=whole.value,
-        low=whole.low,
-        high=whole.high,
-        method=whole.method,
-        p=p,
-        corrected_p=None,
-        winner=None,
+    one, other = (
+        {clip: _merit(found, values[key]) for clip, values in tables[name].items() if key in values}
+        for name in (first, second)
     )
+    rng = generator_for(seed, "motion compare", key, first, second)
+    pair = paired_means(one, other, subject, rng, resamples=resamples)
+    return PairTest(
+        quantity=key, first=first, second=second, n=pair.n, unpaired=pair.unpaired, subjects=pair.clusters,
+        first_mean=pair.first_mean, second_mean=pair.second_mean, difference=pair.difference, low=pair.low,
+        high=pair.high, method=pair.method, p=pair.p, corrected_p=None, winner=None,
+    )  # fmt: skip
 
 
 def _decided(test: PairTest, corrected: float | None, alpha: float) -> PairTest:

@@ -1,7 +1,7 @@
 """Pseudo-healthy vertebrae, judged: made bodies and pictures against healthy ones, and the height loss they lead to.
 
-`evaluate_folder` scores a folder of syntheses; `read_scores` reads what was written. The command is
-`spinemed synthesis evaluate`.
+`evaluate_folder` scores a folder of syntheses; `read_scores` reads what was written, `compare_scores` tests methods
+against each other. The commands are `spinemed synthesis evaluate` and `spinemed synthesis compare`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.synthesis.compare import compare_scores
     from bench.synthesis.evaluate import evaluate_folder
     from bench.synthesis.records import Scores, read_scores
 
-__all__ = ["Scores", "evaluate_folder", "read_scores"]
+__all__ = ["Scores", "compare_scores", "evaluate_folder", "read_scores"]
 
-_HOMES = {"evaluate_folder": "evaluate", "Scores": "records", "read_scores": "records"}
+_HOMES = {
+    "evaluate_folder": "evaluate",
+    "compare_scores": "compare",
+    "Scores": "records",
+    "read_scores": "records",
+}
 
 
 def __getattr__(name: str) -> Any:

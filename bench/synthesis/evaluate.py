@@ -35,7 +35,7 @@ from spinemed.run import alone_in, make_folder
 from spinemed.statistics.intervals import FEWEST_CLUSTERS
 from spinemed.tables import write_text
 
-__all__ = ["FEWEST_PATIENTS", "REPORT_FILE", "evaluate_folder", "files_of"]
+__all__ = ["FEWEST_PATIENTS", "GROUPS", "REPORT_FILE", "evaluate_folder", "files_of"]
 
 REPORT_FILE = "report.html"
 FEWEST_PATIENTS = FEWEST_CLUSTERS
@@ -82,6 +82,7 @@ def evaluate_folder(
     seed: int = 0,
     resamples: int = 10_000,
     published: bool = False,
+    page: bool = True,
     advance: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score a synthesiser.
@@ -94,6 +95,7 @@ def evaluate_folder(
         name: Of the method; the prediction folder's name if not given.
         seed, resamples: Of the bootstrap over patients.
         published: Put the published tables on the page.
+        page: Write `report.html`; drawing takes some seconds.
         advance: Called with (vertebrae done, vertebrae in all).
 
     Raises:
@@ -114,9 +116,10 @@ def evaluate_folder(
         for written in (SCORES_FILE, REPORT_FILE):  # of an earlier run: they must not outlive this one's death
             (folder / written).unlink(missing_ok=True)
         scores = _scored(root, guess, healthy, made, known, name, seed, resamples, advance)
-        from bench.synthesis.report import report_page
+        if page:
+            from bench.synthesis.report import report_page
 
-        write_text(folder / REPORT_FILE, report_page(scores, healthy, made, published=published))
+            write_text(folder / REPORT_FILE, report_page(scores, healthy, made, published=published))
         write_scores(folder / SCORES_FILE, scores)
     return scores
 

@@ -1,4 +1,4 @@
-"""The page of an evaluation of syntheses: a static HTML file that needs nothing but a browser.
+"""The pages of an evaluation and a comparison of syntheses: static HTML files that need nothing but a browser.
 
 Convention: every number is read from the scores and only formatted here; plots and pictures are PNG inside the page. No
 clock time and no absolute path, so equal files give equal bytes.
@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.pages import inside, page_environment
+from bench.pages import inside, p_text, page_environment
 from bench.published import page_tables
+from bench.synthesis.compare import Comparison
 from bench.synthesis.evaluate import FEWEST_PATIENTS
 from bench.synthesis.files import Key, VertebraFiles
 from bench.synthesis.metrics import CAP_POINTS, METRICS, PSNR_CAP_DB, metric
@@ -21,10 +22,10 @@ from bench.synthesis.plots import layer_picture, levels_plot, losses_plot
 from bench.synthesis.published import own_values, synthesis_tables
 from bench.synthesis.records import Scores, SummaryRow, VertebraScore
 from bench.synthesis.scoring import judge, read_healthy
-from bench.wording import cell, interval_text, value_text
+from bench.wording import DASH, cell, interval_text, value_text
 from spinemed.errors import SpineMedError
 
-__all__ = ["WORST", "report_page"]
+__all__ = ["WORST", "comparison_page", "report_page"]
 
 WORST = 8
 _CARDS = (
@@ -170,3 +171,24 @@ def _picture(
     except SpineMedError as error:
         return found | {"why": f"The picture cannot be drawn: {error.problem}"}
     return found | {"picture": inside(layer_picture(reference, judged), 110)}
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """The page of a comparison of several synthesisers."""
+    tests = []
+    for test in comparison.tests:
+        unit = metric(test.quantity).unit
+        bounds = test.method if test.low is None else f"{value_text(test.low, unit)} to {value_text(test.high, unit)}"
+        tests.append(
+            {
+                **test.model_dump(), "title": _titled(test.quantity), "bounds": bounds,
+                "first_text": value_text(test.first_mean, unit), "second_text": value_text(test.second_mean, unit),
+                "difference_text": value_text(test.difference, unit),
+                "p_texts": [DASH if p is None else p_text(p) for p in (test.p, test.corrected_p)],
+            }
+        )  # fmt: skip
+    return (
+        page_environment(Path(__file__).parent / "templates")
+        .get_template("comparison.html.j2")
+        .render(title="Comparison of synthesisers", comparison=comparison, tests=tests)
+    )

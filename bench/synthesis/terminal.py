@@ -1,4 +1,4 @@
-"""The figures of an evaluation in the terminal.
+"""The figures of an evaluation or a comparison in the terminal.
 
 Convention: the same numbers in the same digits as on the page (:mod:`bench.wording`).
 
@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.pages import p_text
 from bench.published import page_tables
+from bench.synthesis.compare import Comparison
 from bench.synthesis.metrics import METRICS, metric
 from bench.synthesis.published import own_values, synthesis_tables
 from bench.synthesis.records import Scores
-from bench.wording import with_interval_text
+from bench.wording import DASH, value_text, with_interval_text
 
-__all__ = ["print_scores"]
+__all__ = ["print_comparison", "print_scores"]
 
 _ERRORS = 20
 _GROUPS = ("grade", "shape", "neighbourhood", "region")
@@ -81,3 +83,30 @@ def _print_published(scores: Scores, console: Console) -> None:
         console.print(table)
         _line(console, f"source ({one['mark']}): {one['source']}")
     _line(console, known["note"])
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """All tests of a comparison."""
+    two = len(comparison.names) == 2
+    _line(console, f"paired differences over {comparison.vertebrae} vertebrae of {comparison.patients} patients")
+    table = Table(title=escape(" - ".join(comparison.names)) if two else "first - second", title_justify="left")
+    pair = () if two else ("first", "second")
+    left = ("quantity", "among", *pair, "winner")
+    for header in ("quantity", "among", *pair, "difference", "95 % interval", "n", "p (Holm)", "winner"):
+        table.add_column(header, justify="left" if header in left else "right")
+    for test in comparison.tests:
+        unit = metric(test.quantity).unit
+        bounds = test.method if test.low is None else f"{value_text(test.low, unit)} to {value_text(test.high, unit)}"
+        table.add_row(
+            escape(test.quantity),
+            escape(test.group),
+            *(() if two else (escape(test.first), escape(test.second))),
+            value_text(test.difference, unit),
+            bounds,
+            f"{test.n}" + (f" (+{test.unpaired})" if test.unpaired else ""),
+            DASH if test.corrected_p is None else p_text(test.corrected_p),
+            escape(test.winner or DASH),
+        )
+    console.print(table)
+    if any(test.unpaired for test in comparison.tests):
+        _line(console, "(+n): vertebrae that only one of the two has a value in; they are in no difference")

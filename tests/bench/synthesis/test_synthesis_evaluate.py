@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.synthesis.compare import compare_scores
 from bench.synthesis.evaluate import evaluate_folder
 from bench.synthesis.metrics import CAP_POINTS, METRICS
 from bench.synthesis.published import synthesis_tables
@@ -199,3 +200,56 @@ def test_published_numbers_say_how_far_they_were_checked() -> None:
     assert tables[0].rows[0].values == {"psnr": 28.5, "ssim": 0.92, "dice": 0.905, "rhdr": 5.60}
     known = {each.name for each in METRICS}
     assert all(set(table.own.values()) <= known for table in tables)
+
+
+def better(scores: Scores, only: Level | None) -> Scores:
+    """The same scores with all loss errors at one level (or everywhere) a point smaller."""
+    vertebrae = [
+        one.model_copy(update={"values": one.values | {"loss_mae_capped": one.values["loss_mae_capped"] - 1.0}})
+        if only in (None, one.level)
+        else one
+        for one in scores.vertebrae
+    ]
+    return scores.model_copy(update={"vertebrae": tuple(vertebrae), "name": "better"})
+
+
+def test_comparison_pairs_vertebrae_and_can_go_by_group(scores: Scores) -> None:
+    entries = {"better": better(scores, None), "made": scores}
+    (test,) = compare_scores(entries, quantities=("loss_mae_capped",), resamples=500).tests
+    assert test.difference == pytest.approx(-1.0)
+    assert (test.n, test.patients, test.unpaired) == (14, 7, 0)
+    assert test.winner == "better"  # every patient agrees: p = 2 / 2^7
+    assert test.p == pytest.approx(2 / 2**7, abs=0.01)
+    entries["better"] = better(scores, Level.L1)
+    found = compare_scores(entries, quantities=("loss_mae_capped",), by="neighbourhood", resamples=200).tests
+    assert {test.group: test.difference for test in found} == {
+        "beside a fracture": pytest.approx(-1.0), "not beside one": 0.0,
+    }  # fmt: skip
+
+
+def test_comparison_refuses_what_cannot_be_compared(scores: Scores) -> None:
+    with pytest.raises(RecordError, match="two or more"):
+        compare_scores({"a": scores})
+    with pytest.raises(RecordError, match="no way to group"):
+        compare_scores({"a": scores, "b": scores}, by="colour")
+    with pytest.raises(RecordError, match="has no value in all"):
+        compare_scores({"a": scores, "b": scores}, quantities=("beauty",))
+    fewer = scores.model_copy(update={"vertebrae": scores.vertebrae[:-1]})
+    with pytest.raises(RecordError, match="same vertebrae"):
+        compare_scores({"a": scores, "b": fewer})
+
+
+def test_the_comparison_s_command_and_page(
+    folders: tuple[Path, Path], tmp_path: Path, spinemed: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for name in ("one", "two"):
+        evaluate_folder(*folders, tmp_path / name, name=name, resamples=100, page=False)
+    done = spinemed(
+        "synthesis", "compare", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "cmp", "--by", "level",
+        "--resamples", "100",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "loss_mae_capped" in done.stdout
+    page = (tmp_path / "cmp" / "comparison.html").read_text()
+    assert 'data-quantity="loss_mae_capped"' in page
+    assert "Research use only" in page
