@@ -233,7 +233,7 @@ def test_probabilities_and_shapes(kept: Rows, note: Note) -> None:
     true = np.array(genant(graded))
     shares = {"rules (interval of the largest loss)": np.array([row["curve"]["probabilities"] for row in graded])}
     for model in ("svm", "ordinal"):
-        _, found, _ = learned(graded, "estimated", model)  # type: ignore[arg-type]
+        _, found, _ = learned(graded, "estimated", model)
         shares[f"{model}, nested cross-validation"] = found.probabilities
     said_of = []
     for name, each in shares.items():

@@ -252,7 +252,7 @@ def rows_of(seed: int, name: str, index: int) -> Rows:
         tilt = (float(rng.uniform(-TILT_DEG[0], TILT_DEG[0])), float(rng.uniform(-TILT_DEG[1], TILT_DEG[1])), 0.0)
     broken = {item.level: item for item in spine.pathologies if isinstance(item, Fracture)}
     # The twin lies otherwise on its voxels: two scans never share them, and shared ones would share their errors.
-    now, twin = Scan(spine, name, tilt), Scan(healthy_twin(spine), name, tilt, rng.uniform(-0.5, 0.5, 3))
+    now, twin = Scan(spine, name, tilt), Scan(healthy_twin(spine), name, tilt, rng.uniform(-0.5, 0.5, 3).tolist())
     found = spine_bodies(now.whole, now.bodies)
     heights = found.heights
     motions = {level: now.frames[level] @ np.linalg.inv(twin.frames[level]) for level in found.bodies}
