@@ -104,6 +104,8 @@ def run_synthesis(config: SynthesisConfig, out: str | os.PathLike[str]) -> Path:
         ReadError, RecordError, VolumeError, RunError: a case cannot be read, no healthy target is left to learn from or
             to select on, or the run folder belongs to something else.
     """
+    # Read when the first matrix is multiplied on a GPU; sums repeat with it, and torch refuses to multiply without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     crowd = _Crowd()
     if not crowd.first:
         place, key = crowd.hear()
