@@ -103,7 +103,7 @@ class Protocol(asyncio.Protocol):
         body = json.loads(self.asked[2])
         content = digest(body)
         self.state.seen[content] += 1
-        mark = _MARK.search(last_words(body))
+        mark = _MARK.search(mark_of(body))
         if mark and self.state.seen[content] <= (int(mark[2] or 1) or 10**9):
             self.state.faults[mark[1]] += 1
             self.fail(mark[1], body, content)
@@ -186,6 +186,11 @@ def last_words(body: Any) -> str:
     """Words of the last turn; a repair turn looks back to nothing, so it is not marked unless it quotes the mark."""
     content = body["messages"][-1]["content"]
     return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+
+
+def mark_of(body: Any) -> str:
+    """Where a fault is asked for: the last turn."""
+    return last_words(body)
 
 
 def text_for(body: Any, content: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from data_pipeline.items import read_items
 from data_pipeline.records import Exchange
@@ -33,11 +34,10 @@ MODEL = {
 class Server:
     """`writing_server.py` under way."""
 
-    def __init__(self, root: Path, latency: float) -> None:
+    def __init__(self, root: Path, latency: float, *, faulty: bool = False) -> None:
         script = root / "tests" / "data_pipeline" / "writing_server.py"
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), str(root), "--latency", str(latency)], stdout=subprocess.PIPE, text=True
-        )
+        program = [sys.executable, str(script), str(root), *(["faulty"] if faulty else []), "--latency", str(latency)]
+        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().split()[1])
         self.settings = {"url": f"http://127.0.0.1:{self.port}/v1", "model": "by-content", "max_in_flight": 8}
@@ -156,6 +156,33 @@ def test_killed_and_resumed_it_gives_the_same_bytes_and_repeats_only_what_was_un
     assert repeated <= 2 * 8
     for stage in ("drafts", "revised", "release"):
         assert manifest(folder / "run", stage)["sha256"] == manifest(written, stage)["sha256"], stage
+
+
+def test_a_server_that_fails_in_every_way_ends_in_a_release_with_everything_counted(
+    root: Path, config: Path, run_build: Callable[[Path, Path], Path]
+) -> None:
+    failing = Server(root, 0.0, faulty=True)
+    try:
+        folder = config.parent / "faulty"
+        folder.mkdir()
+        values = yaml.safe_load(config.read_text())
+        values["model"]["server"] |= {**failing.settings, "timeout_s": 0.7, "backoff_s": 0.01}
+        (folder / "build.yaml").write_text(yaml.safe_dump(values))
+        (folder / "sources.yaml").write_bytes((config.parent / "sources.yaml").read_bytes())
+        run = run_build(folder / "build.yaml", folder / "run")
+        faults = failing.stats()["faults"]
+    finally:
+        failing.stop()
+    assert len(faults) == 14, "not every fault was met"
+    drafts, revised = manifest(run, "drafts"), manifest(run, "revised")
+    assert set(drafts["outcomes"]) == {"answered", "quarantined"}
+    dropped = {f"quarantined: {reason}": number for reason, number in drafts["reasons"].items()}
+    assert dropped.items() <= drafts["drop_reasons"].items()
+    assert {"rejected", "malformed_reply"} <= set(drafts["reasons"]), "for these there is no second turn"
+    assert drafts["outcomes"]["answered"] > drafts["asked"] / 2
+    assert revised["counts"]["kept"] > 20
+    exchanges = list(read_jsonl(run / "outputs" / "drafts" / "exchanges.jsonl", Exchange))
+    assert {"not_json", "whitespace_loop", "length", "wrong_schema", "empty"} <= {e.repaired_from for e in exchanges}
 
 
 def config_port(config: Path) -> str:

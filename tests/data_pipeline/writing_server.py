@@ -1,6 +1,8 @@
 """A chat server that writes items from the evidence it is shown, well or badly, by content alone.
 
-python writing_server.py ROOT [options of benchmarks/chat_server.py]
+python writing_server.py ROOT [faulty] [options of benchmarks/chat_server.py]
+
+`faulty`: two of three contents fail the first time they come, each in one of the ways of the scripted server.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 root = Path(sys.argv.pop(1))
+faulty = sys.argv[1] == "faulty" and bool(sys.argv.pop(1))
 spec = importlib.util.spec_from_file_location("chat_server", root / "benchmarks" / "chat_server.py")
 assert spec is not None
 assert spec.loader is not None
@@ -45,7 +48,8 @@ def field(text: str, name: str) -> Any:
 
 def write(body: Any, content: str) -> str:
     """The reply to a draft or a revision prompt."""
-    text = base.last_words(body)
+    # A repair turn holds no evidence of its own: it stands in the turns before.
+    text = "\n".join(base.last_words({"messages": [turn]}) for turn in body["messages"])
     number = int(hashlib.sha256(content.encode()).hexdigest()[:6], 16)
     language = "zh" if "简体中文" in body["messages"][0]["content"] else "en"
     name = body["response_format"]["json_schema"]["name"]
@@ -103,5 +107,19 @@ def verdict(draft: Any, n: int) -> dict[str, Any]:
     return {"verdict": "accept", "edits": [], "reason": ""}
 
 
+FAULTS = (
+    "429", "503", "500", "reset", "cut", "truncated", "whitespace", "length", "schema", "prose", "empty", "timeout",
+    "garbage", "400",
+)  # fmt: skip
+
+
+def fault_of(body: Any) -> str:
+    """The mark of a fault chosen by content, for two contents of three."""
+    number = int(base.digest(body)[:6], 16)
+    return f"@@{FAULTS[number // 3 % len(FAULTS)]}@@" if number % 3 else ""
+
+
 base.text_for = write
+if faulty:
+    base.mark_of = fault_of
 asyncio.run(base.main())

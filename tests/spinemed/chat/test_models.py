@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from spinemed.chat import ChatClient, ChatRequest, Decoding, LocalChat, LocalConfig, RequestLog, Schema, ServerConfig
@@ -58,7 +60,8 @@ def url(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             program, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, "HF_HUB_OFFLINE": "1"}
         )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(360):
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
         try:
             with opener.open(f"http://127.0.0.1:{port}/health", timeout=5):
                 break
@@ -91,6 +94,26 @@ def test_a_served_model_is_asked_and_its_words_are_judged(
     with RequestLog(tmp_path) as log, ChatClient(config, log) as chat:
         assert list(chat.ask(requests)) == replies
         assert chat.counts["sent"] == 0
+
+
+def test_a_build_by_a_served_model_ends_with_every_reply_accounted_for(
+    url: str, gemma: Path, tmp_path: Path, spinemed: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    source = {
+        "id": "phantom", "kind": "phantom", "licence": "Apache-2.0", "allowed_use": ["train"], "origin": "phantom",
+        "options": {"count": 1, "seed": 1, "phantom": {"size_px": [64, 64]}},
+    }  # fmt: skip
+    server = {"url": url, "model": str(gemma), "json_mode": "both", "max_in_flight": 2}
+    model = {"server": server, "languages": ["en"], "studies": {"open": 1, "report": 1}, "decoding": {"max_tokens": 8}}
+    config = {"sources": "sources.yaml", "writer": "openai", "model": model}
+    (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"sources": [source]}))
+    (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
+    done = spinemed("data", "build", tmp_path / "build.yaml", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "run" / "outputs" / "drafts" / "manifest.json").read_bytes())
+    assert facts["asked"] == 4
+    assert facts["counts"]["phantom"]["tried"] == 4
+    assert sum(facts["drop_reasons"].values()) == 4, "the words of a model of a few thousand weights were taken"
 
 
 def test_a_model_in_this_process_takes_the_same_requests(
