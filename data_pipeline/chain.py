@@ -209,6 +209,10 @@ class Tracer:
         from data_pipeline.readers.nifti import render_picture
 
         root = source_path(self.sources_file, self.corpus.sources[study.source_id])
+        if provenance["reader"] == "dicom":
+            from data_pipeline.readers.dicom import render_dicom_picture
+
+            return hashlib.sha256(render_dicom_picture(root, provenance)).hexdigest()
         return hashlib.sha256(render_picture(root, provenance)).hexdigest()
 
     def _derived_again(self, digest: str) -> str | None:
@@ -335,7 +339,8 @@ class Tracer:
         root = source_path(self.sources_file, source)
         link = Link("volume", facts=[("file", root / provenance["image"]["file"])])
         link.facts.append(("sha256", provenance["image"]["sha256"]))
-        link.facts.append(("layer", f"{provenance['plane']} {provenance['layer']}"))
+        place = provenance.get("choice", provenance)
+        link.facts.append(("layer", f"{place.get('plane', 'whole')} {place.get('layer', place.get('index', ''))}"))
         link.facts += [("licence", source.licence), ("credit", source.attribution), ("basis", source.legal_basis)]
         try:
             for name in ("mask", "bodies", "disc_points"):

@@ -196,3 +196,43 @@ def plan(
     typer.echo(f"disk: about {found.disk_mib:.0f} MiB")
     typer.echo("drafts by source: " + ", ".join(f"{name} {number}" for name, number in found.sources.items()))
     typer.echo("counted with one revision a draft and no repair turn")
+
+
+@app.command()
+def withdraw(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="The pseudonym, as the folder `cases` lists it.")],
+    sources: Annotated[Path, typer.Option(help="The sources.yaml that lists the hospital.")],
+    runs: Annotated[
+        list[Path], typer.Option(help="Folder below which runs, releases and checkpoints lie; repeatable.")
+    ],
+    reason: Annotated[str, typer.Option(help="A word for the record; no names.")] = "",
+    rebuild: Annotated[bool, typer.Option(help="Build the releases that held it again.")] = True,
+) -> None:
+    """Remove a case, rebuild the releases that held it, and list every release and checkpoint that saw it."""
+    from data_pipeline.build import build as run_build
+    from data_pipeline.config import BuildConfig
+    from data_pipeline.withdraw import find_releases, withdraw_case
+    from spinemed.config import load_config
+    from spinemed.run import open_run
+
+    done = withdraw_case(case, sources, runs, reason=reason)
+    for folder in done.removed_from:
+        typer.echo(f"removed from {folder}")
+    for folder, digest in done.releases.items():
+        typer.echo(f"release that held it: {folder} ({digest})")
+    for folder, digest in done.checkpoints.items():
+        typer.echo(f"checkpoint that saw it, to be retired: {folder} (release {digest})")
+    for folder in done.releases if rebuild else ():
+        home = Path(folder).parent.parent
+        if not (home / "config.yaml").is_file():
+            typer.echo(f"copy without its run, remove it by hand: {folder}")
+            continue
+        loaded = load_config(home / "config.yaml", BuildConfig)
+        with open_run(home, command="data build", config=loaded) as run:
+            typer.echo(f"built again: {run_build(run, loaded)}")
+    left = find_releases(case, runs)
+    typer.echo(
+        f"{len(done.releases)} releases and {len(done.checkpoints)} checkpoints held it; {len(left)} releases still do"
+    )
+    if left and rebuild:
+        raise typer.Exit(1)

@@ -20,7 +20,7 @@ from data_pipeline.pool import map_in_order
 from data_pipeline.readers import Reading, read_source
 from data_pipeline.sources import source_path, verify_hashes
 from spinemed.errors import ReadError, RecordError
-from spinemed.records import Document, Figure, ImageBlob, Record, Source, Span, Study
+from spinemed.records import Case, Document, Figure, ImageBlob, Record, Source, Span, Study
 from spinemed.tables import read_jsonl, read_manifest, read_records, write_jsonl, write_records
 
 __all__ = ["Corpus", "read_corpus", "shard_count", "write_corpus"]
@@ -57,6 +57,7 @@ def write_corpus(
     write_records(folder / "spans.parquet", Span, (r for each in readings for r in each.spans))
     write_records(folder / "figures.parquet", Figure, (r for each in readings for r in each.figures))
     write_records(folder / "studies.parquet", Study, (r for each in readings for r in each.studies))
+    write_records(folder / "cases.parquet", Case, (r for each in readings for r in each.cases))
     pictures = {blob.sha256: blob for each in readings for blob in each.images}
     write_records(folder / "images.parquet", ImageBlob, pictures.values())
     write_jsonl(folder / "sources.jsonl", sources)
@@ -137,6 +138,7 @@ class Corpus:
     spans: dict[str, Span]
     figures: dict[str, Figure]
     studies: dict[str, Study]
+    cases: dict[str, Case] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -172,6 +174,7 @@ def read_corpus(folder: Path) -> Corpus:
         spans={record.id: record for record in read_records(folder / "spans.parquet", Span)},
         figures={record.id: record for record in read_records(folder / "figures.parquet", Figure)},
         studies={record.id: record for record in read_records(folder / "studies.parquet", Study)},
+        cases={record.id: record for record in read_records(folder / "cases.parquet", Case)},
         manifest=manifest,
     )
     for span in corpus.spans.values():

@@ -141,13 +141,19 @@ def _read_one(entry: Any, place: _Place) -> Source:
         raise place.fault(field, problem, "see the fields of Source in spinemed/records.py") from error
     if source.origin == "real" and source.kind == "phantom":
         raise place.fault("origin", "is 'real' for a phantom", "write `origin: phantom`; phantoms are never patients")
-    if source.origin == "phantom" and source.kind != "phantom":
+    if source.origin == "phantom" and source.kind not in ("phantom", "hospital"):
         raise place.fault(
             "origin",
             f"is 'phantom' for kind '{source.kind}', which reads files",
             "write `origin: real`, or leave it out",
         )
-    if source.origin == "real" and source.kind == "nifti" and not source.legal_basis:
+    if source.kind == "hospital" and source.patients is None:
+        raise place.fault(
+            "patients", "is absent for hospital cases", "state approval or waiver, agreement and retention_until"
+        )
+    if source.kind == "hospital" and source.egress != "local":
+        raise place.fault("egress", f"is '{source.egress}' for hospital cases", "write `egress: local`")
+    if source.origin == "real" and source.kind in ("nifti", "verse", "dicom", "hospital") and not source.legal_basis:
         raise place.fault(
             "legal_basis", "is absent for images of people", "state the approval, waiver or public release"
         )

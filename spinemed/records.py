@@ -36,6 +36,8 @@ __all__ = [
     "NOT_DETERMINABLE",
     "AnswerKind",
     "Axis",
+    "Case",
+    "CaseEvent",
     "Condition",
     "CriterionResult",
     "Document",
@@ -50,6 +52,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "PackedImage",
+    "PatientBasis",
     "Prediction",
     "Record",
     "ReleaseRow",
@@ -103,12 +106,45 @@ def escape_placeholder(text: str) -> str:
 # --- sources ---------------------------------------------------------------------------------------------------------
 
 
+class PatientBasis(Record):
+    """What allows the use of patients' data. One of `approval` and `waiver` is needed."""
+
+    approval: str = ""
+    """The ethics committee's approval, by its number."""
+    waiver: str = ""
+    """The committee's waiver of consent, by its number."""
+    agreement: Annotated[str, StringConstraints(min_length=1)]
+    """Id of the data use agreement."""
+    retention_until: Annotated[str, StringConstraints(pattern=r"^20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+    """ISO date by which everything must be removed."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> PatientBasis:
+        if not (self.approval or self.waiver):
+            raise ValueError("neither an approval nor a waiver is stated")
+        return self
+
+
 class Source(Record):
     """One entry of `sources.yaml`: where bytes come from and what may be done with them."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
     """Short name, unique in the file."""
-    kind: Literal["cnxml", "medquad", "nifti", "phantom"]
+    kind: Literal[
+        "cnxml",
+        "medquad",
+        "nifti",
+        "phantom",
+        "pdf",
+        "jats",
+        "html",
+        "markdown",
+        "bank",
+        "dicom",
+        "verse",
+        "grades",
+        "hospital",
+    ]
     """Which reader opens it."""
     path: str | None = None
     """File or folder, relative to `sources.yaml`; empty for phantoms."""
@@ -122,6 +158,8 @@ class Source(Record):
     """Host names for `egress: listed`."""
     legal_basis: str | None = None
     """For patient data: approval, waiver or public release it rests on."""
+    patients: PatientBasis | None = None
+    """For hospital cases: what allows their use, and until when."""
     attribution: str = ""
     """The credit line that the licence asks for."""
     origin: Origin = "real"
@@ -181,6 +219,45 @@ class Figure(Record):
     mention_span_ids: tuple[str, ...] = ()
     label: str = ""
     """As printed, e.g. `Figure 7.28`, or the XML id where no number is printed."""
+
+
+class CaseEvent(Record):
+    """What happened to a patient on one day."""
+
+    day: int | None = None
+    """Days from the first note; None where the images' day is not told."""
+    kind: Literal[
+        "history",
+        "examination",
+        "imaging_report",
+        "operation_note",
+        "follow_up",
+        "laboratory",
+        "discharge",
+        "imaging",
+    ]
+    span_ids: tuple[str, ...] = ()
+    """The note's sentences."""
+    study_ids: tuple[str, ...] = ()
+    """The pictures."""
+
+
+class Case(Record):
+    """One patient's timeline, de-identified: sentences and pictures in the order in which they came."""
+
+    id: str
+    """Pseudonym."""
+    source_id: str
+    group_id: str
+    """Shared by the case's document and studies: never split."""
+    document_id: str
+    site: str
+    """Code of the hospital."""
+    sex: Literal["F", "M", "O"]
+    age_band: str
+    """Ten years wide, `90+`, or `unknown`."""
+    language: Literal["en", "zh"]
+    events: tuple[CaseEvent, ...]
 
 
 class Finding(Record):

@@ -110,5 +110,5 @@ def _like_number(old: str, value: int) -> str:
 
 
 def _like_word(old: str, name: str) -> str:
-    word = name if len(old) > 4 or old.lower() == name else name[:3]
+    word = name if old.lower() in _MONTHS else name[:3]
     return word.upper() if old.isupper() else word.title() if old[:1].isupper() else word

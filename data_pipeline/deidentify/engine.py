@@ -10,6 +10,7 @@ Trap: everything is held back unless its record says `clean`. A failure is count
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -31,6 +32,7 @@ from spinemed.tables import atomic_folder, write_json, write_jsonl, write_manife
 
 __all__ = ["age_band", "deidentify_export"]
 
+_WITHDRAWN = "withdrawn.jsonl"
 _IMAGES = frozenset({"CT", "MR", "CR", "DX"})
 _BELOW_THE_NECK = ("LSPINE", "LUMBAR", "TSPINE", "THORAC", "SACR", "COCC", "PELVIS", "ABDOMEN", "CHEST", "LSSPINE")
 _DAMAGE = (AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
@@ -76,6 +78,7 @@ def deidentify_export(
     """
     signed = list(decisions)
     account = _Account()
+    withdrawn = _withdrawn(out)
     with atomic_folder(out) as folder:
         held = folder / "held"
         held.mkdir(mode=0o700)
@@ -84,12 +87,25 @@ def deidentify_export(
             if isinstance(found, ReadError):
                 account.counts["patients held: unreadable"] += 1
                 continue
+            if key.pseudonym(found.patient.open_for_deidentification()) in withdrawn:
+                account.counts["patients left out: withdrawn"] += 1
+                continue
             _case(found, folder, key, site, finder, signed, account)
         write_jsonl(folder / "deid.jsonl", account.records)
+        if withdrawn:
+            (folder / _WITHDRAWN).write_bytes((out / _WITHDRAWN).read_bytes())
         report = {"counts": dict(sorted(account.counts.items())), "text_finder": getattr(finder, "name", "none")}
         write_json(folder / "report.json", report)
         write_manifest(folder, "deidentified")
     return report
+
+
+def _withdrawn(out: Path) -> set[str]:
+    """Pseudonyms that were withdrawn from what stands at `out`; they never come back under the same key."""
+    file = out / _WITHDRAWN
+    if not file.is_file():
+        return set()
+    return {str(json.loads(line)["case_id"]) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()}
 
 
 def _case(

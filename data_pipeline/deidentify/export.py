@@ -164,6 +164,6 @@ def _case(place: int, row: dict[str, str], notes: list[RawNote], images: tuple[P
         ),
         age=int(age) if age.isdigit() else None,
         language=language,
-        notes=tuple(sorted(notes, key=lambda note: (note.day, note.kind))),
+        notes=tuple(sorted(notes, key=lambda note: (note.day, NOTE_KINDS.index(note.kind)))),
         images=images,
     )

@@ -6,6 +6,7 @@ the records of `spinemed/records.py`.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,24 +20,30 @@ from spinemed.records import Source
 __all__ = ["Drop", "Reading", "check_options", "read_source"]
 
 
+_READERS = {
+    "cnxml": ("cnxml", "read_cnxml", "CnxmlOptions"),
+    "medquad": ("medquad", "read_medquad", "MedquadOptions"),
+    "nifti": ("nifti", "read_nifti_source", "NiftiOptions"),
+    "phantom": ("phantom", "read_phantoms", "PhantomOptions"),
+    "pdf": ("pdf", "read_pdf", "PdfOptions"),
+    "jats": ("jats", "read_jats", "JatsOptions"),
+    "html": ("pages", "read_html", "PageOptions"),
+    "markdown": ("pages", "read_markdown", "PageOptions"),
+    "bank": ("bank", "read_bank", "BankOptions"),
+    "dicom": ("dicom", "read_dicom", "DicomOptions"),
+    "verse": ("verse", "read_verse", "VerseOptions"),
+    "grades": ("grades", "read_grades", "GradeOptions"),
+    "hospital": ("hospital", "read_hospital", "HospitalOptions"),
+}
+"""Kind of source -> module, function, options."""
+
+
 def _reader(kind: str) -> tuple[Callable[[Source, Path], Reading], type[BaseModel]]:
     """The function that reads a kind of source, and the model of its options."""
     # Imported one by one: reading text must not pay for the imaging packages.
-    if kind == "cnxml":
-        from data_pipeline.readers.cnxml import CnxmlOptions, read_cnxml
-
-        return read_cnxml, CnxmlOptions
-    if kind == "medquad":
-        from data_pipeline.readers.medquad import MedquadOptions, read_medquad
-
-        return read_medquad, MedquadOptions
-    if kind == "nifti":
-        from data_pipeline.readers.nifti import NiftiOptions, read_nifti_source
-
-        return read_nifti_source, NiftiOptions
-    from data_pipeline.readers.phantom import PhantomOptions, read_phantoms
-
-    return read_phantoms, PhantomOptions
+    module, function, options = _READERS[kind]
+    found = importlib.import_module(f"data_pipeline.readers.{module}")
+    return getattr(found, function), getattr(found, options)
 
 
 def check_options(sources: list[Source], sources_file: str | os.PathLike[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spinemed.errors import SourceError
-from spinemed.records import Document, Figure, ImageBlob, Source, Span, Study, content_hash
+from spinemed.records import Case, Document, Figure, ImageBlob, Source, Span, Study, content_hash
 
 __all__ = ["Blocks", "Drop", "Reading", "SpanKind", "read_options", "short_id"]
 
@@ -89,6 +89,7 @@ class Reading:
     figures: list[Figure] = field(default_factory=list)
     studies: list[Study] = field(default_factory=list)
     images: list[ImageBlob] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
     found: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     drops: list[Drop] = field(default_factory=list)
@@ -115,6 +116,7 @@ class Reading:
         self.figures += other.figures
         self.studies += other.studies
         self.images += other.images
+        self.cases += other.cases
         self.found += other.found
         self.kept += other.kept
         self.drops += other.drops
