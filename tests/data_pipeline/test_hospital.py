@@ -1,0 +1,196 @@
+"""A made-up hospital from export to timeline: what is asked for first, what each sentence is, and how a case leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_pipeline.deidentify import DeidKey, deidentify_export
+from data_pipeline.readers import read_source
+from data_pipeline.readers.hospital import sentences
+from data_pipeline.sources import read_sources
+from data_pipeline.withdraw import find_checkpoints, withdraw_case
+from spinemed.cli import main
+from spinemed.errors import ReadError, SourceError
+from spinemed.records import Source
+
+KEY = DeidKey(b"h" * 32)
+BASIS = {"approval": "none needed: nobody exists", "agreement": "DUA-0", "retention_until": "2031-12-31"}
+ENTRY = {
+    "id": "hospital", "kind": "hospital", "licence": "Apache-2.0", "allowed_use": ["train"], "origin": "phantom",
+    "attribution": "SpineMed", "patients": BASIS, "options": {"most_slices": 0},
+}  # fmt: skip
+
+
+class NothingWritten:
+    """The phantoms carry no text; a stand-in for an OCR engine that says so."""
+
+    name = "phantoms without text"
+
+    def find(self, pixels: np.ndarray) -> list[tuple[int, int, int, int]]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def cleared(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("hospital") / "clean"
+    deidentify_export(samples / "hospital" / "export", out, KEY, site="site-00", finder=NothingWritten())
+    return out
+
+
+@pytest.fixture
+def own(cleared: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(cleared, tmp_path / "clean"))
+
+
+def entry(path: Path, **changes: Any) -> Source:
+    return Source.model_validate({**ENTRY, "path": str(path), **changes})
+
+
+def test_the_bundled_export_is_what_the_script_writes(samples: Path, tmp_path: Path) -> None:
+    from data_pipeline.synthetic_hospital import write_hospital
+
+    write_hospital(tmp_path)
+    for name in ("patients.csv", "notes.csv"):
+        assert (tmp_path / "export" / name).read_bytes() == (samples / "hospital" / "export" / name).read_bytes()
+
+
+def test_ten_cases_become_timelines_with_an_id_for_every_sentence(cleared: Path, samples: Path) -> None:
+    reading = read_source(entry(cleared), cleared)
+    assert (len(reading.cases), reading.kept["note"]) == (10, 50)
+    spans = {span.id: span for span in reading.spans}
+    for case in reading.cases:
+        assert [event.kind for event in case.events] == [
+            "history",
+            "examination",
+            "imaging_report",
+            "operation_note",
+            "follow_up",
+        ]
+        assert [event.day for event in case.events] == [0, 0, 2, 9, 95]
+        assert all(spans[name].document_id == case.document_id for event in case.events for name in event.span_ids)
+    assert {case.language for case in reading.cases} == {"en", "zh"}
+    assert len({span.locator for span in reading.spans if span.document_id == reading.cases[0].document_id}) > 12
+    text = "\n".join(document.text for document in reading.documents)
+    patients = samples / "hospital" / "export" / "patients.csv"
+    for line in patients.read_text(encoding="utf-8").splitlines()[1:]:
+        name, record = line.split(",")[:2]
+        assert record not in text
+        assert not [part for part in name.split() if part in text and part != "Cobb"]
+    assert "Cobb" in text  # other patients' angles; Edmund Cobb's own report lost the name
+    for level in ("L4/5", "T12", "C5/6", "L5/S1", "Pfirrmann"):
+        assert level in text
+
+
+def test_images_join_their_case(own: Path) -> None:
+    for folder in sorted((own / "cases").iterdir())[2:]:
+        shutil.rmtree(folder)
+    from spinemed.tables import MANIFEST, write_manifest
+
+    (own / MANIFEST).unlink()
+    write_manifest(own, "deidentified")
+    reading = read_source(entry(own, options={"most_slices": 25}), own)
+    assert len(reading.studies) == 2
+    assert {study.group_id for study in reading.studies} == {case.group_id for case in reading.cases}
+    assert reading.cases[0].events[-1].study_ids == (reading.studies[0].id,)
+
+
+def test_a_changed_byte_or_a_missing_record_keeps_a_note_out(own: Path) -> None:
+    note = sorted((own / "cases").glob("*/notes/000.txt"))[0]
+    note.write_text("Mr. Weatherby was here.", encoding="utf-8")
+    with pytest.raises(ReadError, match="differs from its manifest"):
+        read_source(entry(own), own)
+    from spinemed.tables import MANIFEST, write_manifest
+
+    (own / MANIFEST).unlink()
+    write_manifest(own, "deidentified")  # even when somebody writes the manifest again
+    reading = read_source(entry(own), own)
+    assert "Weatherby" not in "".join(document.text for document in reading.documents)
+    assert [drop.reason for drop in reading.drops] == ["no clean record of these words"]
+
+
+def test_an_export_is_not_read_before_it_was_cleared(samples: Path) -> None:
+    with pytest.raises(ReadError):
+        read_source(entry(samples / "hospital" / "export"), samples / "hospital" / "export")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"patients": None}, "patients"),
+        ({"patients": {**BASIS, "approval": ""}}, "patients"),
+        ({"patients": {**BASIS, "retention_until": "soon"}}, "patients.retention_until"),
+        ({"patients": {**BASIS, "agreement": ""}}, "patients.agreement"),
+        ({"egress": "any"}, "egress"),
+        ({"licence": None}, "licence"),
+        ({"licence": "our data"}, "licence"),
+        ({"allowed_use": []}, "allowed_use"),
+        ({"origin": "real"}, "legal_basis"),
+    ],
+)
+def test_patients_need_a_basis(tmp_path: Path, cleared: Path, changes: dict[str, Any], field: str) -> None:
+    (tmp_path / "sources.yaml").write_text(json.dumps({"sources": [{**ENTRY, "path": str(cleared), **changes}]}))
+    with pytest.raises(SourceError) as caught:
+        read_sources(tmp_path / "sources.yaml")
+    assert (caught.value.field or "").endswith(field)
+
+
+def test_sentences_in_both_languages() -> None:
+    assert sentences("Seen by Dr. [NAME-1] at 3.5 mm. Next? Yes.\nEnd") == [
+        "Seen by Dr. [NAME-1] at 3.5 mm.",
+        "Next?",
+        "Yes.",
+        "End",
+    ]
+    assert sentences("腰痛3.5年。查体：阴性；无异常。") == ["腰痛3.5年。", "查体：阴性；", "无异常。"]
+
+
+def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
+    own: Path,
+    tmp_path: Path,
+    write_config: Callable[..., Path],
+    entries: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    run_build: Callable[..., Path],
+    samples: Path,
+) -> None:
+    from spinemed.tables import write_manifest
+
+    case = sorted(path.name for path in (own / "cases").iterdir())[0]
+    config = write_config(tmp_path, [{**ENTRY, "path": str(own)}, entries["medquad"]])
+    run = run_build(config, tmp_path / "runs" / "a")
+    release = json.loads((run / "outputs" / "release" / "manifest.json").read_bytes())
+    # A release that holds the case, and a checkpoint made from one that was trained on it.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held = tmp_path / "runs" / "b" / "release"
+    (held / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"group_id": [f"hospital:{case}"]}), held / "data" / "train.parquet")
+    digest = write_manifest(held, "release")["sha256"]
+    (tmp_path / "runs" / "c").mkdir()
+    (tmp_path / "runs" / "c" / "w").write_text("w")
+    first = write_manifest(tmp_path / "runs" / "c", "checkpoint", release_sha256=digest)["sha256"]
+    (tmp_path / "runs" / "d").mkdir()
+    write_manifest(tmp_path / "runs" / "d", "checkpoint", base_sha256=first, release_sha256=release["sha256"])
+    assert len(find_checkpoints({digest}, [tmp_path / "runs"])) == 2
+    command = ["data", "withdraw", case, "--sources", str(tmp_path / "sources.yaml"), "--runs", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--no-rebuild"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "1 releases and 2 checkpoints held it" in shown
+    assert not (own / "cases" / case).exists()
+    reading = read_source(entry(own), own)
+    assert case not in {found.id for found in reading.cases}
+    assert len(reading.cases) == 9
+    deidentify_export(samples / "hospital" / "export", own, KEY, site="site-00", finder=NothingWritten())
+    assert not (own / "cases" / case).exists()  # it does not come back with the next export
+    with pytest.raises(SourceError, match="no hospital source holds"):
+        withdraw_case("case-000000000000", tmp_path / "sources.yaml", [tmp_path / "runs"])
