@@ -34,12 +34,13 @@ from spinemed.vertebra.records import (
     LossFile,
     Mode,
     PaperLoss,
+    RobustLoss,
     StraightFile,
     SynthesisFile,
     SyntheticBody,
     robust_loss,
 )
-from spinemed.vertebra.rhlv import height_loss
+from spinemed.vertebra.rhlv import HeightLoss, height_loss
 from spinemed.vertebra.straighten import StraightCrop, Straightened, straighten_spine
 from spinemed.vertebra.synthesis import Synthesis, Synthesiser, synthesis_loss, synthesis_overlay
 from spinemed.vertebra.synthesis.neighbours import CUT
@@ -49,6 +50,8 @@ __all__ = ["find_pairs", "label_of_file", "measure_pair", "read_model", "straigh
 
 _LABEL = re.compile(r"_(\d{1,3})_(label|vb|body)$")
 _VERSE = LABEL_MAPS["verse"]
+_TALLER_PERCENT = 25.0
+"""Nothing grows: a body so much above its twin anywhere was given a wrong one."""
 
 
 def straighten_scan(
@@ -235,8 +238,8 @@ def _synthetic(out: Path, stem: str, straight: Straightened, synthesis: Synthesi
         if CUT in crop.flags:  # what is left of a body measures how much was left
             raise VolumeError("the edge of the volume cuts the body", field="mask", cure="give a larger field of view")
         found = synthesis_loss(straight, synthesis)
-        loss = robust_loss(found)
-        flags += [flag for flag in found.flags if flag not in flags]
+        loss, doubts = _judged(found)
+        flags += [flag for flag in (*found.flags, *doubts) if flag not in flags]
     except VolumeError as error:
         loss = None
         flags.append(f"height loss not measured: {error.problem}")
@@ -255,6 +258,15 @@ def _synthetic(out: Path, stem: str, straight: Straightened, synthesis: Synthesi
         overlap_mm3={str(other): round(volume, 1) for other, volume in sorted(overlay.overlap_mm3.items())},
         flags=tuple(flags),
     )  # fmt: skip
+
+
+def _judged(found: HeightLoss) -> tuple[RobustLoss, tuple[str, ...]]:
+    """A loss for a file; not to be graded, with a flag, where the twin is far too low to be this body's."""
+    loss, least = robust_loss(found), min(third.percent for third in found.thirds)
+    if least > -_TALLER_PERCENT:
+        return loss, ()
+    flag = f"reference unreliable: the body is up to {-least:.0f} % taller than its twin, so the two do not fit"
+    return loss.model_copy(update={"gradable": False, "reference": "unreliable"}), (flag,)
 
 
 # --- rhlv ------------------------------------------------------------------------------------------------------------
@@ -306,9 +318,10 @@ def measure_pair(
     loss = height_loss(body, affine, healthy)
     if picture is not None:
         write_bytes(picture, map_png(height_map(body_field(body, affine), healthy)))
-    flags += [*told, *loss.flags]
+    robust, doubts = _judged(loss)
+    flags += [*told, *loss.flags, *doubts]
     return LossFile(
-        case=scan_stem(mask), level=level, label=label, mode=mode, robust=robust_loss(loss), inputs=facts,
+        case=scan_stem(mask), level=level, label=label, mode=mode, robust=robust, inputs=facts,
         flags=tuple(flags),
     )  # fmt: skip
 

@@ -198,6 +198,18 @@ def test_twins_that_do_not_touch(command: Command, blocks: Blocks, save: Save) -
     assert "do not touch" in wrong
 
 
+def test_a_twin_far_too_low_is_no_reference(command: Command, blocks: Blocks, save: Save) -> None:
+    data, affine = blocks(labels=(20,))
+    low = np.where(np.arange(data.shape[2]) < 30, data, 0).astype(np.uint8)  # 19 of 26 mm
+    mask, twin = save("s_20_vb.nii.gz", data, affine), save("s_20_body.nii.gz", low, affine)
+    code, told, wrong = command("rhlv", "--mask", mask, "--synthetic", twin, "--json")
+    assert code == 0, wrong
+    found = json.loads(told)
+    assert found["robust"]["gradable"] is False
+    assert found["robust"]["reference"] == "unreliable"
+    assert any("taller than its twin" in flag for flag in found["flags"])
+
+
 def test_a_body_mask_with_other_numbers(command: Command, blocks: Blocks, save: Save) -> None:
     data, affine = blocks(labels=(19, 20))
     mask = save("s_msk.nii.gz", data, affine)
