@@ -312,7 +312,7 @@ def mimic_rows(made: ModuleType, root: Path, work: Path) -> Rows:
     """Vertebrae of phantoms with mimics and no fracture."""
     seed = measure.HELD_OUT if measure.count() >= FULL else measure.TUNING
     folder = work / f"vertebra-{seed}-{made.fingerprint(root)}" / "mimics"
-    found: Rows = made.resumed(folder, made.mimic_rows_of, seed, "", max(7, measure.count() * 7 // 13))
+    found: Rows = made.resumed(folder, made.mimic_rows_of, seed, "", max(7, measure.count() * 7 // 22))
     return found
 
 

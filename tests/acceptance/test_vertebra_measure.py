@@ -33,7 +33,7 @@ Note = Callable[..., None]
 
 FULL = 90
 HELD_OUT, TUNING = 731, 431  # no phantom of the first was looked at when anything was set
-OTHERS = 6  # one phantom of each other set for so many upright ones
+OTHERS = 9  # one phantom of each other set for so many upright ones
 BROKEN_PERCENT = 15.0  # a neighbour that lost so much misleads
 NOT_PATIENTS = "phantoms, whose sizes are drawn from the table that gives the norm: a lower bound of patients' errors"
 FAIR = (

@@ -183,7 +183,13 @@ def paper_rows(now: LabelMask, twin: LabelMask, motions: Mapping[Level, Array]) 
 
 def laid_on(other: NDArray[np.bool_], real: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A vertebra shifted, front to back and sideways, on to the middle of another; its height does not matter."""
-    shift = [round(float(np.argwhere(real)[:, a].mean() - np.argwhere(other)[:, a].mean())) for a in (1, 2)]
+    shift = []
+    for axis in (1, 2):
+        middles = []
+        for solid in (real, other):
+            count = np.count_nonzero(solid, axis=(0, 3 - axis))
+            middles.append(float((count * np.arange(len(count))).sum() / count.sum()))
+        shift.append(round(middles[0] - middles[1]))
     return np.roll(other, shift, axis=(1, 2))
 
 
