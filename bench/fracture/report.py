@@ -180,7 +180,8 @@ def comparison_page(comparison: Comparison) -> str:
         bounds = test.method if test.low is None else f"{value_text(test.low, unit)} to {value_text(test.high, unit)}"
         tests.append(
             {
-                **test.model_dump(), "title": _titled(test.quantity), "bounds": bounds, "n": test.vertebrae, "unpaired": 0,
+                **test.model_dump(), "title": _titled(test.quantity), "bounds": bounds,
+                "n": test.vertebrae, "unpaired": 0,  # what is not graded is wrong there, and in no way missing
                 "first_text": value_text(test.first_value, unit), "second_text": value_text(test.second_value, unit),
                 "difference_text": value_text(test.difference, unit),
                 "p_texts": [DASH if p is None else p_text(p) for p in (test.p, test.corrected_p)],
