@@ -74,6 +74,13 @@ NOT_DETERMINABLE = "not determinable"
 """Canonical answer where the field of view cannot decide the numbering."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+SourceKind = Literal[
+    "cnxml", "medquad", "nifti", "phantom", "pdf", "jats", "html", "markdown", "bank", "dicom", "verse", "grades",
+    "hospital",
+]  # fmt: skip
+EventKind = Literal[
+    "history", "examination", "imaging_report", "operation_note", "follow_up", "laboratory", "discharge", "imaging",
+]  # fmt: skip
 Axis = Literal["level_identification", "pathology", "surgical_planning"]
 Task = Literal["multiple_choice", "open", "level", "category", "construct", "consultation", "report"]
 AnswerKind = Literal["level", "disc", "levels", "category", "option", "text"]
@@ -130,21 +137,7 @@ class Source(Record):
 
     id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
     """Short name, unique in the file."""
-    kind: Literal[
-        "cnxml",
-        "medquad",
-        "nifti",
-        "phantom",
-        "pdf",
-        "jats",
-        "html",
-        "markdown",
-        "bank",
-        "dicom",
-        "verse",
-        "grades",
-        "hospital",
-    ]
+    kind: SourceKind
     """Which reader opens it."""
     path: str | None = None
     """File or folder, relative to `sources.yaml`; empty for phantoms."""
@@ -226,16 +219,7 @@ class CaseEvent(Record):
 
     day: int | None = None
     """Days from the first note; None where the images' day is not told."""
-    kind: Literal[
-        "history",
-        "examination",
-        "imaging_report",
-        "operation_note",
-        "follow_up",
-        "laboratory",
-        "discharge",
-        "imaging",
-    ]
+    kind: EventKind
     span_ids: tuple[str, ...] = ()
     """The note's sentences."""
     study_ids: tuple[str, ...] = ()

@@ -21,11 +21,22 @@ from numpy.typing import NDArray
 
 from data_pipeline.deidentify.status import DeidRecord, Sealed, Status, array_hash
 
-__all__ = ["Box", "PixelResult", "TesseractFinder", "TextFinder", "blank_boxes", "clean_pixels", "default_finder"]
+__all__ = [
+    "Box",
+    "PixelResult",
+    "TesseractFinder",
+    "TextFinder",
+    "blank_boxes",
+    "clean_pixels",
+    "default_finder",
+    "looks_written",
+]
 
 Box = tuple[int, int, int, int]
 """First and last row, first and last column; the last ones excluded."""
 _PASSES = 3
+_LETTERS = 5
+"""Fewer strokes in a row may be anatomy."""
 
 
 class TextFinder(Protocol):
@@ -154,6 +165,37 @@ class PixelResult:
     boxes: tuple[Box, ...]
 
 
+def looks_written(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a row of small strokes near the picture's brightest grey is left: letters that nobody could read.
+
+    Annotations are written in one constant grey, the brightest; anatomy seldom ends exactly there in five pieces of one
+    height side by side. A second opinion, not a reader: it can only hold a picture back.
+    """
+    from scipy.ndimage import find_objects, label
+
+    bright = pixels >= 0.8 * max(int(pixels.max()), 1)
+    if bright.mean() > 0.2:
+        return False  # a white background, or a picture without contrast
+    pieces, number = label(bright, structure=np.ones((3, 3), int))
+    if number < _LETTERS:
+        return False
+    boxes = []
+    for place in find_objects(pieces):
+        tall, wide = place[0].stop - place[0].start, place[1].stop - place[1].start
+        if 4 <= tall <= 48 and wide <= 1.8 * tall:
+            boxes.append((place[0].start, place[0].stop, place[1].start, place[1].stop))
+    boxes.sort(key=lambda box: box[2])
+    for row0, row1, _, right in boxes:
+        tall, count, edge = row1 - row0, 1, right
+        for other in boxes:
+            alike = abs(other[0] - row0) <= max(2, tall // 3) and abs(other[1] - row1) <= max(2, tall // 3)
+            if alike and edge - 1 <= other[2] <= edge + 1.5 * tall:
+                count, edge = count + 1, other[3]
+        if count >= _LETTERS:
+            return True
+    return False
+
+
 def clean_pixels(sealed: Sealed[NDArray[np.uint8]], finder: TextFinder | None, *, id_: str) -> PixelResult:
     """Find burned-in text, blank it, and look again.
 
@@ -163,8 +205,8 @@ def clean_pixels(sealed: Sealed[NDArray[np.uint8]], finder: TextFinder | None, *
         id_: Id for the record.
 
     Returns:
-        Status `clean` when the last look found nothing; `review` when text is left after three passes; `unknown`
-        when nobody could look.
+        Status `clean` when the last look found nothing; `review` when text, or strokes that look like letters, are
+        left; `unknown` when nobody could look.
     """
     pixels = sealed.open_for_deidentification().copy()
     boxes: list[Box] = []
@@ -184,6 +226,8 @@ def clean_pixels(sealed: Sealed[NDArray[np.uint8]], finder: TextFinder | None, *
                 status, why = ("review", ("text left after blanking",)) if left else ("clean", ())
         except RuntimeError:
             status, why = "unknown", ("the text finder failed",)
+        if status == "clean" and looks_written(pixels):
+            status, why = "review", ("strokes that look like letters",)
     record = DeidRecord(
         id=id_,
         kind="pixels",

@@ -96,7 +96,7 @@ def test_pixels(planted: Path, record: Record) -> None:
     lists = yaml.safe_load((planted / "values.yaml").read_text(encoding="utf-8"))
     finder, rng = TesseractFinder(), np.random.default_rng(5)
     found = of = passed_with_text = 0
-    for number in range(48):
+    for number in range(24):
         words = f"{rng.choice(lists['names_en']).upper()} {rng.integers(10**6, 10**7)}"
         y, x = np.mgrid[:320, :320]
         plain = 90 + rng.normal(0, 6, (320, 320)) + 70 * np.exp(-((y - 160) ** 2 + (x - 160) ** 2) / 5000)
@@ -111,9 +111,10 @@ def test_pixels(planted: Path, record: Record) -> None:
         found, of = found + gone, of + 1
         passed_with_text += not gone and result.record.status == "clean"
     record(
-        ISSUE, 25, "burned-in text blanked", asked="reported", measured=f"{line(found, of)}; {passed_with_text} passed as clean with text left",
-        met=None, command=COMMAND,
-        note=f"{finder.name}; Latin names and numbers of 12, 16 and 22 pixels on computed pictures with noise. Without a "
+        ISSUE, 25, "burned-in text blanked", asked="none leaves as clean with text left", measured=f"{line(found, of)}; {passed_with_text} passed as clean with text left",
+        met=passed_with_text == 0, command=COMMAND,
+        note=f"{finder.name}, and a second look for strokes like letters that holds a picture back; Latin names and numbers of 12, 16 and 22 pixels on computed pictures with noise. Without a "
         "text finder every picture stays held back",
     )  # fmt: skip
-    assert found / of > 0.8
+    assert passed_with_text == 0
+    assert found / of > 0.7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_pipeline.deidentify import Sealed
 from data_pipeline.deidentify.faces import before_after, blank_face
-from data_pipeline.deidentify.pixels import TesseractFinder, clean_pixels
+from data_pipeline.deidentify.pixels import TesseractFinder, clean_pixels, looks_written
 from spinemed.volume import Volume
 
 
@@ -56,6 +57,22 @@ def test_tesseract_finds_a_burned_in_name_and_leaves_a_plain_picture_alone() -> 
     assert result.pixels.open_for_deidentification()[12:24, 10:120].max() < 250
     plain = burned("")
     assert clean_pixels(Sealed(plain), finder, id_="y").boxes == ()
+
+
+def test_letters_that_nobody_read_hold_a_picture_back(samples: Path) -> None:
+    class Blind:
+        name = "blind"
+
+        def find(self, pixels: np.ndarray) -> list[tuple[int, int, int, int]]:
+            return []
+
+    assert clean_pixels(Sealed(burned("DELACROIX 8245026")), Blind(), id_="x").record.status == "review"
+    assert clean_pixels(Sealed(burned("")), Blind(), id_="x").record.status == "clean"
+    from spinemed.volume import read_nifti, slice_image
+
+    volume = read_nifti(samples / "ct" / "tptbox_L3_crop" / "sub-ct_label-22_ct.nii.gz", unit="HU")
+    layers = [slice_image(volume, "sagittal", index=k).pixels for k in range(0, 40, 8)]
+    assert not any(looks_written(layer) for layer in layers)
 
 
 @pytest.fixture(scope="module")
