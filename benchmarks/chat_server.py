@@ -24,7 +24,7 @@ from typing import Any
 FAULTS = (
     "429", "429-now", "503", "500", "400", "401", "timeout", "reset", "cut", "truncated", "whitespace", "length",
     "empty", "schema", "prose", "twins", "refusal", "garbage", "huge", "redirect", "long-pause", "silent-usage",
-    "surrogate",
+    "surrogate", "500-wait",
 )  # fmt: skip
 _MARK = re.compile(r"@@([a-z0-9-]+)(?::(\d+))?@@")
 _REASONS = {200: "OK", 307: "Temporary Redirect", 404: "Not Found"}
@@ -123,6 +123,8 @@ class Protocol(asyncio.Protocol):
         }
         if name in ("429", "503"):
             self.answer(int(name), {"error": {"message": "busy"}}, "Retry-After: 1\r\n")
+        elif name == "500-wait":
+            self.answer(500, {"error": {"message": "restarting"}}, "Retry-After: 1\r\n")
         elif name == "429-now":
             self.answer(429, {"error": {"message": "busy"}})
         elif name == "long-pause":

@@ -264,6 +264,8 @@ class ChatClient:
                 await self.ledger.reserve(most)
                 used = Usage()
                 try:
+                    if self._fatal is not None:  # while this one waited for others to settle
+                        raise ChatError("stopped", cure="see the first error") from self._fatal
                     data = data or _encode(body_of(config, request, with_images=True))
                     received, seconds = await self._post_once(request, key, data, most, failures + refusals + 1)
                     if not received.reason:
@@ -296,8 +298,9 @@ class ChatClient:
             if final or failures >= config.attempts or refusals >= config.overload_attempts:
                 self.counts[f"sent again: {received.reason}"] -= 1
                 raise _Failed(received)
-            if received.pause_s is None:
-                await self._pause(key, failures + refusals)
+            # A pause that an overloaded server asks for is kept at the gate, for all; any other by this request alone.
+            if received.reason != "overloaded" or received.pause_s is None:
+                await self._pause(key, failures + refusals, least_s=self._pause_asked(received))
 
     async def _post_once(
         self, request: ChatRequest, key: str, data: bytes, most: Usage, attempt: int
@@ -331,10 +334,10 @@ class ChatClient:
             )
         return asked
 
-    async def _pause(self, key: str, number: int) -> None:
+    async def _pause(self, key: str, number: int, least_s: float) -> None:
         """Wait before the next attempt: longer each time, and not all at once."""
         spread = 0.5 + int(hashlib.sha256(f"{key}{number}".encode()).hexdigest()[:4], 16) / 0x1FFFE
-        pause = min(_LONGEST_BACKOFF_S, self.config.backoff_s * 2.0 ** min(number - 1, 16)) * spread
+        pause = max(least_s, min(_LONGEST_BACKOFF_S, self.config.backoff_s * 2.0 ** min(number - 1, 16)) * spread)
         assert self._stop is not None
         try:
             await asyncio.wait_for(self._stop.wait(), pause)

@@ -58,16 +58,22 @@ class RequestLog:
         self._places: dict[bytes, tuple[int, int, int]] = {}
         self._readers: list[int] = []
         self._schemas: set[str] = set()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._writer = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._writer = -1
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._writer = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._end = _cut_torn_line(self._writer)
             for file in sorted(self.folder.glob("*.jsonl")):
                 self._read(file)
-        except OSError as error:
+        except BlockingIOError as error:
             self.close()
             raise ChatError("another process writes this log", file=self.path, cure="give it another name") from error
+        except OSError as error:
+            self.close()
+            raise ChatError(
+                f"cannot be opened ({error.strerror})", file=self.path, cure="check the folder and its permissions"
+            ) from error
         except ChatError:
             self.close()
             raise

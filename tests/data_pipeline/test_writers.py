@@ -189,6 +189,19 @@ def config_port(config: Path) -> str:
     return config.read_text().split("127.0.0.1:")[1].split("/")[0]
 
 
+def test_a_spent_budget_stops_the_build_and_more_of_it_goes_on_in_the_same_folder(
+    config: Path, written: Path, tmp_path: Path, spinemed: Callable[..., Any]
+) -> None:
+    run = tmp_path / "run"
+    stopped = spinemed("data", "build", config, "--out", run, "--set", "model.server.budget.tokens=60000")
+    assert stopped.returncode == 2
+    assert "the budget is 60000" in stopped.stderr
+    assert not (run / "outputs" / "drafts").exists()
+    done = spinemed("data", "build", config, "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert manifest(run, "release")["sha256"] == manifest(written, "release")["sha256"]
+
+
 def test_the_plan_counts_what_the_build_asks(config: Path, written: Path, spinemed: Callable[..., Any]) -> None:
     done = spinemed("data", "plan", config, "--run", written)
     assert done.returncode == 0, done.stderr

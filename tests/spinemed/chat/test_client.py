@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +23,7 @@ from spinemed.chat import (
     Reply,
     RequestLog,
     ServerConfig,
+    show_progress,
 )
 from spinemed.chat.log import RequestLog as Log
 from spinemed.chat.reply import Usage
@@ -115,6 +119,46 @@ def test_overload_halves_and_success_raises_the_limit(serve: Serve, request_for:
         assert chat.gate.halvings >= 1
         assert chat.gate.limit < 32
     assert server.stats()["most"] <= 32
+
+
+def test_a_failing_server_that_asks_for_a_pause_gets_it(serve: Serve, request_for: Make, tmp_path: Path) -> None:
+    start = time.monotonic()
+    replies, counts = ask(tmp_path, serve().url, [request_for("@@500-wait@@")], backoff_s=0.001)
+    assert replies[0].outcome == "answered"
+    assert counts["sent again: server_error"] == 1
+    assert time.monotonic() - start >= 1
+
+
+def test_an_interruption_ends_at_once_and_keeps_what_was_logged(
+    root: Path, serve: Serve, request_for: Make, tmp_path: Path
+) -> None:
+    server = serve(latency=0.2)
+    program = [sys.executable, str(root / "tests" / "spinemed" / "chat" / "asker.py"), server.url]
+    child = subprocess.Popen(
+        [*program, str(tmp_path / "log"), str(tmp_path / "out"), "400", "4"],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while server.stats()["requests"] < 12:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=30)
+    assert "KeyboardInterrupt" in said
+    assert "never retrieved" not in said
+    assert "Unclosed" not in said
+    assert sum(line["kind"] == "reply" for line in lines(tmp_path / "log")) >= 4
+
+
+def test_progress_says_what_is_under_way(
+    serve: Serve, request_for: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ServerConfig(url=serve().url, model="m")
+    with RequestLog(tmp_path) as log, ChatClient(config, log) as chat, show_progress(chat, "asking", 2) as advance:
+        list(chat.ask([request_for("one"), request_for("@@refusal@@")], advance))
+    said = capsys.readouterr().err
+    assert "2/2" in said
+    assert "tokens, 1 without an answer" in said
 
 
 def test_the_same_request_is_sent_once_even_at_the_same_time(serve: Serve, request_for: Make, tmp_path: Path) -> None:
@@ -224,6 +268,9 @@ def test_a_torn_last_line_is_cut_and_damage_elsewhere_is_named(tmp_path: Path) -
             Log(tmp_path)
         with Log(tmp_path, "other") as other:
             assert key in other, "one process reads what another has logged"
+    (tmp_path / "plain").write_text("a file")
+    with pytest.raises(ChatError, match="cannot be opened"):
+        Log(tmp_path / "plain" / "log")
     file.write_bytes(b"noise\n" + file.read_bytes())
     with pytest.raises(ChatError, match=r"log.jsonl:1.*no line of a request log"):
         Log(tmp_path)
