@@ -48,7 +48,8 @@ def test_against_a_direct_evaluation(
 ) -> None:
     row = measured["rows"][place]
     met = row["ratio"] >= least
-    equal = "voxel for voxel" if row["differ"] == 0 and place == 3 else f"to {row['differ']:.0e}"
+    units = ("", " points", " of a voxel", "")
+    equal = "exactly" if row["differ"] == 0 else f"to {row['differ']:.0e}{units[place]}"
     record(
         ISSUE, order, f"speed: {row['title']}, against a direct evaluation of the same formulas", asked=f"≥ {least}×",
         measured=f"{row['ratio']:.0f}×: {1e3 * row['ours_s']:.0f} ms against {1e3 * row['direct_s']:.0f} ms of "
