@@ -186,6 +186,7 @@ def read_corpus(folder: Path) -> Corpus:
                 field="text",
                 cure="build the corpus again",
             )
+    _require_cases(corpus)
     held = _picture_hashes(folder)
     pictured: list[Figure | Study] = [*corpus.figures.values(), *corpus.studies.values()]
     for record in pictured:
@@ -197,6 +198,20 @@ def read_corpus(folder: Path) -> Corpus:
                 cure="build the corpus again",
             )
     return corpus
+
+
+def _require_cases(corpus: Corpus) -> None:
+    """Nothing of a patient without a case, and no case without what was cleared of it."""
+    cleared = {case.group_id for case in corpus.cases.values() if case.cleared}
+    records: list[Document | Study] = [*corpus.documents.values(), *corpus.studies.values()]
+    for record in records:
+        if corpus.sources[record.source_id].kind == "hospital" and record.group_id not in cleared:
+            raise RecordError(
+                f"{record.id} is of a patient, and no case says that it was cleared",
+                file=corpus.folder / "cases.parquet",
+                field="cleared",
+                cure="build the corpus again from what `spinemed data deidentify` wrote",
+            )
 
 
 class _Hash(Record):

@@ -9,6 +9,7 @@ the licence, never wider.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import functools
 import os
@@ -150,6 +151,10 @@ def _read_one(entry: Any, place: _Place) -> Source:
     if source.kind == "hospital" and source.patients is None:
         raise place.fault(
             "patients", "is absent for hospital cases", "state approval or waiver, agreement and retention_until"
+        )
+    if source.patients is not None and source.patients.retention_until < datetime.date.today().isoformat():
+        raise place.fault(
+            "patients.retention_until", "lies in the past", "withdraw the cases, or state the agreement that extends it"
         )
     if source.kind == "hospital" and source.egress != "local":
         raise place.fault("egress", f"is '{source.egress}' for hospital cases", "write `egress: local`")

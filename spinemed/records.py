@@ -200,6 +200,10 @@ class Span(Record):
     """Title of the innermost section that holds it."""
     locator: str = ""
     """Address inside the source file: XML id or XPath, page and box."""
+    strength: Literal["", "strong", "weak"] = ""
+    """Of a guideline's recommendation, as its sentence states it."""
+    evidence_grade: str = ""
+    """Of the same: `A`, `high`, `2b`, in the guideline's own scheme."""
 
 
 class Figure(Record):
@@ -242,6 +246,8 @@ class Case(Record):
     """Ten years wide, `90+`, or `unknown`."""
     language: Literal["en", "zh"]
     events: tuple[CaseEvent, ...]
+    cleared: tuple[Sha256, ...]
+    """Hashes of the notes and images whose de-identification records say `clean`; without one nothing is a case."""
 
 
 class Finding(Record):

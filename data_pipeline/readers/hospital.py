@@ -106,9 +106,11 @@ def _case(
     blocks = Blocks(short_id("doc", source.id, name, content_hash(facts.model_dump(mode="json"))))
     blocks.add("heading", f"Case {name}: sex {facts.sex}, age {facts.age_band}", "case", "case")
     events: list[CaseEvent] = []
+    cleared: list[str] = []
     for number, event in enumerate(facts.events):
         item = f"{name}/{event.note}"
         text = _cleared_text(folder, event.note, records.get(f"{name}/{event.note.removesuffix('.txt')}", []))
+        cleared += [] if text is None else [text_hash(text)]
         if text is None or event.kind not in NOTE_KINDS:
             reading.drop("note", item, "no clean record of these words", failed=True)
             continue
@@ -127,6 +129,8 @@ def _case(
         reading.drop("case", name, "nothing of it is clean")
         return
     if studies:
+        found = (r for image in facts.images for r in records[f"{name}/{image.removesuffix('.dcm')}"])
+        cleared += [record.result_sha256 for record in found]
         events.append(CaseEvent(day=None, kind="imaging", study_ids=tuple(studies)))
     add_document(reading, source, blocks, f"cases/{name}/case.json", data, f"Case {name}")
     document = reading.documents[-1].model_copy(update={"group_id": f"{source.id}:{name}"})
@@ -142,6 +146,7 @@ def _case(
             age_band=facts.age_band,
             language=document.language,
             events=tuple(events),
+            cleared=tuple(cleared),
         )
     )
     reading.keep("case")

@@ -9,6 +9,7 @@ Trap: ids are content hashes, so the same paragraph read twice has one id; the c
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -131,6 +132,37 @@ class Reading:
                 )
 
 
+_RECOMMENDS = re.compile(
+    r"\brecommend(?:s|ed|ation)?\b|\bshould (?:not )?be\b|\bsuggest(?:s|ed)?\b|推荐|建议", re.IGNORECASE
+)
+_STRENGTH = re.compile(
+    r"\b(strong|weak|conditional)(?:ly)? (?:for |against )?recommend|"
+    r"\bstrength[^.;]{0,40}?\b(strong|weak|conditional)\b|"
+    r"(强|弱)推荐|推荐强度[:：]?\s?(强|弱)",
+    re.IGNORECASE,
+)
+_GRADE = re.compile(
+    r"\b(?:grade|class)[ :]{1,2}(?:of (?:evidence|recommendation)[ :]{1,2})?([A-D]|I{1,3}V?|[1-5][abc]?)"
+    r"(?![A-Za-z0-9])|\b(?:evidence level|level of evidence|LoE)[ :]{1,3}([1-5][abc]?|I{1,3}V?|[A-D])(?![A-Za-z0-9])|"
+    r"\b(very low|high|moderate|low)[ -](?:quality|certainty)(?: of)? evidence|"
+    r"证据(?:等级|级别|质量)[:：]?\s?([A-D1-5][abc]?|高|中|低)",
+    re.IGNORECASE,
+)
+
+
+def _recommendation(text: str, kind: str) -> dict[str, Any]:
+    """Strength and evidence grade of a guideline's sentence, only where it recommends something and states them."""
+    if kind not in ("paragraph", "list_item") or not _RECOMMENDS.search(text):
+        return {}
+    found: dict[str, Any] = {}
+    if strength := _STRENGTH.search(text):
+        word = next(group for group in strength.groups() if group).lower()
+        found["strength"] = "strong" if word in ("strong", "强") else "weak"
+    if grade := _GRADE.search(text):
+        found["evidence_grade"] = next(group for group in grade.groups() if group)
+    return found
+
+
 class Blocks:
     """The growing text of one document and its spans."""
 
@@ -161,6 +193,7 @@ class Blocks:
                 text=text,
                 section=section,
                 locator=locator,
+                **_recommendation(text, kind),
             )
         )
         return span_id

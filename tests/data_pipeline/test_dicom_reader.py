@@ -40,16 +40,19 @@ def dataset(modality: str, uid: str, pixels: np.ndarray) -> Any:
 def folder(tmp_path: Path) -> Path:
     """A CT of six slices in shuffled files, one RLE-compressed; an enhanced CT; two radiographs; and rubbish."""
     from pydicom.dataset import Dataset
-    from pydicom.uid import RLELossless
+    from pydicom.pixels import get_encoder
+    from pydicom.uid import JPEG2000Lossless, RLELossless
 
     rng = np.random.default_rng(0)
     (tmp_path / "ct").mkdir()
     for k in range(6):
-        one = dataset("CT", "1.2.3", rng.integers(-100, 900, (24, 20)))
+        one = dataset("CT", "1.2.3", rng.integers(-100, 900, (64, 64)))
         one.ImagePositionPatient, one.ImageOrientationPatient = [0, 0, 5 * k], [1, 0, 0, 0, 1, 0]
         one.PixelSpacing, one.SliceThickness, one.InstanceNumber = [2, 2], 5, 99 - k
         if k == 2:
             one.compress(RLELossless, generate_instance_uid=False)
+        if k == 3 and get_encoder(JPEG2000Lossless).is_available:
+            one.compress(JPEG2000Lossless, generate_instance_uid=False)
         one.save_as(tmp_path / "ct" / f"{(k * 5) % 7}.dcm", enforce_file_format=True)
     (tmp_path / "enhanced").mkdir()
     many = dataset("CT", "1.2.4", rng.integers(-100, 900, (4, 16, 16)))

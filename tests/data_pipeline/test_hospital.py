@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_pipeline.corpus import _require_cases, read_corpus
 from data_pipeline.deidentify import DeidKey, deidentify_export
 from data_pipeline.readers import read_source
 from data_pipeline.readers.hospital import sentences
 from data_pipeline.sources import read_sources
 from data_pipeline.withdraw import find_checkpoints, withdraw_case
 from spinemed.cli import main
-from spinemed.errors import ReadError, SourceError
+from spinemed.errors import ReadError, RecordError, SourceError
 from spinemed.records import Source
 
 KEY = DeidKey(b"h" * 32)
@@ -127,6 +129,7 @@ def test_an_export_is_not_read_before_it_was_cleared(samples: Path) -> None:
         ({"patients": {**BASIS, "approval": ""}}, "patients"),
         ({"patients": {**BASIS, "retention_until": "soon"}}, "patients.retention_until"),
         ({"patients": {**BASIS, "agreement": ""}}, "patients.agreement"),
+        ({"patients": {**BASIS, "retention_until": "2024-12-31"}}, "patients.retention_until"),
         ({"egress": "any"}, "egress"),
         ({"licence": None}, "licence"),
         ({"licence": "our data"}, "licence"),
@@ -165,6 +168,11 @@ def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
     case = sorted(path.name for path in (own / "cases").iterdir())[0]
     config = write_config(tmp_path, [{**ENTRY, "path": str(own)}, entries["medquad"]])
     run = run_build(config, tmp_path / "runs" / "a")
+    corpus = read_corpus(run / "outputs" / "corpus")
+    assert len(corpus.cases) == 10
+    without = dataclasses.replace(corpus, cases={})
+    with pytest.raises(RecordError, match="no case says that it was cleared"):
+        _require_cases(without)
     release = json.loads((run / "outputs" / "release" / "manifest.json").read_bytes())
     # A release that holds the case, and a checkpoint made from one that was trained on it.
     import pyarrow as pa

@@ -178,6 +178,68 @@ def test_pdf_text_in_reading_order_with_page_and_box(tmp_path: Path) -> None:
     assert "outside" not in one.text
 
 
+def test_a_page_that_pdfium_garbles_is_read_by_letters(tmp_path: Path) -> None:
+    from reportlab.pdfgen import canvas
+
+    from data_pipeline.readers.pdf_layout import read_pages
+
+    page = canvas.Canvas(str(tmp_path / "a.pdf"), pagesize=(595, 842), invariant=1)
+    for row in range(6):
+        page.drawString(60, 700 - 20 * row, f"The spine has levels, line {row}.")
+        page.drawString(64, 702 - 20 * row, f"Other words were printed over {row}.")
+    page.showPage()
+    page.save()
+    (found,) = read_pages(str(tmp_path / "a.pdf"))
+    assert found.method == "pdfplumber"
+    assert found.blocks
+
+
+def test_a_guidelines_sentence_carries_strength_and_grade(tmp_path: Path) -> None:
+    (tmp_path / "g.md").write_text(
+        "Exercise is recommended for chronic low back pain (strong recommendation, moderate-quality evidence).\n\n"
+        "Bed rest should not be advised. Grade: B, strength of recommendation: weak.\n\n"
+        "推荐行MRI检查（强推荐，证据等级：1b）。\n\nThe disc is of grade IV.\n",
+        encoding="utf-8",
+    )
+    spans = read(tmp_path, "markdown").spans
+    assert [(span.strength, span.evidence_grade) for span in spans] == [
+        ("strong", "moderate"),
+        ("weak", "B"),
+        ("strong", "1b"),
+        ("", ""),
+    ]
+
+
+def test_verse_folders_are_read_case_by_case(tmp_path: Path, samples: Path) -> None:
+    import shutil
+
+    crop = samples / "ct" / "tptbox_L3_crop"
+    for name, image, mask in (
+        ("sub-a", True, True),
+        ("sub-b", True, False),
+        ("sub-gl003", True, True),
+        ("sub-z", True, True),
+    ):
+        (tmp_path / "rawdata" / name).mkdir(parents=True)
+        (tmp_path / "derivatives" / name).mkdir(parents=True)
+        if image:
+            shutil.copy(crop / "sub-ct_label-22_ct.nii.gz", tmp_path / "rawdata" / name / f"{name}_ct.nii.gz")
+        if mask:
+            target = tmp_path / "derivatives" / name / f"{name}_seg-vert_msk.nii.gz"
+            shutil.copy(crop / "sub-ct_seg-vert_label-22_msk.nii.gz", target)
+    broken = tmp_path / "rawdata" / "sub-z" / "sub-z_ct.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    entry = {
+        "id": "v", "kind": "verse", "path": str(tmp_path), "licence": "CC-BY-SA-4.0", "allowed_use": ["train"],
+        "attribution": "x", "legal_basis": "published",
+    }  # fmt: skip
+    reading = read_source(Source.model_validate(entry), tmp_path)
+    assert [study.group_id for study in reading.studies] == ["v:sub-a"]
+    assert {(drop.item, drop.reason) for drop in reading.drops} == {
+        ("sub-b", "no vertebra mask; no centroid file"), ("sub-gl003", "published under CC BY-NC-ND"), ("sub-z", "broken file"),
+    }  # fmt: skip
+
+
 def bomb() -> bytes:
     entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
     return f'<!DOCTYPE x [<!ENTITY a0 "ha">{entities}]><article><body><p>&a11;</p></body></article>'.encode()
