@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ Array = NDArray[np.float64]
 Row = dict[str, Any]
 
 SEEDS = (741, 742, 743)
-FULL = 27  # spines, for the completer
-PICTURED = 10  # of them, for the generator: every vertebra takes seconds
+FULL = 18  # spines, for the completer
+PICTURED = 8  # of them, for the generator: every vertebra takes seconds
 TARGETS = 4  # vertebrae of such a spine, half of them beside a fracture where there are so many
 BROKEN_PERCENT = 15.0  # a neighbour that lost so much misleads
 RIVALS = ("mean of neighbours", "mean heights", "level curve")
@@ -149,6 +150,7 @@ def rows_of(index: int, makers: dict[str, Synthesiser], *, pictures: bool) -> li
     if pictures:
         oracle = {level: oracle[level] for level in pictured(sorted(oracle), beside)}
     heights = list(describe_spine(now).heights.values())
+    fitted = cache(lambda level: fit_crop(now.crops[level]))
     made = {name: all_made(maker, now, list(oracle)) for name, maker in makers.items()}
     rows: list[Row] = []
     for level, truth in oracle.items():
@@ -158,7 +160,7 @@ def rows_of(index: int, makers: dict[str, Synthesiser], *, pictures: bool) -> li
         }  # fmt: skip
         for name, estimator in (("mean heights", NeighbourMean()), ("level curve", LevelCurve(own_posterior=False))):
             try:
-                told, _ = estimated_loss(fit_crop(now.crops[level]), level, heights, estimator)
+                told, _ = estimated_loss(fitted(level), level, heights, estimator)
                 row["by"][name] = {"error": error(thirds(told), truth)}
             except VolumeError:
                 row["by"][name] = {"error": None}
