@@ -50,6 +50,41 @@ def test_spine_terms_survive_and_a_patient_called_cobb_does_not() -> None:
     assert "angle 32, L4-L5" in clean("Cobb angle 32, L4-L5; seen by Cobb.", {"name": "Alice Cobb"})
 
 
+REPORTS = (
+    (
+        "Impression: 1. Grade I anterolisthesis of L4 on L5. 2. Severe central stenosis at L3-L4 (Schizas D)."
+        " Compared to the prior study, there is progression. Ligamentum flavum hypertrophy at L4/5, 6 mm. Mod"
+        "ic type 2 endplate change. Canal AP diameter 8 mm. Sagittal vertical axis 45 mm, PI 52, LL 41, PI-LL"
+        " 11."
+    ),
+    (
+        "CT: burst fracture L1, AO Spine A3 N0, canal compromise 35%, kyphosis 18 degrees (Cobb). Hounsfield "
+        "98 HU at L1. DEXA T-score -3.2. TLICS = 2. ODI 46/100, VAS 7/10, mJOA 14/18."
+    ),
+    (
+        "Post-op day 2. Pedicle screws 6.5 x 45 mm at L4-S1; rod 5.5 mm titanium; cage 10 x 26 mm. EBL 250 mL"
+        "; 120/80 mmHg; HR 72; SpO2 98%; Hb 12.3 g/dL; CRP 3.4 mg/L; 2 g cefazolin. Strength 4+/5 in L5 myoto"
+        "me; SLR 30/70."
+    ),
+    (
+        "T1WI and T2WI show C3-C7 OPLL, K-line (-), SAC 6.2 mm, T2 high signal at C4/5; Torg-Pavlov ratio 0.7"
+        "2; C2-7 SVA 32 mm; T1 slope 28; Ishihara index 5."
+    ),
+    (
+        "患者3年前出现腰痛，1周前加重。MRI示L4/5椎间盘突出，硬膜囊受压，黄韧带肥厚约5mm，"
+        "椎管前后径9mm。Cobb角15°，JOA评分12分，VAS 7分。建议行L4-S1 TLIF术。"
+        "胸12、腰1椎体楔形变。肌力4/5级。"
+    ),
+)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_report_that_names_nobody_comes_through_unchanged(report: str) -> None:
+    tags = Tags(datetime.timedelta(weeks=-9))
+    result = deidentify_text(Sealed(report), CaseIdentity(), tags, id_="n")
+    assert (result.text, result.record.status) == (report, "clean")
+
+
 @pytest.mark.parametrize(
     ("text", "moved"),
     [
