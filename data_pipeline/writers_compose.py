@@ -65,11 +65,14 @@ class Composer:
 
     def __init__(self, desk: Desk, edge_px: int) -> None:
         self.desk, self.edge_px = desk, edge_px
+        self._fitted: dict[str, str] = {}
 
     def pictures(self, pack: Pack) -> tuple[str, ...]:
         """Hashes of a pack's pictures."""
         if pack.figure is not None:
-            return (self.desk.fitted(pack.figure, self.edge_px),)
+            if pack.figure.id not in self._fitted:  # shrinking and encoding a picture is slow, and tasks share it
+                self._fitted[pack.figure.id] = self.desk.fitted(pack.figure, self.edge_px)
+            return (self._fitted[pack.figure.id],)
         return () if pack.study is None else (pack.study.image_sha256,)
 
     def bytes_of(self, digest: str) -> bytes:

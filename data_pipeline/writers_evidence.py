@@ -9,9 +9,12 @@ Trap: a pack never mixes sources: where its content may be sent is the source's 
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from data_pipeline.corpus import Corpus
@@ -26,6 +29,7 @@ PackKind = Literal["documents", "figures", "studies"]
 _TOLD = ("paragraph", "answer", "definition")
 """Kinds of spans shown; captions come with their figures."""
 _SHORTEST = 200
+_INJECTIONS = Path(__file__).with_name("prompts") / "injections.txt"
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,11 @@ class Pack:
     @property
     def unfit(self) -> str:
         """Why nothing is asked about it, or an empty text."""
+        text = " ".join(span.text for span in self.spans)
+        if _injections().search(f"{self.title} {text} {self.figure.label if self.figure else ''}"):
+            return "reads like an instruction to a model"
         if self.kind != "documents":
             return ""
-        text = " ".join(span.text for span in self.spans)
         if len(text) < _SHORTEST:
             return "too short a section"
         return "" if axis_of(f"{self.title} {text}") is not None else "not about the spine"
@@ -97,6 +103,12 @@ class Pack:
             document = desk.corpus.documents[self.figure.document_id]
             documents[document.id] = Evidence(kind="document", id=document.id, sha256=document.sha256)
         return (*dict.fromkeys(found), *documents.values())
+
+
+@functools.cache
+def _injections() -> re.Pattern[str]:
+    lines = _INJECTIONS.read_text(encoding="utf-8").splitlines()
+    return re.compile("|".join(line for line in lines if line and not line.startswith("#")), re.I)
 
 
 def _series(study: Study) -> dict[str, Any]:

@@ -172,7 +172,9 @@ class ModelWriter:
         criteria, prompts, revision = load_criteria(), load_prompts(), Revision()
         with RequestLog(self.log) as log, self._open(log) as chat:
             self._start(chat)
-            requests = (self._revise_request(item, lookup, criteria, packs[_pack_id(item)]) for item in drafts)
+            requests = (
+                self._revise_request(item, lookup, criteria, packs[_pack_id(item)], composer) for item in drafts
+            )
             for item, reply in zip(drafts, chat.ask(requests, advance)):
                 prompt = prompts["revise", _task(item), item.instance.language]
                 self._note(chat, item.instance.id, "revise", prompt, reply, self.config.model.decoding.seed)
@@ -186,7 +188,9 @@ class ModelWriter:
             revision.changed.update({change.rsplit("(", 1)[1].removesuffix(")") for change in item.instance.changes})
         return revision
 
-    def _revise_request(self, item: Item, lookup: Lookup, criteria: dict[str, Criterion], pack: Pack) -> ChatRequest:
+    def _revise_request(
+        self, item: Item, lookup: Lookup, criteria: dict[str, Criterion], pack: Pack, composer: Composer
+    ) -> ChatRequest:
         prompt = load_prompts()["revise", _task(item), item.instance.language]
         results = verify(item, lookup, criteria)
         sentences = [{"id": result.criterion, "sentence": criteria[result.criterion].sentence} for result in results]
@@ -198,7 +202,6 @@ class ModelWriter:
             "broken": data_field(broken),
         }
         images = item.instance.image_sha256
-        composer = Composer(Desk(lookup.corpus, {}, 0), self.config.model.figure_edge_px)
         pictures = {digest: composer.bytes_of(digest) for digest in composer.pictures(pack)} if images else {}
         return ChatRequest(
             prompt.messages(values, images=len(images)),
