@@ -26,6 +26,7 @@ __all__ = ["NOTE_KINDS", "RawCase", "RawNote", "read_export"]
 NOTE_KINDS = ("history", "examination", "imaging_report", "operation_note", "follow_up", "laboratory", "discharge")
 _RECORD = ("record_number", "mrn", "住院号", "病案号")
 _MOST_BYTES = 8 << 20
+_MOST_TABLE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,22 @@ def read_export(root: Path) -> Iterator[RawCase | ReadError]:
 
 
 def _fault(place: int, problem: str, field: str) -> ReadError:
-    return ReadError(
-        problem, file=f"patient {place}", field=field, cure="see the layout in data_pipeline/deidentify/export.py"
-    )
+    where = f"patient {place}" if place else "the export"
+    return ReadError(problem, file=where, field=field, cure="see the layout in data_pipeline/deidentify/export.py")
 
 
 def _rows(path: Path, place: int) -> list[dict[str, str]]:
-    data = path.read_bytes()
-    if len(data) > _MOST_BYTES:
-        raise _fault(place, "is larger than 8 MiB", path.suffix)
-    return [
-        {str(key): value or "" for key, value in row.items() if key is not None}
-        for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
-    ]
+    try:
+        data = path.read_bytes()
+        if len(data) > _MOST_TABLE_BYTES:
+            raise _fault(place, "is larger than 256 MiB", path.name)
+        return [
+            {str(key): value or "" for key, value in row.items() if key is not None}
+            for row in csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        # `from None` and no detail: the original message quotes what stood in the file.
+        raise _fault(place, "is no readable UTF-8 table", path.name) from None
 
 
 def _from_folder(place: int, folder: Path) -> RawCase:
@@ -162,7 +166,7 @@ def _case(place: int, row: dict[str, str], notes: list[RawNote], images: tuple[P
         sex={"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F"}.get(
             (lower.get("sex") or lower.get("性别") or "").lower(), "O"
         ),
-        age=int(age) if age.isdigit() else None,
+        age=int(age) if age.isdecimal() else None,
         language=language,
         notes=tuple(sorted(notes, key=lambda note: (note.day, NOTE_KINDS.index(note.kind)))),
         images=images,

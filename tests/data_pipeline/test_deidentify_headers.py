@@ -150,6 +150,14 @@ def test_a_sign_off_lets_exactly_these_bytes_pass(export: Path, tmp_path: Path) 
     assert report["counts"]["notes kept"] == 3
 
 
+def test_a_broken_table_is_refused_without_a_word_of_it(tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_bytes("name,record_number\nWeatherby,1\n".encode("utf-16"))
+    with pytest.raises(ReadError) as caught:
+        deidentify_export(tmp_path, tmp_path / "out", KEY, site="site-01", finder=None)
+    assert "Weatherby" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_says_what_it_held(
     export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
