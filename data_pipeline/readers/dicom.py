@@ -23,15 +23,20 @@ from data_pipeline.readers.files import FileOptions, pack, unpack
 from data_pipeline.readers.reading import Reading, read_options, short_id
 from data_pipeline.sandbox import Answer, Limits, Rejection, run_limited
 from data_pipeline.slices import MOST_SLICES, SliceChoice, choose_slices, read_choices
+from spinemed.anatomy import LABEL_MAPS, Level
 from spinemed.errors import MissingPartError, ReadError, SourceError, VolumeError
+from spinemed.geometry import label_centroids_mm
 from spinemed.marks import png_bytes
 from spinemed.records import Finding, ImageBlob, Source, Study
-from spinemed.volume import Volume, percentile_window, read_dicom_series, slice_image, to_uint8
+from spinemed.tables import file_sha256
+from spinemed.volume import Volume, percentile_window, read_dicom_series, read_mask, slice_image, to_uint8
 
 __all__ = ["DicomOptions", "list_series", "parse_series", "read_dicom", "render_dicom_picture"]
 
 _VOLUMES, _PLAIN = ("CT", "MR"), ("CR", "DX")
 _CANVAS = 512
+_MASK = "mask.nii.gz"
+"""Beside a series: vertebrae in VerSe's numbers, on any grid; slices then follow the levels."""
 
 
 class DicomOptions(FileOptions):
@@ -96,6 +101,8 @@ def read_series(
             reading.drop("series", name, listed.reason, listed.note, failed=True)
             continue
         for file, reason in listed[0]["left_out"]:
+            if file in (_MASK, "slices.yaml"):
+                continue
             reading.drop("file", f"{name}/{file}", reason, failed=reason == "damaged DICOM file")
         for uid, kind in listed[0]["series"]:
             values = {
@@ -197,13 +204,24 @@ def _volume(
     volume = _load(home, uid, kind)
     modality = cast(Literal["CT", "MR"], str(volume.meta["modality"]))
     patient = group or _patient(home, uid)
-    edited = home / "slices.yaml"
-    choices = read_choices(edited, volume) if edited.is_file() else choose_slices(volume, most=most)
+    edited, mask = home / "slices.yaml", home / _MASK
+    levels = _levels(mask) if mask.is_file() else {}
+    choices = read_choices(edited, volume) if edited.is_file() else choose_slices(volume, levels, most=most)
     for choice in choices:
         facts = _provenance(folder, uid, kind, volume.sha256, modality)
+        if levels:
+            facts["mask"] = {"file": f"{folder}/{_MASK}", "sha256": file_sha256(mask)}
         facts["choice"] = choice.model_dump(mode="json")
         data, side, size = _cut(volume, choice)
         _add_study(entry, reading, data, size, side, modality, choice.plane, patient, facts, volume.flags)
+
+
+def _levels(path: Path) -> dict[Level, np.ndarray]:
+    """Centre of each vertebra of a mask in VerSe's numbers, world mm: it only guides where slices are taken."""
+    mask = read_mask(path)
+    table = LABEL_MAPS["verse"]
+    centres = label_centroids_mm(mask.data, mask.affine)
+    return {table.to_level(label): centre for label, centre in centres.items() if label in table.labels.values()}
 
 
 def _provenance(folder: str, uid: str, kind: str, sha256: str, modality: str) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _images(
         unclear += not (kinds >= {"header", "pixels", "face"} and all(r.status == "clean" for r in found))
     listed = {(folder / image).resolve() for image in facts.images}
     files = (path for path in (folder / "images").rglob("*") if path.is_file())
-    present = {path.resolve() for path in files if path.name != "slices.yaml"}
+    present = {path.resolve() for path in files if path.name not in ("slices.yaml", "mask.nii.gz")}
     if unclear or present - listed:
         reading.drop("image folder", folder.name, "not every file has clean records", failed=True)
         return []

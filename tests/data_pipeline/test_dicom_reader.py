@@ -105,6 +105,27 @@ def test_series_become_studies_and_what_cannot_is_counted(folder: Path) -> None:
         assert hashlib.sha256(again).hexdigest() == study.image_sha256
 
 
+def test_slices_follow_a_mask_beside_the_series_or_a_list_made_by_hand(folder: Path) -> None:
+    import json
+
+    from spinemed.volume import read_dicom_series, write_nifti
+
+    shutil.rmtree(folder / "enhanced")
+    shutil.rmtree(folder / "xr")
+    volume = read_dicom_series(folder / "ct")
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[20:40, 20:40, 1:3], labels[20:40, 20:40, 4:6] = 21, 20  # L2 below L1
+    write_nifti(Volume(labels, volume.affine, "label"), folder / "ct" / "mask.nii.gz")
+    reading = read_source(entry(folder, published=True), folder)
+    facts = [json.loads(study.provenance) for study in reading.studies]
+    assert {reason for each in facts for reason in each["choice"]["reasons"]} >= {"body of L1", "disc L1-L2"}
+    assert facts[0]["mask"]["file"] == "ct/mask.nii.gz"
+    assert not reading.drops
+    (folder / "ct" / "slices.yaml").write_text("- {plane: axial, index: 2, reasons: [clinician]}\n")
+    (study,) = read_source(entry(folder, published=True), folder).studies
+    assert json.loads(study.provenance)["choice"]["reasons"] == ["clinician"]
+
+
 def test_a_missing_slice_costs_its_series_only(folder: Path) -> None:
     (folder / "ct" / "1.dcm").unlink()
     reading = read_source(entry(folder, published=True, most_slices=2), folder)
