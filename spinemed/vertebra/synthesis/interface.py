@@ -84,7 +84,7 @@ class Synthesiser(Protocol):
 
         Args:
             straight: The straightened spine, with the neighbours' crops too.
-            levels: Which; all in `straight` if not given.
+            levels: Which; all in `straight` whose crop holds a body if not given.
 
         Raises:
             VolumeError: a level without a crop, no other body to learn from, or no image where one is needed.
@@ -92,12 +92,13 @@ class Synthesiser(Protocol):
 
 
 def wanted_levels(straight: Straightened, levels: Sequence[Level] | None) -> list[Level]:
-    """The levels to make, checked.
+    """The levels to make, checked; without `levels`, all whose crop holds a body (a cut one may lie outside its crop).
 
     Raises:
         VolumeError: a level without a crop, or one crop only.
     """
-    wanted = list(straight.crops) if levels is None else list(levels)
+    whole = [level for level, crop in straight.crops.items() if (crop.body >= 0.5).any()]
+    wanted = whole if levels is None else list(levels)
     for level in wanted:
         if level not in straight.crops:
             raise VolumeError(
