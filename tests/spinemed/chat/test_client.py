@@ -180,6 +180,18 @@ def test_no_byte_leaves_for_a_host_that_the_source_does_not_permit(
     assert lines(tmp_path / "log") == [], "refused content reached the log"
 
 
+def test_this_machine_may_be_called_localhost(serve: Serve, request_for: Make, tmp_path: Path) -> None:
+    replies, _ = ask(tmp_path, serve().url.replace("127.0.0.1", "localhost"), [request_for("here", egress=Egress())])
+    assert replies[0].outcome == "answered"
+
+
+def test_a_name_that_does_not_resolve_is_a_failed_connection(request_for: Make, tmp_path: Path) -> None:
+    anywhere = Egress(allow="any")
+    requests = [request_for("there", egress=anywhere)]
+    replies, _ = ask(tmp_path, "http://no-such-host.invalid/v1", requests, attempts=1, give_up_after=5)
+    assert (replies[0].outcome, replies[0].reason) == ("failed", "connection")
+
+
 def test_proxies_of_the_environment_are_not_used(
     serve: Serve, request_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
