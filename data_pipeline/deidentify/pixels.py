@@ -129,11 +129,11 @@ class TesseractFinder:
         return sure + [box for box in weak if any(_beside(box, other) for other in sure)]
 
 
-def _beside(box: Box, other: Box) -> bool:
+def _beside(box: Box, other: Box, *, reach: int = 3) -> bool:
     height = other[1] - other[0]
     overlap = min(box[1], other[1]) - max(box[0], other[0])
     apart = max(box[2] - other[3], other[2] - box[3])
-    return overlap > height // 3 and apart < 3 * height
+    return overlap > height // 3 and apart < reach * height
 
 
 def default_finder() -> TextFinder | None:
@@ -165,25 +165,39 @@ class PixelResult:
     boxes: tuple[Box, ...]
 
 
+def _strokes(pixels: NDArray[np.uint8]) -> list[Box]:
+    """Small connected pieces near the picture's brightest grey, of a letter's proportions."""
+    from scipy.ndimage import find_objects, label
+
+    bright = pixels >= 0.8 * max(int(pixels.max()), 1)
+    if bright.mean() > 0.2:
+        return []  # a white background, or a picture without contrast
+    pieces, _ = label(bright, structure=np.ones((3, 3), int))
+    boxes = []
+    for place in find_objects(pieces):
+        tall, wide = place[0].stop - place[0].start, place[1].stop - place[1].start
+        if 4 <= tall <= 48 and wide <= 1.8 * tall:
+            boxes.append((place[0].start, place[0].stop, place[1].start, place[1].stop))
+    return boxes
+
+
+def _line_mates(found: list[Box], strokes: list[Box]) -> list[Box]:
+    """Strokes on a line with what was read, each within four heights of the last: the rest of the line."""
+    line, grown = list(found), True
+    left = [stroke for stroke in strokes if stroke not in line]
+    while grown:
+        more = [stroke for stroke in left if any(_beside(stroke, other, reach=4) for other in line)]
+        grown, line, left = bool(more), line + more, [stroke for stroke in left if stroke not in more]
+    return line[len(found) :]
+
+
 def looks_written(pixels: NDArray[np.uint8]) -> bool:
     """Whether a row of small strokes near the picture's brightest grey is left: letters that nobody could read.
 
     Annotations are written in one constant grey, the brightest; anatomy seldom ends exactly there in five pieces of one
     height side by side. A second opinion, not a reader: it can only hold a picture back.
     """
-    from scipy.ndimage import find_objects, label
-
-    bright = pixels >= 0.8 * max(int(pixels.max()), 1)
-    if bright.mean() > 0.2:
-        return False  # a white background, or a picture without contrast
-    pieces, number = label(bright, structure=np.ones((3, 3), int))
-    if number < _LETTERS:
-        return False
-    boxes = []
-    for place in find_objects(pieces):
-        tall, wide = place[0].stop - place[0].start, place[1].stop - place[1].start
-        if 4 <= tall <= 48 and wide <= 1.8 * tall:
-            boxes.append((place[0].start, place[0].stop, place[1].start, place[1].stop))
+    boxes = _strokes(pixels)
     boxes.sort(key=lambda box: box[2])
     for row0, row1, _, right in boxes:
         tall, count, edge = row1 - row0, 1, right
@@ -219,6 +233,7 @@ def clean_pixels(sealed: Sealed[NDArray[np.uint8]], finder: TextFinder | None, *
                 if not found:
                     status, why = "clean", ()
                     break
+                found += _line_mates(found, _strokes(pixels))
                 boxes += found
                 blank_boxes(pixels, found)
             else:
