@@ -75,7 +75,7 @@ _ACROSS = (0.26, 0.55, 1.0)  # share of a distance that counts there: no two ver
 _FALSE = 0.5  # a place that the namer takes for no vertebra with more than this is left out
 _DOUBTED = 0.05  # from here on a place does not tell what distance is usual there
 _GAPING = 0.9  # a gap that would hold a missed vertebra with more than this is looked at again,
-_GAPING_MISSED = 0.1  # if this share were missed: from 1.7 times the usual gap on; C3 often lies 1.5 times as far off,
+_GAPING_MISSED = 0.1  # if this share were missed: from 1.7 times the usual gap on,
 _SURE = 0.9  # for what is found there must be of one kind with this
 _TRUSTED_MM = 6.0  # up to here a peak of the heat and the namer's centre are two estimates of one place
 _BATCH = 16
@@ -337,8 +337,9 @@ def _gaping(row: Sequence[Detection]) -> list[tuple[int, int]]:
     weights = np.exp(_gaps(row, missed=_GAPING_MISSED))
     found = []
     for at in range(len(row) - 1):
+        # C3 lies up to 1.7 times as far below C2 as C4 below C3: that gap is wide without anything in it.
         shares = weights[at, at + 1] / weights[at, at + 1].sum()
-        if 1 - shares[0] > _GAPING:
+        if 1 - shares[0] > _GAPING and row[at].kinds[Kind.C2] <= 0.5:
             found.append((at, 1 + int(np.argmax(shares[1:]))))
     return found
 
