@@ -128,7 +128,7 @@ def test_pixels(planted: Path, record: Record) -> None:
     import yaml
 
     lists = yaml.safe_load((planted / "values.yaml").read_text(encoding="utf-8"))
-    finder, rng = TesseractFinder(), np.random.default_rng(5)
+    finder, rng = TesseractFinder(), np.random.default_rng(61)
     found = of = passed_with_text = 0
     for number in range(24):
         words = f"{rng.choice(lists['names_en']).upper()} {rng.integers(10**6, 10**7)}"
@@ -147,7 +147,7 @@ def test_pixels(planted: Path, record: Record) -> None:
     record(
         ISSUE, 25, "burned-in text blanked", asked="none leaves as clean with text left", measured=f"{line(found, of)}; {passed_with_text} passed as clean with text left",
         met=passed_with_text == 0, command=COMMAND,
-        note=f"{finder.name}, and a second look for strokes like letters that holds a picture back; Latin names and numbers of 12, 16 and 22 pixels on computed pictures with noise. Without a "
+        note=f"{finder.name}, and a second look for strokes like letters that holds a picture back (tuned on pictures of another seed); Latin names and numbers of 12, 16 and 22 pixels on computed pictures with noise. Without a "
         "text finder every picture stays held back",
     )  # fmt: skip
     assert passed_with_text == 0
