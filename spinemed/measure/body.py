@@ -168,7 +168,8 @@ def fit_body(
     strayed = float(found.frame.axes[2] @ start.axes[2]) < np.cos(np.radians(_DOUBT_DEG))
     if not found.settled or strayed:  # crushed in the middle: what was seen there first may be no endplate
         again = _settle(field_, where, start, anterior_hint, first=_COARSE)
-        if again.settled and (not found.settled or again.wedge_deg < found.wedge_deg - _LESS_DEG):
+        straighter = again.wedge_deg < found.wedge_deg - _LESS_DEG
+        if straighter or (again.settled and not found.settled):  # one that does not settle is flagged
             found = again
     frame, columns, edges, (upper, lower) = found.frame, found.columns, found.edges, found.planes
     middle = columns.middle
