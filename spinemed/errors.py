@@ -12,6 +12,8 @@
      ├─ RunError                  a run folder is locked, belongs to another config, or is damaged
      ├─ MetricError               two inputs cannot be compared: other shapes, labels that are none, bad spacing
      ├─ ModelError                a checkpoint cannot be loaded or does not fit its processor
+     ├─ ChatError                 a language model cannot be asked; with EgressError (a host that a source does not
+     │                            permit) and BudgetError in `spinemed.chat.errors`
      └─ MissingPartError          an optional package is not installed
 
 Anything else that escapes is a bug of ours and keeps its traceback.

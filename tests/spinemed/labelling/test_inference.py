@@ -154,6 +154,16 @@ def test_a_centre_out_of_view_is_not_named() -> None:
     assert tell_kinds(Grid(hu, AFFINE), places, Below(), NAMER) == ()
 
 
+def test_a_body_at_the_end_of_the_image_may_be_of_any_kind() -> None:
+    hu = np.full((24, 16, 40), -500.0, dtype=np.float32)
+    for z in (2, 20):
+        hu[10:14, 6:10, z - 2 : z + 2] = 1000.0
+    places = [(SPACING * np.array([11.5, 7.5, z - 0.5]), 0.5) for z in (2, 20)]
+    inner, outer = tell_kinds(Grid(hu, AFFINE), places, AllLumbar(), NAMER)
+    assert inner.kinds[Kind.LUMBAR] > 0.99
+    assert len(set(outer.kinds.values())) == 1, "cut, and told as lumbar all the same"
+
+
 def test_there_is_one_sacrum_and_nothing_far_below_it() -> None:
     row = [
         found(Kind.LUMBAR, 60, 0.8),
