@@ -216,8 +216,10 @@ class ChatClient:
         silent = reply.outcome == "failed" or reply.reason in ("rejected", "malformed_reply")
         self._unanswered = self._unanswered + 1 if silent else 0
         if self._unanswered >= self.config.give_up_after and self._fatal is None:
+            # A rejection's detail is the server's words, which may repeat what was asked: it stays in the log.
+            last = f"{reply.reason} ({reply.detail})" if reply.outcome == "failed" else reply.reason
             self._fatal = ChatError(
-                f"{self._unanswered} requests in a row without an answer, the last: {reply.reason} ({reply.detail})",
+                f"{self._unanswered} requests in a row without an answer, the last: {last}",
                 field="give_up_after",
                 cure=f"look at the server at {self.config.url}, then run the same command again; after a change of the "
                 "server's settings give a new `revision`, since rejections are logged, too",

@@ -75,7 +75,7 @@ def require(egress: Egress, url: str) -> None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host, as written, is this machine. Names other than `localhost` are not: what they mean can change."""
-    if host.casefold().rstrip(".") == "localhost":
+    if _plain(host) == "localhost":
         return True
     try:
         address = ipaddress.ip_address(host)
@@ -112,4 +112,5 @@ def _host(url: str) -> str:
 
 
 def _plain(host: str) -> str:
-    return host.casefold().rstrip(".")
+    # Not `casefold`, which makes other hosts of some names: 'straße.de' is not 'strasse.de'.
+    return host.lower().rstrip(".")

@@ -49,6 +49,7 @@ REPAIRABLE = frozenset({"length", "whitespace_loop", "empty", "not_json", "wrong
 _WHITESPACE_LOOP = re.compile(r"\s{100}")
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _LONGEST_ECHO = 4000
+_MOST_COUNTED = 10**12  # no server spends more tokens on one request: beyond it, the count is nonsense
 _QUESTION = (
     "Your reply could not be used: {reason}; {detail}. Reply again to the request above with one JSON object that "
     "follows its schema and nothing else, without line breaks, as short as it can be."
@@ -120,7 +121,7 @@ def judge(request: ChatRequest, exchange: dict[str, Any]) -> Judged:
         choice = json.loads(body)["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
         text, refusal = message.get("content"), message.get("refusal")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return Judged(reason="malformed_reply", detail=f"no chat completion ({type(error).__name__})")
     # Half of a surrogate pair is no character: no table and no page could hold it.
     text = text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""
@@ -183,9 +184,9 @@ def usage_of(body: str) -> tuple[int, int] | None:
     try:
         usage = json.loads(body)["usage"]
         found = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
-    return found if min(found) >= 0 else None
+    return found if min(found) >= 0 and max(found) <= _MOST_COUNTED else None
 
 
 def shorten(text: str, most: int = 300) -> str:

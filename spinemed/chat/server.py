@@ -83,6 +83,8 @@ class ServerConfig(Config):
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("url must start with http:// or https:// and name a host")
+        if parts.port == 0:  # reading it also refuses what is no port
+            raise ValueError("url must name a port from 1 to 65535")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("url must hold no user, password, query or fragment; give a key by api_key_file")
         if self.api_key_file is not None and self.api_key_env is not None:
@@ -266,8 +268,7 @@ class Connection:
             pause = retry_after(headers.get("Retry-After"))
             return Received(status, reason="overloaded", detail=f"status {status}", pause_s=pause)
         if 300 <= status < 400:
-            host = urlsplit(headers.get("Location", "")).hostname or "another path"
-            return Received(status, reason="redirected", detail=f"status {status} to {host}, not followed")
+            return Received(status, reason="redirected", detail=f"status {status} to {_host_of(headers)}, not followed")
         if status in (401, 403, 404, 405):
             what = "refuses the key" if status in (401, 403) else "does not know this address or model"
             raise ChatError(
@@ -281,12 +282,20 @@ class Connection:
         return Received(status, text)  # a refusal of this one request: kept, and judged as such
 
 
+def _host_of(headers: Any) -> str:
+    """Host that a redirect names; the rest of the address may hold anything."""
+    try:
+        return urlsplit(headers.get("Location", "")).hostname or "another path"
+    except ValueError:
+        return "no address"
+
+
 def _message(text: str) -> str:
     """The server's own words on an error, briefly; nothing where they are not in the usual place."""
     try:
         found = json.loads(text)
         found = found.get("error", found)
         found = found.get("message", found.get("detail", "")) if isinstance(found, dict) else found
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return "no message"
     return " ".join(str(found).split())[:160] or "no message"

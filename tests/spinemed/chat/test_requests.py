@@ -13,10 +13,10 @@ from spinemed.chat import ANY, ChatRequest, Decoding, Egress, EgressError, Schem
 from spinemed.chat.budget import Prices
 from spinemed.chat.egress import loopback_resolver, require
 from spinemed.chat.rate import retry_after
-from spinemed.chat.reply import judge, repair_of
+from spinemed.chat.reply import judge, repair_of, usage_of
 from spinemed.chat.request import request_key
-from spinemed.chat.server import body_of, logged_form
-from spinemed.errors import RecordError
+from spinemed.chat.server import Connection, body_of, logged_form
+from spinemed.errors import RecordError, SpineMedError
 from spinemed.records import Message
 
 Make = Callable[..., ChatRequest]
@@ -102,6 +102,7 @@ GOOD = '{"verdict":"ok","grade":2,"notes":[]}'
         (completion("", refusal="no"), "refused"),
         (completion("", "content_filter"), "refused"),
         ({"status": 200, "reply": "<html>"}, "malformed_reply"),
+        ({"status": 200, "reply": "[" * 200_000}, "malformed_reply"),
         ({"status": 200, "reply": '{"choices":[]}'}, "malformed_reply"),
         ({"status": 200, "reply": '{"choices":[null]}'}, "malformed_reply"),
         ({"status": 422, "reply": "unknown field"}, "rejected"),
@@ -155,6 +156,7 @@ def test_the_prompt_bound_is_no_smaller_than_its_bytes(request_for: Make) -> Non
         (Egress(allow="listed", hosts=("gpu1.ward:8000",)), "http://gpu1.ward:8000/v1", True),
         (Egress(allow="listed", hosts=("gpu1.ward:443",)), "https://gpu1.ward/v1", True),
         (Egress(allow="listed", hosts=("gpu1.ward:8000",)), "http://gpu1.ward:9000/v1", False),
+        (Egress(allow="listed", hosts=("strasse.ward",)), "https://stra\u00dfe.ward/v1", False),
         (ANY, "https://api.example.org/v1", True),
     ],
 )
@@ -184,8 +186,33 @@ def test_pauses_are_read_as_numbers_and_as_dates() -> None:
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert (retry_after("Fri, 31 Dec 2100 23:59:59 GMT") or 0) > 1e9
     assert retry_after("soon") is None
+    assert retry_after("Mon, 01 Jan 2026 00:00:00 +99999999999999999999") is None
     assert retry_after("-3") is None
     assert retry_after(None) is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    ['{"prompt_tokens":Infinity,"completion_tokens":1}', f'{{"prompt_tokens":{10**400},"completion_tokens":1}}'],
+)
+def test_a_count_that_no_request_can_have_is_no_count(usage: str) -> None:
+    assert usage_of(f'{{"usage":{usage}}}') is None
+    assert usage_of('{"usage":' + "[" * 200_000) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [("http://[::1/x", "no address"), ("http://h.example/MRN1", "h.example"), ("/x", "another path")],
+)
+def test_a_redirect_to_a_broken_address_is_an_outcome_of_its_request(target: str, host: str) -> None:
+    received = Connection(ServerConfig(model="tiny"))._sort(302, "", {"Location": target})
+    assert (received.reason, received.detail) == ("redirected", f"status 302 to {host}, not followed")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/v1", "http://127.0.0.1:x/v1", "http://127.0.0.1:0/v1"])
+def test_a_port_that_is_none_is_refused_with_the_config(url: str) -> None:
+    with pytest.raises((SpineMedError, ValueError), match=r"[Pp]ort"):
+        ServerConfig(model="tiny", url=url)
 
 
 def test_a_conversation_ends_with_the_question() -> None:
