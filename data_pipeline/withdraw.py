@@ -12,6 +12,7 @@ retire and train again.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ from spinemed.tables import MANIFEST, read_jsonl, read_manifest, read_records, w
 __all__ = ["WITHDRAWN", "Withdrawal", "Withdrawn", "find_checkpoints", "find_releases", "withdraw_case"]
 
 WITHDRAWN = "withdrawn.jsonl"
+_CASE = re.compile(r"case-[0-9a-f]{12}")
 
 
 class Withdrawn(Record):
@@ -62,11 +64,14 @@ def withdraw_case(case_id: str, sources_file: Path, searched: Iterable[Path], *,
         reason: A word for the record, e.g. `consent withdrawn`; no names.
 
     Raises:
-        SourceError: No hospital source holds or held the case.
+        SourceError: No hospital source holds or held the case, or it is no pseudonym.
+        ReadError: A folder of the case cannot be removed; the case is listed as withdrawn all the same.
     """
     homes = [source_path(sources_file, source) for source in read_sources(sources_file) if source.kind == "hospital"]
-    known = [home for home in homes if (home / "cases" / case_id).is_dir() or case_id in _withdrawn(home)]
-    if not known or "/" in case_id or case_id in (".", ".."):
+    # An empty name is the folder of all cases: only a whole pseudonym names one.
+    named = _CASE.fullmatch(case_id) is not None
+    known = [h for h in homes if named and ((h / "cases" / case_id).is_dir() or case_id in _withdrawn(h))]
+    if not known:
         raise SourceError(
             f"no hospital source holds the case '{case_id}'", file=sources_file, field="CASE",
             cure="give a pseudonym as `cases/` lists them",
@@ -92,9 +97,16 @@ def _remove(home: Path, case_id: str, reason: str) -> None:
     lines = list(read_jsonl(file, Withdrawn)) if file.is_file() else []
     if case_id not in {line.case_id for line in lines}:
         write_jsonl(file, [*lines, Withdrawn(case_id=case_id, reason=reason)])
-    shutil.rmtree(home / "cases" / case_id, ignore_errors=True)
-    for held in (home / "held").glob(f"{case_id}-*"):
-        held.unlink()
+    folder = home / "cases" / case_id
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        for held in (home / "held").glob(f"{case_id}-*"):
+            held.unlink()
+    except OSError as error:
+        raise ReadError(
+            f"cannot be removed ({error.strerror})", file=folder, cure="mend its permissions and withdraw it again"
+        ) from error
     records = [r for r in read_jsonl(home / "deid.jsonl", DeidRecord) if not r.id.startswith(f"{case_id}/")]
     write_jsonl(home / "deid.jsonl", records)
     (home / MANIFEST).unlink(missing_ok=True)

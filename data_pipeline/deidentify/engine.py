@@ -12,6 +12,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ from data_pipeline.deidentify.keys import DeidKey
 from data_pipeline.deidentify.pixels import TextFinder, blank_boxes, clean_pixels
 from data_pipeline.deidentify.status import DeidRecord, Sealed, SignOff, sign_off, text_hash
 from data_pipeline.deidentify.text import Tags, deidentify_text
-from spinemed.errors import ReadError, SourceError
+from spinemed.errors import ReadError, SourceError, SpineMedError
 from spinemed.tables import atomic_folder, write_json, write_jsonl, write_manifest
 
 __all__ = ["age_band", "deidentify_export"]
@@ -35,7 +37,21 @@ __all__ = ["age_band", "deidentify_export"]
 _WITHDRAWN = "withdrawn.jsonl"
 _IMAGES = frozenset({"CT", "MR", "CR", "DX"})
 _BELOW_THE_NECK = ("LSPINE", "LUMBAR", "TSPINE", "THORAC", "SACR", "COCC", "PELVIS", "ABDOMEN", "CHEST", "LSSPINE")
-_DAMAGE = (AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
+# What pydicom and its decoders raise on broken files. None of it may escape: such messages quote the values.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SpineMedError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass
@@ -79,6 +95,7 @@ def deidentify_export(
     signed = list(decisions)
     account = _Account()
     withdrawn = _withdrawn(out)
+    seen: set[str] = set()
     with atomic_folder(out) as folder:
         held = folder / "held"
         held.mkdir(mode=0o700)
@@ -87,9 +104,14 @@ def deidentify_export(
             if isinstance(found, ReadError):
                 account.counts["patients held: unreadable"] += 1
                 continue
-            if key.pseudonym(found.patient.open_for_deidentification()) in withdrawn:
+            name = key.pseudonym(found.patient.open_for_deidentification())
+            if name in withdrawn:
                 account.counts["patients left out: withdrawn"] += 1
                 continue
+            if name in seen:
+                account.counts["patients held: their record number stands twice"] += 1
+                continue
+            seen.add(name)
             _case(found, folder, key, site, finder, signed, account)
         write_jsonl(folder / "deid.jsonl", account.records)
         if withdrawn:
@@ -192,10 +214,13 @@ def _images(
     for number, dataset in enumerate(headers):
         id_ = f"{name}/images/{number:05d}"
         account.counts["images"] += 1
-        why = _no_picture(dataset)
+        try:
+            why = _no_picture(dataset)
+            content, records = (b"", []) if why else _one_image(dataset, identity, key, raw, finder, id_)
+        except _DAMAGE:
+            why = "damaged"
         if not why:
             try:
-                content, records = _one_image(dataset, identity, key, raw, finder, id_)
                 cleared = [sign_off(None, record, signed).record for record in records]
                 account.records += cleared
                 (home / "images").mkdir(exist_ok=True)
@@ -207,8 +232,6 @@ def _images(
                 account.records += records
                 why = "; ".join(sorted({point for record in records for point in record.open_points}))
                 _hold(folder, f"{name}-image-{number:05d}.dcm", content)
-            except _DAMAGE:
-                why = "damaged"
         account.counts[f"images held: {why}"] += 1
     return kept
 
@@ -217,7 +240,8 @@ def _no_picture(dataset: Any) -> str:
     """Why a data set is no image that may go on; empty for one that may."""
     if dataset is None or "PixelData" not in dataset:
         return "damaged, or no image"
-    kind = [str(part).upper() for part in (dataset.get("ImageType") or [])]
+    given = dataset.get("ImageType") or []
+    kind = [str(part).strip().upper() for part in ([given] if isinstance(given, str) else given)]
     if str(dataset.get("Modality", "")) not in _IMAGES or "SECONDARY" in kind or "SCREEN SAVE" in kind:
         return "secondary capture, screen save or another object"
     if int(dataset.get("SamplesPerPixel", 1)) != 1:

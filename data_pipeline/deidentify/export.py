@@ -124,11 +124,13 @@ def _from_tables(root: Path) -> Iterator[RawCase | ReadError]:
     notes: dict[str, list[dict[str, str]]] = {}
     if (root / "notes.csv").is_file():
         for row in _rows(root / "notes.csv", 0):
-            notes.setdefault(row.get("record_number", "").strip(), []).append(row)
+            notes.setdefault(_record_of(row), []).append(row)
     for place, row in enumerate(rows, start=1):
-        record = next((row[name].strip() for name in _RECORD if row.get(name)), "")
+        record = _record_of(row)
         try:
-            own = [_note(place, n.get("date", ""), n.get("kind", ""), n.get("text", "")) for n in notes.get(record, [])]
+            # Without a number nothing is this patient's: notes without one could be anybody's.
+            rows_of = notes.pop(record, []) if record else []
+            own = [_note(place, n.get("date", ""), n.get("kind", ""), n.get("text", "")) for n in rows_of]
             folder = root / "dicom" / record
             # A record number that is a path must not lead out of the export.
             inside = bool(record) and folder.resolve().parent == (root / "dicom").resolve()
@@ -136,6 +138,14 @@ def _from_tables(root: Path) -> Iterator[RawCase | ReadError]:
             yield _case(place, row, own, images)
         except ReadError as error:
             yield error
+    for place, _ in enumerate(notes, start=len(rows) + 1):
+        yield _fault(place, "has notes and no row in patients.csv of its own", "record_number")
+
+
+def _record_of(row: dict[str, str]) -> str:
+    """The record number of a row, whatever the case of its column's name; empty without one."""
+    lower = {key.strip().lower(): value.strip() for key, value in row.items()}
+    return next((lower[name] for name in _RECORD if lower.get(name)), "")
 
 
 def _note(place: int, date: str, kind: str, text: str) -> RawNote:
@@ -150,7 +160,7 @@ def _note(place: int, date: str, kind: str, text: str) -> RawNote:
 
 def _case(place: int, row: dict[str, str], notes: list[RawNote], images: tuple[Path, ...]) -> RawCase:
     lower = {key.strip().lower(): value.strip() for key, value in row.items()}
-    record = next((lower[name] for name in _RECORD if lower.get(name)), "")
+    record = _record_of(row)
     if not record:
         raise _fault(place, "has no record number, which the pseudonym is made from", "record_number")
     age = lower.get("age") or lower.get("年龄") or ""
@@ -166,7 +176,7 @@ def _case(place: int, row: dict[str, str], notes: list[RawNote], images: tuple[P
         sex={"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F"}.get(
             (lower.get("sex") or lower.get("性别") or "").lower(), "O"
         ),
-        age=int(age) if age.isdecimal() else None,
+        age=int(age) if age.isdecimal() and len(age) <= 3 else None,
         language=language,
         notes=tuple(sorted(notes, key=lambda note: (note.day, NOTE_KINDS.index(note.kind)))),
         images=images,

@@ -75,7 +75,7 @@ def parse_bank(path: str, name: str, source: dict[str, Any], columns: dict[str, 
         question, choices, key, explanation = _take(row, columns)
         item = f"{name}#row {number}"
         if not question or len(choices) < 2:
-            reading.drop("question", item, "question or choices are empty")
+            reading.drop("question", item, "question or choices are empty, or more than eight")
             continue
         if key is None:
             reading.drop("question", item, "the key names no choice", failed=True)
@@ -131,12 +131,17 @@ def _take(row: dict[str, Any], columns: dict[str, str]) -> tuple[str, list[str],
     question, explanation = _text(row.get(columns["question"])), _text(row.get(columns["explanation"]))
     given = row.get(columns["options"])
     if "A" in row:
-        choices = [_text(row.get(letter)) for letter in _LETTERS if _text(row.get(letter))]
+        choices = [_text(row.get(letter)) for letter in _LETTERS]
     elif isinstance(given, dict):
-        choices = [_text(given[letter]) for letter in _LETTERS if _text(given.get(letter))]
+        choices = [_text(given.get(letter)) for letter in _LETTERS]
     elif isinstance(given, list):
-        choices = [_text(choice) for choice in given if _text(choice)][: len(_LETTERS)]
+        choices = [_text(choice) for choice in given]
     else:
+        choices = []
+    while choices and not choices[-1]:
+        choices.pop()
+    # An empty choice before the last one would move the letters behind it, and with them the key.
+    if not all(choices) or len(choices) > len(_LETTERS):
         choices = []
     answer = row.get(columns["answer"])
     key: int | None = None
@@ -147,7 +152,7 @@ def _take(row: dict[str, Any], columns: dict[str, str]) -> tuple[str, list[str],
         letter = words.strip("().: ").upper()
         if len(letter) == 1 and letter in _LETTERS[: len(choices)]:
             key = _LETTERS.index(letter)
-        elif words.isdigit():
+        elif words.isdecimal() and len(words) < 4:
             key = int(words) if int(words) < len(choices) else None
         elif words in choices:
             key = choices.index(words)

@@ -202,3 +202,68 @@ def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
     assert not (own / "cases" / case).exists()  # it does not come back with the next export
     with pytest.raises(SourceError, match="no hospital source holds"):
         withdraw_case("case-000000000000", tmp_path / "sources.yaml", [tmp_path / "runs"])
+    left = len(list((own / "cases").iterdir()))
+    for name in ("", ".", "..", "case-*", f"../cases/{case}"):
+        with pytest.raises(SourceError, match="no hospital source holds"):
+            withdraw_case(name, tmp_path / "sources.yaml", [tmp_path / "runs"])
+    assert len(list((own / "cases").iterdir())) == left
+
+
+def write_tables(folder: Path, patients: str, notes: str) -> Path:
+    folder.mkdir()
+    (folder / "patients.csv").write_text(patients, encoding="utf-8")
+    (folder / "notes.csv").write_text(notes, encoding="utf-8")
+    return folder
+
+
+def test_notes_find_their_patient_and_nobody_elses(tmp_path: Path) -> None:
+    export = write_tables(
+        tmp_path / "export",
+        "name,MRN,sex\nAnn Orrin,A1,F\nBob Quill,B2,M\nNo Number,,M\nAnn Orrin,A1,F\n",
+        "mrn,date,kind,text\nA1,2020-01-01,history,Pain at L5.\nB2,2020-01-02,history,Pain at L4.\n"
+        ",2020-01-03,history,Pain at L3.\nC3,2020-01-04,history,Pain at L2.\n",
+    )
+    report = deidentify_export(export, tmp_path / "out", KEY, site="site-00", finder=None)
+    told = {path.parent.parent.name: path.read_text() for path in (tmp_path / "out" / "cases").rglob("*.txt")}
+    assert told == {KEY.pseudonym("A1"): "Pain at L5.", KEY.pseudonym("B2"): "Pain at L4."}
+    counts = report["counts"]
+    assert counts["patients held: unreadable"] == 3  # one without a number, two lots of notes without a patient
+    assert counts["patients held: their record number stands twice"] == 1
+
+
+@pytest.mark.parametrize("fault", ["struct.error", "zlib.error", "IndexError", "MemoryError"])
+def test_no_fault_of_a_picture_escapes_with_what_it_quotes(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    import builtins
+    import struct
+    import zlib
+
+    from data_pipeline.deidentify import engine
+
+    kinds = {"struct.error": struct.error, "zlib.error": zlib.error}
+    kind = kinds.get(fault) or getattr(builtins, fault)
+
+    def broken(*_: object, **__: object) -> None:
+        raise kind("Weatherby")
+
+    monkeypatch.setattr(engine, "clean_header", broken)
+    export = Path(shutil.copytree(samples / "hospital" / "export", tmp_path / "export"))
+    rows = (export / "patients.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (export / "patients.csv").write_text("".join(rows[:2]), encoding="utf-8")
+    (export / "notes.csv").unlink()
+    report = deidentify_export(export, tmp_path / "out", KEY, site="site-00", finder=NothingWritten())
+    assert report["counts"]["images held: damaged"] == report["counts"]["images"] == 1
+    assert "Weatherby" not in json.dumps(report)
+
+
+def test_a_secondary_capture_is_held_however_its_type_is_written() -> None:
+    from pydicom import Dataset
+
+    from data_pipeline.deidentify.engine import _no_picture
+
+    dataset = Dataset()
+    dataset.PixelData, dataset.Modality, dataset.ImageType = b"\0\0", "CT", "SECONDARY"
+    assert "secondary" in _no_picture(dataset)
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    assert _no_picture(dataset) == ""

@@ -107,8 +107,18 @@ def test_banks_keep_questions_whole_and_count_broken_keys(tmp_path: Path) -> Non
     assert len({span.locator for span in reading.spans if span.text in ("How many?", "A. four", "B: five. Five.")}) == 1
     assert reading.found["question"] == 7
     assert sorted(drop.reason for drop in reading.drops) == [
-        "is no JSON object", "is no JSON object", "question or choices are empty", "the key names no choice",
+        "is no JSON object", "is no JSON object", "question or choices are empty, or more than eight",
+        "the key names no choice",
     ]  # fmt: skip
+
+
+def test_a_gap_between_choices_never_moves_the_key(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,A,B,C,D,answer\nWhich?,one,,three,four,C\nLast?,one,two,,,B\n")
+    many = {"question": "Nine?", "options": [str(n) for n in range(9)], "answer": 8}
+    (tmp_path / "b.jsonl").write_text(json.dumps(many) + "\n" + json.dumps({**many, "answer": "\u00b2"}) + "\n")
+    reading = read(tmp_path, "bank")
+    assert texts(reading, "answer") == ["B: two"]
+    assert len(reading.drops) == 3
 
 
 @pytest.mark.parametrize(
