@@ -11,11 +11,12 @@ only while one case is worked on.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["COLUMNS", "CaseIdentity", "identity_from_header", "identity_from_row"]
+__all__ = ["COLUMNS", "CaseIdentity", "identity_from_header", "identity_from_row", "visible"]
 
 # DICOM keyword -> category. Person names (VR PN) are collected wherever they stand, besides these.
 _HEADER = {
@@ -135,10 +136,21 @@ class CaseIdentity:
         return CaseIdentity({category: tuple(values) for category, values in found.items()})
 
 
+def visible(text: str) -> str:
+    """Text in composed form (Unicode NFC) without signs that show nothing: zero width, soft hyphens, stray accents.
+
+    They would split a name for the search and not for a reader.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(sign for sign in composed if sign != "\0" and unicodedata.category(sign) not in ("Cf", "Mn", "Me"))
+
+
 def _collect(pairs: Iterable[tuple[str, str]]) -> CaseIdentity:
     found: dict[str, dict[str, None]] = {}
     for category, value in pairs:
-        value = value.strip()
+        value = visible(value).strip()
         if not _EMPTY.match(value):
             found.setdefault(category, {})[value] = None
     return CaseIdentity({category: tuple(values) for category, values in found.items()})

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_pipeline.deidentify.dates import move_date
-from data_pipeline.deidentify.identity import CaseIdentity
+from data_pipeline.deidentify.identity import CaseIdentity, visible
 from data_pipeline.deidentify.patterns import PATTERNS
 from data_pipeline.deidentify.search import find_identity, plain, terms
 from data_pipeline.deidentify.status import DeidRecord, Sealed, Status, text_hash
@@ -26,13 +26,13 @@ from spinemed.anatomy import find_levels
 
 __all__ = ["RULES_VERSION", "Masked", "Tags", "TextResult", "deidentify_text", "find_protected"]
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 _LONGEST = 2_000_000
 
 
 @dataclass(frozen=True)
 class Masked:
-    """One place that was masked: where it stood, where its stand-in stands, and which rule found it; no words."""
+    """One place that was masked: where it stood in the visible text, where its stand-in stands, and by which rule."""
 
     start: int
     end: int
@@ -90,6 +90,7 @@ def deidentify_text(sealed: Sealed[str], identity: CaseIdentity, tags: Tags, *, 
     text = sealed.open_for_deidentification()
     if len(text) > _LONGEST:
         raise ValueError(f"a text of {len(text)} signs; at most {_LONGEST} are searched at once")
+    text = visible(text)
     hits = _without_overlap(_identity_hits(text, identity) + _pattern_hits(text))
     pieces: list[str] = []
     masked: list[Masked] = []
@@ -240,14 +241,16 @@ _PAIR = re.compile(
 )
 _ALONE = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,20}(?![A-Za-z])")
 _ZH_ALONE = re.compile(r"(?:叫做?|名叫|人称|同事|朋友|邻居|同学|室友)[ ]?[\u4e00-\u9fff]{2,3}")
+# Letters of other scripts than the rules read (Latin, Greek, Chinese): nobody looked at them, and some pass for Latin.
+_FOREIGN = re.compile(r"[\u0400-\u1dbf\u2c00-\u2dff\u3040-\u31bf\ua000-\ud7ff\U00010000-\U0001d3ff]+")
 
 
 def _doubtful(text: str, masked: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Words written like names in the middle of a sentence, which are no terms."""
+    """Words written like names in the middle of a sentence, which are no terms, and words in a foreign script."""
     folded = plain(text)
     taken = [*find_protected(text), *masked]
     found: list[tuple[int, int]] = []
-    for pattern in (_PAIR, _ALONE, _ZH_ALONE):
+    for pattern in (_PAIR, _ALONE, _ZH_ALONE, _FOREIGN):
         for hit in pattern.finditer(folded):
             if any(start < hit.end() and hit.start() < end for start, end in (*taken, *found)):
                 continue

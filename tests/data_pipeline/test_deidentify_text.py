@@ -117,6 +117,23 @@ def test_a_word_like_a_name_holds_the_text_back() -> None:
     assert "Naomi" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "hidden", ["Mu\u0308ller", "Mul\u200bler", "Mul\u00adler", "Mul\ufeffler", "Mul\0ler", "王\u200b小明"]
+)
+def test_signs_that_show_nothing_do_not_hide_a_name(hidden: str) -> None:
+    assert clean(f"Seen: {hidden} again.") == "Seen: [NAME-1] again."
+    decomposed = {"name": "Anna Mu\u0308ller"}
+    assert clean("Seen: Müller again.", decomposed) == "Seen: [NAME-1] again."
+
+
+@pytest.mark.parametrize("word", ["Мюллер", "M\u0443ller", "みょうじ", "김민수"])
+def test_words_in_a_script_that_the_rules_do_not_read_hold_the_text_back(word: str) -> None:
+    tags = Tags(datetime.timedelta(weeks=-1))
+    assert deidentify_text(Sealed(f"seen by {word}."), CaseIdentity(), tags, id_="n").record.status == "review"
+    greek = "β-blocker, 5 μm, Δ 3°, ≥ 5 mm, L4–L5"
+    assert deidentify_text(Sealed(greek), CaseIdentity(), tags, id_="n").record.status == "clean"
+
+
 def test_sealed_values_show_themselves_nowhere() -> None:
     sealed = Sealed("Weatherby")
     assert "Weatherby" not in f"{sealed} {sealed!r} {sealed!s:>20} {[sealed]}"
