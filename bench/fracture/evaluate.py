@@ -34,7 +34,7 @@ from bench.fracture.records import (
 )
 from bench.fracture.reference import ReadGrade, Reference, read_reference
 from spinemed import __version__
-from spinemed.errors import ReadError
+from spinemed.errors import ReadError, RecordError
 from spinemed.measure import GENANT_BORDERS
 from spinemed.run import alone_in, make_folder
 from spinemed.tables import file_sha256, write_text
@@ -69,12 +69,17 @@ def evaluate_grades(
 
     Raises:
         ReadError: A file or folder is missing, the split is empty, or no prediction fits any case.
-        RecordError: A table is wrong.
+        RecordError: A table is wrong, or the reference is given as its own prediction.
         RunError: `out` cannot be made, or another process works in it.
     """
     settings, guess = settings or Settings(), Path(prediction)
     grades = read_reference(reference)
     predictions = read_predictions(guess)
+    for file in set(predictions.files.values()):
+        if file.samefile(reference):
+            raise RecordError(
+                "is the reference itself", file=file, field="--prediction", cure="give the grader's own grades"
+            )
     if out is None:
         return _scored(reference, grades, guess, predictions, settings, name, seed, resamples)
     folder = make_folder(out)

@@ -104,7 +104,7 @@ def _take(file: Path, root: Path, found: Predictions) -> None:
     if not name and file.parent != (root if root.is_dir() else root.parent):
         name = file.parent.name
     try:
-        values = json.loads(file.read_bytes())
+        values = json.loads(file.read_bytes(), parse_constant=_no_number)
     except (OSError, ValueError) as error:
         if file.name.endswith("grades.json"):
             name = name or file.stem
@@ -129,6 +129,10 @@ def _take(file: Path, root: Path, found: Predictions) -> None:
         return
     found.cases[name] = {each.level: _predicted(each) for each in report.vertebrae}
     found.trained_on.add(report.trained_on)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def _predicted(one: GradedVertebra) -> PredictedGrade:
@@ -201,7 +205,7 @@ def _probabilities(values: Mapping[str, str], file: Path, line: int) -> tuple[fl
     except ValueError as error:
         raise RecordError("a probability is missing", file=file, line=line, field="p0", cure="give all four") from error
     shares = (first, second, third, last)
-    if min(shares) < 0 or abs(sum(shares) - 1) > _SUM_TOLERANCE:
+    if not min(shares) >= 0 or not abs(sum(shares) - 1) <= _SUM_TOLERANCE:
         raise RecordError(
             f"probabilities {shares} do not sum to 1", file=file, line=line, field="p0", cure="give all four, 0 to 1"
         )

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -184,8 +185,12 @@ def _from_wide(rows: Sequence[Sequence[str]], heads: Sequence[str], file: Path) 
     at, split = heads.index(_WIDE_ID), next((heads.index(name) for name in ("dataset", "split") if name in heads), None)
     grades, unrated, unread = [], 0, 0
     for line, row in enumerate(rows[1:], 2):
-        case = row[at].strip()
-        part = "" if split is None else _split(row[split], file, line)
+        case = row[at].strip() if at < len(row) else ""
+        if not case:
+            raise RecordError(
+                "names no case", file=file, line=line, field=_WIDE_ID, cure="fill the column in every row"
+            )
+        part = "" if split is None or split >= len(row) else _split(row[split], file, line)
         for name, place in first.items():
             value = row[place].strip() if place < len(row) else ""
             if value.lower() in _UNRATED:
@@ -238,11 +243,14 @@ def _number(value: str, file: Path, line: int) -> float | None:
     if not value:
         return None
     try:
-        return float(value)
-    except ValueError as error:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
         raise RecordError(
             f"'{value}' is no number", file=file, line=line, field="loss_percent", cure="give percent, or nothing"
-        ) from error
+        )
+    return found
 
 
 def _split(value: str, file: Path, line: int) -> str:

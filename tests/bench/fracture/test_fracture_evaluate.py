@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from spinemed.errors import ReadError, RecordError
 from spinemed.vertebra.grading import GradedVertebra, GradeReport, LossRecord
 
 Rows = list[tuple[str, Level, int, int | None]]
+SHEET = [*(f"T{i}" for i in range(1, 13)), *(f"L{i}" for i in range(1, 7))]
 LEVELS = (Level.T11, Level.T12, Level.L1, Level.L2, Level.L3)
 
 
@@ -206,7 +208,7 @@ def test_published_forms_of_grades_are_read(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [one.neighbour_broken for one in grades] == [True, False]
 
-    names = [*(f"T{i}" for i in range(1, 13)), *(f"L{i}" for i in range(1, 7))]
+    names = SHEET
     row = dict.fromkeys(names, "x") | {"T12": "1", "L1": "3"}
     forms = dict.fromkeys(names, "x") | {"T12": "wedge", "L1": "2"}
     wide = tmp_path / "wide.csv"
@@ -252,6 +254,27 @@ def test_a_table_of_another_grader(folders: tuple[Path, Path], tmp_path: Path) -
     bad = write_table(tmp_path / "bad.csv", "case level grade shape", [["case00", "L1", 5, ""]])
     with pytest.raises(RecordError, match=r"bad.csv:2: field 'grade': '5'"):
         evaluate_grades(folders[0], bad)
+    odd = write_table(tmp_path / "odd.csv", "case level grade p0 p1 p2 p3", [["case00", "L1", 0, "nan", 0, 0, 1]])
+    with pytest.raises(RecordError, match="do not sum to 1"):
+        evaluate_grades(folders[0], odd)
+
+
+def test_the_reference_is_no_prediction_of_itself(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    beside = tmp_path / "beside"  # read grades kept in the grader's own folder
+    shutil.copytree(folders[1], beside)
+    shutil.copy(folders[0], beside / "grades.csv")
+    with pytest.raises(RecordError, match="is the reference itself"):
+        evaluate_grades(beside / "grades.csv", beside)
+
+
+def test_a_report_with_a_value_that_is_no_number_is_unusable(tmp_path: Path) -> None:
+    reference = write_table(tmp_path / "r.csv", "case level grade", [["a", "L1", 1], ["b", "L1", 1]])
+    for case, old in (("a", ""), ("b", "0.7")):
+        (tmp_path / "mine" / case).mkdir(parents=True)
+        text = GradeReport(vertebrae=(record(Level.L1, 1),)).model_dump_json()
+        (tmp_path / "mine" / case / "grades.json").write_text(text.replace(old, "NaN", 1) if old else text)
+    found = evaluate_grades(reference, tmp_path / "mine", resamples=100)
+    assert [pair.outcome for pair in found.vertebrae] == ["graded", "unusable prediction"]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +285,8 @@ def test_a_table_of_another_grader(folders: tuple[Path, Path], tmp_path: Path) -
         ("case,level,grade\na,L1,1\na,L1,2\n", "stands there twice"),
         ("case,level\na,L1\n", "columns"),
         ("case,level,grade,split\na,L1,1,somewhere\n", "is no split"),
+        ("case,level,grade,loss_percent\na,L1,1,nan\n", "'nan' is no number"),
+        (",".join(["dataset", *SHEET, "verse_ID"]) + "\nval,1\n", "names no case"),
     ],
 )
 def test_bad_reference_rows_are_named(tmp_path: Path, text: str, said: str) -> None:
