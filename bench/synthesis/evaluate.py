@@ -29,7 +29,7 @@ from bench.synthesis.metrics import METRICS
 from bench.synthesis.records import SCORES_FILE, Scores, Status, SummaryRow, VertebraError, VertebraScore, write_scores
 from bench.synthesis.scoring import judge, read_healthy, worst_values
 from spinemed import __version__
-from spinemed.errors import ReadError, SpineMedError
+from spinemed.errors import ReadError, RecordError, SpineMedError
 from spinemed.labelling.dataset import patient_of
 from spinemed.run import alone_in, make_folder
 from spinemed.statistics.intervals import FEWEST_CLUSTERS
@@ -59,16 +59,23 @@ def files_of(reference: Path, prediction: Path) -> tuple[dict[Key, VertebraFiles
 
     Raises:
         ReadError: a folder is missing or empty, or the two share no vertebra.
-        RecordError: two files for one part of one vertebra.
+        RecordError: two files for one part of one vertebra, or one file for both.
     """
     healthy = find_bodies(reference, ("vb", "body"), ("ct",), "--reference")
-    made = find_bodies(prediction, ("body", "vb"), ("synthetic-ct", "ct"), "--prediction")
+    # A crop as it is (`_vb`, `_ct`) that lies beside the syntheses is none, and would score as a perfect one.
+    made = find_bodies(prediction, ("body",), ("synthetic-ct",), "--prediction")
     if not set(healthy) & set(made):
         (case, level), (other, another) = next(iter(healthy)), next(iter(made))
         raise ReadError(
             f"holds {len(made)} bodies, such as {other} {another}, and none of the reference's {len(healthy)}, such as "
             f"{case} {level}", file=prediction, field="--prediction", cure="name both alike: CASE_LABEL_...",
         )  # fmt: skip
+    for key, files in made.items():
+        if key in healthy and files.body.samefile(healthy[key].body):
+            raise RecordError(
+                "stands for the healthy body and for its synthesis", file=files.body, field="--reference",
+                cure="give the healthy bodies as CASE_LABEL_vb.nii.gz",
+            )  # fmt: skip
     return healthy, made
 
 

@@ -7,8 +7,8 @@ reference     `<case>_<label>_vb.nii.gz` (or `_body`)  the healthy body: a verte
               `<case>_<label>_now.nii.gz`              the body as it is, where it is another (broken); else the same
               `<case>_<label>_ct.nii.gz`               the healthy picture, HU
               `grades.csv`                             grade, shape, split, patient (:mod:`bench.fracture.reference`)
-prediction    `<case>_<label>_body.nii.gz` (or `_vb`)  the synthetic body
-              `<case>_<label>_synthetic-ct.nii.gz`     the synthetic picture, HU (or `_ct`)
+prediction    `<case>_<label>_body.nii.gz`             the synthetic body
+              `<case>_<label>_synthetic-ct.nii.gz`     the synthetic picture, HU
 ============  =======================================  ===============================================================
 
 Convention: files lie at any depth; a vertebra is its case and its label (VerSe's number). Masks hold the label, or 1,

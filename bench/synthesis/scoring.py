@@ -106,6 +106,12 @@ def _mask(path: Path) -> Volume:
     volume = reorient_volume(read_mask(path), "RAS")
     if not (np.asarray(volume.data) > 0).any():
         raise VolumeError("the mask is empty", file=path, cure="give the body of this vertebra")
+    labels = np.unique(np.asarray(volume.data))
+    if np.count_nonzero(labels) > 1:
+        raise VolumeError(
+            f"holds {np.count_nonzero(labels)} labels, where one body is to be", file=path,
+            cure="give the body of this vertebra alone (a _label crop holds its neighbours too)",
+        )  # fmt: skip
     return volume
 
 

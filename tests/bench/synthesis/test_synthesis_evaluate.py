@@ -20,6 +20,7 @@ from bench.synthesis.records import Scores, VertebraScore, read_scores
 from spinemed.anatomy import Level
 from spinemed.errors import ReadError, RecordError
 from spinemed.metrics.pictures import psnr, ssim
+from spinemed.volume import Volume, read_mask, write_nifti
 
 Blocks = Callable[..., NDArray[np.bool_]]
 Put = Callable[..., Path]
@@ -138,6 +139,31 @@ def test_a_faulty_reference_is_left_out_and_counted(folders: tuple[Path, Path]) 
     assert scores.counts["unusable_reference"] == 1
     assert scores.row().vertebrae == 3
     assert len(scores.vertebrae) == 4
+
+
+def test_the_patient_s_own_crop_is_no_synthesis(folders: tuple[Path, Path]) -> None:
+    truth, made = folders
+    for name in ("p00_20_vb.nii.gz", "p00_20_ct.nii.gz"):  # as straighten leaves them beside what synthesise makes
+        shutil.copy(truth / name, made / name)
+    (made / "p00_20_body.nii.gz").unlink()
+    assert one(evaluate_folder(truth, made, resamples=100), "p00", Level.L1).status == "no prediction"
+    for path in made.glob("*_synthetic-ct.nii.gz"):
+        path.unlink()
+    assert "image" not in evaluate_folder(truth, made, resamples=100).families
+    (truth / "p00_20_vb.nii.gz").rename(truth / "p00_20_body.nii.gz")
+    with pytest.raises(RecordError, match="for the healthy body and for its synthesis"):
+        evaluate_folder(truth, truth)
+
+
+def test_a_mask_of_several_vertebrae_is_no_body(folders: tuple[Path, Path], blocks: Blocks, put: Put) -> None:
+    truth, made = folders
+    several = np.where(blocks(), 20, 0).astype(np.uint8)
+    several[:, :, :3] = 21
+    path = made / "p00_20_body.nii.gz"
+    write_nifti(Volume(several, read_mask(path).affine, "label"), path)
+    found = one(evaluate_folder(truth, made, resamples=100), "p00", Level.L1)
+    assert found.status == "unusable prediction"
+    assert "2 labels" in found.errors[0].text
 
 
 def test_a_synthesis_on_another_grid_is_brought_over_and_said_so(
