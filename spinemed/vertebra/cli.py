@@ -93,12 +93,16 @@ def straighten(
     as_json: _Json = False,
 ) -> None:
     """Cut out each vertebra upright, with the way back. Exit code 0: all; 1: some scans failed; 2: none was done."""
+    from math import isfinite
+
     from spinemed.errors import ConfigError
     from spinemed.vertebra.files import find_scans, wanted_levels
     from spinemed.vertebra.verbs import straighten_scan
 
     _one_of(mode, "--mode", ("robust", "paper"))
     _check_scheme(scheme)
+    if not isfinite(spacing):
+        raise ConfigError(f"{spacing} is no length", field="--spacing", cure="give millimetres, as 0.5")
     if mode == "paper" and spacing != 1.0:
         raise ConfigError(f"paper mode has voxels of 1 mm, not {spacing:g}", field="--spacing", cure="leave it out")
     levels = wanted_levels(labels)

@@ -192,7 +192,12 @@ def synthesise_scan(
         except VolumeError as error:
             lacking[level] = error
     if not bodies:
-        raise next(iter(lacking.values()))
+        for error in lacking.values():
+            raise error
+        raise VolumeError(
+            "holds no vertebra that this synthesiser makes", file=scan.mask, field="--mask",
+            cure="give thoracic and lumbar vertebrae with whole bodies",
+        )  # fmt: skip
     missing = tuple(f"{level} was not made: {error.problem}" for level, error in sorted(lacking.items()))
     report = SynthesisFile(
         case=scan.name, made_by=next(iter(made.values())).made_by, bodies=tuple(bodies), inputs=inputs,
@@ -240,6 +245,8 @@ def _synthetic(out: Path, stem: str, straight: Straightened, synthesis: Synthesi
         found = synthesis_loss(straight, synthesis)
         loss, doubts = _judged(found)
         flags += [flag for flag in (*found.flags, *doubts) if flag not in flags]
+        if not any(synthesis.sd_mm):
+            flags.append("the interval covers reading the two bodies, not how far such a synthesis is off")
     except VolumeError as error:
         loss = None
         flags.append(f"height loss not measured: {error.problem}")
@@ -303,6 +310,8 @@ def measure_pair(
         "synthetic": FileFact(name=synthetic.name, sha256=other.sha256),
     }
     flags = [*own.flags, *other.flags]
+    if np.array_equal(solid, made):
+        flags.append("mask and twin hold the same body: that nothing is lost says nothing")
     if mode == "paper":
         paper = _paper(own, solid, made)
         flags.append("paper mode: shares as published; its scaling hides a synthetic body that is too short")
@@ -381,6 +390,7 @@ def find_pairs(masks: Path, synthetic: Path, label: int | None) -> list[tuple[Pa
     for folder, option in ((masks, "--mask"), (synthetic, "--synthetic")):
         if not folder.is_dir():
             raise ReadError("is no folder", file=folder, field=option, cure="give two folders, or two files")
+    apart = not masks.samefile(synthetic)  # in one folder a crop is no twin of its own
     found: dict[str, Path] = {}
     for ending in ("_label", "_vb"):  # a body alone is better than a whole label
         for path in sorted(masks.glob(f"*{ending}.nii*")):
@@ -390,7 +400,7 @@ def find_pairs(masks: Path, synthetic: Path, label: int | None) -> list[tuple[Pa
     pairs = []
     for name, own in sorted(found.items()):
         number = label_of_file(own)
-        names = [f"{name}_body.nii.gz", f"{name}_body.nii", *([own.name] if masks != synthetic else [])]
+        names = [f"{name}_body.nii.gz", f"{name}_body.nii", *([own.name] if apart else [])]
         twin = next((synthetic / each for each in names if (synthetic / each).is_file()), None)
         if number is None or twin is None:
             raise ReadError(

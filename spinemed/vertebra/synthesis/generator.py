@@ -8,7 +8,7 @@ median over slices of both planes) and laid where the patient's body lies, three
 
 Convention: HU come back as HU, outside the body the patient's own, moved apart by what the body gained.
 
-The trap: a crop that ends within 30 mm above or below its target leaves the generator little to go by; a flag says so.
+The trap: a crop that ends within 20 mm above or below its target leaves the generator little to go by; a flag says so.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spinemed.anatomy import Level
+from spinemed.anatomy import Level, Spine
 from spinemed.errors import VolumeError
 from spinemed.vertebra.straighten import StraightCrop, Straightened
 from spinemed.vertebra.synthesis.interface import Synthesis, wanted_levels
@@ -46,14 +46,17 @@ def centre_of(body: Picture) -> Array:
 def nearest_neighbours(straight: Straightened, level: Level) -> list[tuple[Level, int]]:
     """The nearest whole body above and the nearest below, each with its distance in levels (above is negative).
 
+    Levels that the mask does not hold count on the way, but for a T12 that this spine lacks.
+
     Raises:
         VolumeError: there is none.
+        LevelError: levels that no spine has together (:meth:`spinemed.anatomy.Spine.of`).
     """
     order = sorted(straight.crops)
-    at = order.index(level)
+    spine = Spine.of(order)
     usable = [
-        (each, place - at)
-        for place, each in enumerate(order)
+        (each, (1 if each > level else -1) * spine.distance(level, each))
+        for each in order
         if each is not level and CUT not in straight.crops[each].flags and (straight.crops[each].body >= 0.5).any()
     ]
     above = [pair for pair in usable if pair[1] < 0][-1:]

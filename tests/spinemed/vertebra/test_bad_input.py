@@ -210,6 +210,35 @@ def test_a_twin_far_too_low_is_no_reference(command: Command, blocks: Blocks, sa
     assert any("taller than its twin" in flag for flag in found["flags"])
 
 
+def test_a_body_is_no_twin_of_its_own(command: Command, blocks: Blocks, save: Save) -> None:
+    crop = save("crops/s_20_vb.nii.gz", *blocks(labels=(20,)))
+    folder = crop.parent
+    code, _, wrong = command("rhlv", "--mask", folder, "--synthetic", folder.parent / "crops" / ".." / "crops")
+    assert code == 2
+    assert "no twin" in wrong
+    code, told, _ = command("rhlv", "--mask", crop, "--synthetic", crop)
+    assert code == 0
+    assert "mask and twin hold the same body" in told
+
+
+def test_a_mask_of_which_nothing_is_made(command: Command, blocks: Blocks, save: Save, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from spinemed.tables import write_json
+    from spinemed.vertebra.synthesis.completer_net import CompleterConfig, CompleterNet
+    from spinemed.vertebra.synthesis.store import write_card
+
+    model = tmp_path / "model"
+    model.mkdir()
+    write_json(model / "config.json", {"components": 4, "hidden": 8, "dropout": 0.1})
+    save_file(CompleterNet(CompleterConfig(components=4, hidden=8)).state_dict(), model / "completer.safetensors")
+    write_card(model, "completer", {"origin": "nothing", "note": "a test", "height_sd_share": [0.03, 0.03, 0.03]})
+    mask = save("neck_msk.nii.gz", *blocks(labels=(3, 4, 5)))
+    code, _, wrong = command("synthesise", "--mask", mask, "--model", model, "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds no vertebra that this synthesiser makes" in wrong
+
+
 def test_a_body_mask_with_other_numbers(command: Command, blocks: Blocks, save: Save) -> None:
     data, affine = blocks(labels=(19, 20))
     mask = save("s_msk.nii.gz", data, affine)
@@ -244,3 +273,4 @@ def test_a_cut_body_has_no_loss_and_a_lost_one_does_not_stop_the_others(
     assert made["L2"]["loss"] is None
     assert any("the edge of the volume cuts" in flag for flag in made["L2"]["flags"])
     assert abs(made["T12"]["loss"]["anterior"]["percent"]) < 5
+    assert any("not how far such a synthesis is off" in flag for flag in made["T12"]["flags"])

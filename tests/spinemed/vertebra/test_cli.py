@@ -245,6 +245,7 @@ def test_options_that_contradict_are_named(command: Command, blocks: Blocks, sav
     for arguments, said in (
         (("straighten", "--mask", mask, "--mode", "loose", "--out", out), "--mode"),
         (("straighten", "--mask", mask, "--mode", "paper", "--spacing", "0.5", "--out", out), "--spacing"),
+        (("straighten", "--mask", mask, "--spacing", "nan", "--out", out), "--spacing"),
         (("straighten", "--mask", mask, "--labels", "Q7", "--out", out), "names no vertebra"),
         (("grade", "--mask", mask, "--scheme", "mine", "--out", out), "--scheme"),
         (("grade", "--mask", mask, "--sex", "x", "--out", out), "--sex"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from spinemed.vertebra.synthesis.generator_net import (
     GeneratorNets,
     healthy_attention,
 )
+from spinemed.vertebra.synthesis.neighbours import nearest_neighbours
 from spinemed.vertebra.synthesis.shape import describe_body, draw_shape, heights_of_shape, set_heights
 from spinemed.vertebra.synthesis.slices import Piece, hide_target, net_crop
 from spinemed.vertebra.synthesis.spine_shapes import context_of, describe_spine, fit_crop
@@ -106,6 +108,14 @@ def test_the_mean_of_two_bodies_is_a_body_of_mean_height(straight: Straightened)
     loss = synthesis_loss(straight, made)
     assert loss.middle.percent == pytest.approx(100 * (1 - 15 / 22), abs=3.0)
     assert loss.reference == "estimated"
+
+
+def test_a_level_that_the_mask_lacks_counts_on_the_way(straight: Straightened) -> None:
+    gap = replace(straight, crops={level: crop for level, crop in straight.crops.items() if level is not Level.L1})
+    assert nearest_neighbours(gap, Level.L2) == [(Level.T12, -2), (Level.L3, 1)]
+    made = NeighbourShape().synthesise(gap, [Level.L2])[Level.L2]
+    assert height(made.body) == pytest.approx((22 + 2 * 24) / 3, abs=0.6)
+    assert any("a farther one is used" in flag for flag in made.flags)
 
 
 def test_the_copy_is_the_upper_neighbour_with_its_image(straight: Straightened) -> None:
