@@ -156,8 +156,8 @@ def _read_one(entry: Any, place: _Place) -> Source:
         raise place.fault(
             "patients.retention_until", "lies in the past", "withdraw the cases, or state the agreement that extends it"
         )
-    if source.kind == "hospital" and source.egress != "local":
-        raise place.fault("egress", f"is '{source.egress}' for hospital cases", "write `egress: local`")
+    if (source.kind == "hospital" or source.patients is not None) and source.egress != "local":
+        raise place.fault("egress", f"is '{source.egress}' for patients' data", "write `egress: local`")
     if source.origin == "real" and source.kind in ("nifti", "verse", "dicom", "hospital") and not source.legal_basis:
         raise place.fault(
             "legal_basis", "is absent for images of people", "state the approval, waiver or public release"

@@ -56,12 +56,14 @@ def read_dicom(source: Source, root: Path) -> Reading:
 
     Raises:
         SourceError: The files are neither de-identified here nor published as such.
-        ReadError: There is no file.
+        ReadError: There is no file, or a de-identified one was changed.
     """
     options = read_options(source, DicomOptions)
     if not options.published:
         _require_clean(source, root)
-    elif not source.legal_basis:
+        # `held/` lies beside the cases: what a person must still see is never read.
+        return read_series(source, root, options.limits, options.most_slices, under=root / "cases")
+    if not source.legal_basis:
         raise SourceError(
             "is absent, though `published: true` is stated", field=f"sources.{source.id}.legal_basis",
             cure="name the publication that released the files",
@@ -126,7 +128,7 @@ def read_series(
 
 def _require_clean(source: Source, root: Path) -> None:
     from data_pipeline.deidentify import DeidRecord, require_cleared
-    from spinemed.tables import read_jsonl
+    from spinemed.tables import read_jsonl, read_manifest
 
     table = root / "deid.jsonl"
     if not table.is_file():
@@ -135,10 +137,11 @@ def _require_clean(source: Source, root: Path) -> None:
             cure="run `spinemed data deidentify` on it, or state `published: true` and the legal basis",
         )  # fmt: skip
     records = list(read_jsonl(table, DeidRecord))
-    wanted = [p.relative_to(root / "cases").with_suffix("").as_posix() for p in sorted((root / "cases").rglob("*.dcm"))]
-    others = [
-        p for p in root.rglob("*.dcm") if not p.is_relative_to(root / "cases") and not p.is_relative_to(root / "held")
-    ]
+    cases = root / "cases"
+    # Whatever its name, a file is an image until it is known to be something else.
+    images = [p for p in sorted(cases.rglob("*")) if p.is_file() and not _beside(p.relative_to(cases))]
+    wanted = [p.relative_to(cases).with_suffix("").as_posix() for p in images]
+    others = [p for p in root.rglob("*.dcm") if not p.is_relative_to(cases) and not p.is_relative_to(root / "held")]
     if others or not wanted:
         raise SourceError(
             "holds DICOM files outside `cases/`",
@@ -147,6 +150,12 @@ def _require_clean(source: Source, root: Path) -> None:
             cure="give the folder that `spinemed data deidentify` wrote",
         )
     require_cleared(wanted, [record.model_copy(update={"id": record.id.split("#")[0]}) for record in records])
+    read_manifest(root, "deidentified", verify=True)
+
+
+def _beside(path: Path) -> bool:
+    """Whether a file of a case, by its place, is none of its images."""
+    return path.name in ("case.json", "slices.yaml", _MASK) or (path.parent.name == "notes" and path.suffix == ".txt")
 
 
 def list_series(folder: str) -> Answer:

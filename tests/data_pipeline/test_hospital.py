@@ -267,3 +267,37 @@ def test_a_secondary_capture_is_held_however_its_type_is_written() -> None:
     assert "secondary" in _no_picture(dataset)
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
     assert _no_picture(dataset) == ""
+
+
+def test_the_dicom_reader_takes_cleared_images_and_nothing_that_is_held(own: Path) -> None:
+    for case in sorted((own / "cases").iterdir())[1:]:
+        shutil.rmtree(case)
+    (image,) = (own / "cases").rglob("*.dcm")
+    shutil.copy(image, own / "held" / "case-000000000000-image-00000.dcm")
+    from spinemed.tables import MANIFEST, write_manifest
+
+    def signed() -> None:
+        (own / MANIFEST).unlink()
+        write_manifest(own, "deidentified")
+
+    signed()
+    source = Source.model_validate(
+        {**ENTRY, "kind": "dicom", "path": str(own), "origin": "real", "legal_basis": "waiver", "options": {}}
+    )
+    reading = read_source(source, own)
+    assert reading.kept["series"] == 1
+    assert not [drop for drop in reading.drops if "held" in drop.item]
+    shutil.copy(image, image.with_name("unlisted"))  # an image by any name needs a record
+    with pytest.raises(SourceError, match="no de-identification record"):
+        read_source(source, own)
+    image.with_name("unlisted").unlink()
+    image.write_bytes(image.read_bytes() + b"\0\0")
+    with pytest.raises(ReadError, match="differs from its manifest"):
+        read_source(source, own)
+
+
+def test_patients_data_of_any_kind_stays_local(tmp_path: Path, own: Path) -> None:
+    entry_of = {**ENTRY, "kind": "dicom", "path": str(own), "origin": "real", "legal_basis": "waiver", "options": {}}
+    (tmp_path / "sources.yaml").write_text(json.dumps({"sources": [{**entry_of, "egress": "any"}]}))
+    with pytest.raises(SourceError, match="patients' data"):
+        read_sources(tmp_path / "sources.yaml")
