@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import struct
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -93,9 +94,15 @@ def run_limited(job: str, arguments: dict[str, Any], limits: Limits = Limits()) 
     child.start()
     there.close()
     deadline = time.monotonic() + limits.wall_s
+    # A child that stops in the middle of a message would be waited for without end.
+    watch = threading.Timer(limits.wall_s + 1, child.kill)
+    watch.daemon = True
+    watch.start()
     try:
         return _receive(here, child, deadline, limits)
     finally:
+        watch.cancel()
+        watch.join()
         here.close()
         if child.is_alive():
             child.kill()
@@ -119,10 +126,12 @@ def _receive(here: Any, child: Any, deadline: float, limits: Limits) -> Answer |
                 return Rejection("took too much time", f"more than {limits.wall_s:g} s")
             parts.append(here.recv_bytes(size))
         return head["answer"], parts
-    except (EOFError, OSError, ValueError, KeyError, TypeError):
+    except (EOFError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        if time.monotonic() >= deadline:
+            return Rejection("took too much time", f"more than {limits.wall_s:g} s")
         child.join(2)
         code = child.exitcode
-        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and time.monotonic() < deadline):
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
             return Rejection("took too much time", f"more than {limits.cpu_s:g} s of processor time")
         return Rejection("crashed the parser", f"exit {code}")
 

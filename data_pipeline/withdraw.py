@@ -3,7 +3,7 @@
 Convention: the case's folder and records leave the de-identified folder at once; a line without content goes into
 `withdrawn.jsonl` beside it, and a later de-identification leaves the case out. Runs below the given folders are
 searched: a release that held the case is built again from its own config, and checkpoints trained on it are named,
-not deleted.
+not deleted. Request logs of those runs are named, too: they hold what a model was shown, by hash and not by case.
 
 Trap: weights cannot forget on request. What a checkpoint learned from a case stays in it: the list says which ones to
 retire and train again.
@@ -52,6 +52,8 @@ class Withdrawal(Record):
     """Release folder -> its hash before, for each that held the case."""
     checkpoints: dict[str, Sha256] = Field(default_factory=dict)
     """Checkpoint folder -> hash of the release it was trained on."""
+    logs: tuple[str, ...] = ()
+    """Request logs of the runs that held it: what a model was shown of the case stands there."""
 
 
 def withdraw_case(case_id: str, sources_file: Path, searched: Iterable[Path], *, reason: str = "") -> Withdrawal:
@@ -82,8 +84,15 @@ def withdraw_case(case_id: str, sources_file: Path, searched: Iterable[Path], *,
     for home in known:
         _remove(home, case_id, reason)
     return Withdrawal(
-        case_id=case_id, removed_from=tuple(str(home) for home in known), releases=releases, checkpoints=checkpoints
-    )
+        case_id=case_id, removed_from=tuple(str(home) for home in known), releases=releases, checkpoints=checkpoints,
+        logs=_logs(releases),
+    )  # fmt: skip
+
+
+def _logs(releases: Iterable[str]) -> tuple[str, ...]:
+    """Request logs beside releases (RUN/outputs/release, RUN/scratch/requests)."""
+    folders = (Path(release).parent.parent / "scratch" / "requests" for release in releases)
+    return tuple(str(folder) for folder in folders if next(folder.glob("*.jsonl"), None) is not None)
 
 
 def _withdrawn(home: Path) -> set[str]:

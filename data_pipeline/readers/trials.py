@@ -6,13 +6,16 @@ run all of them. Nothing else calls them.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import struct
 import time
+from multiprocessing.connection import Connection
 
 from data_pipeline.sandbox import Answer
 
-__all__ = ["complain", "count", "crash", "flood", "grow", "sleep", "spin", "write"]
+__all__ = ["complain", "count", "crash", "flood", "grow", "sleep", "spin", "stall", "write"]
 
 
 def sleep(seconds: float) -> Answer:
@@ -43,6 +46,14 @@ def crash() -> Answer:
 def flood() -> Answer:
     """Answer 4 MiB."""
     return None, [b"\0" * (1 << 22)]
+
+
+def stall(seconds: float) -> Answer:
+    """Announce a message of 1000 bytes on the way to the parent, send four of them, and hang."""
+    for pipe in [found for found in gc.get_objects() if isinstance(found, Connection) and found.writable]:
+        os.write(pipe.fileno(), struct.pack("!i", 1000) + b"four")
+    time.sleep(seconds)
+    return None, []
 
 
 def write(path: str) -> Answer:

@@ -178,7 +178,10 @@ def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    held = tmp_path / "runs" / "b" / "release"
+    held = tmp_path / "runs" / "b" / "outputs" / "release"
+    log = tmp_path / "runs" / "b" / "scratch" / "requests"
+    log.mkdir(parents=True)
+    (log / "log.jsonl").write_text("")
     (held / "data").mkdir(parents=True)
     pq.write_table(pa.table({"group_id": [f"hospital:{case}"]}), held / "data" / "train.parquet")
     digest = write_manifest(held, "release")["sha256"]
@@ -194,6 +197,7 @@ def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "1 releases and 2 checkpoints held it" in shown
+    assert f"remove it by hand: {log}" in shown
     assert not (own / "cases" / case).exists()
     reading = read_source(entry(own), own)
     assert case not in {found.id for found in reading.cases}
