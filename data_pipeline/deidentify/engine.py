@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import zlib
 from collections import Counter
@@ -37,6 +38,12 @@ __all__ = ["age_band", "deidentify_export"]
 _WITHDRAWN = "withdrawn.jsonl"
 _IMAGES = frozenset({"CT", "MR", "CR", "DX"})
 _BELOW_THE_NECK = ("LSPINE", "LUMBAR", "TSPINE", "THORAC", "SACR", "COCC", "PELVIS", "ABDOMEN", "CHEST", "LSSPINE")
+_ABOVE = re.compile(
+    r"CERV|HEAD|BRAIN|NECK|WHOLE|FULL|TOTAL|ENTIRE|SKULL|CRANI|FACE|FACIAL|ORBIT|SINUS|JAW|MANDIB|MAXILL|DENTAL|PITUIT|"
+    r"(?<![A-Z])C[\W_]{0,3}SPINE|(?<![A-Z])C[\W_]+T(?![A-Z])|(?<![A-Z])CTL(?![A-Z])|(?<![A-Z])C[0-7](?!\d)|"
+    r"[颈頸头頭颅顱脑腦面全]"
+)
+"""Whatever else a header says, a place above the shoulders may show a face."""
 # What pydicom and its decoders raise on broken files. None of it may escape: such messages quote the values.
 _DAMAGE = (
     ArithmeticError,
@@ -275,9 +282,7 @@ def _one_image(
         stream = io.BytesIO()
         dataset.save_as(stream, enforce_file_format=True)
     content = stream.getvalue()
-    below = any(word in part.upper().replace(" ", "") for word in _BELOW_THE_NECK) and not any(
-        word in part.upper() for word in ("CERV", "CSPINE", "HEAD", "BRAIN", "NECK", "WHOLE", "FULL")
-    )
+    below = _below_the_neck(part)
     records.append(
         DeidRecord(
             id=id_,
@@ -289,6 +294,12 @@ def _one_image(
         )
     )
     return content, records
+
+
+def _below_the_neck(part: str) -> bool:
+    """Whether the words of a header place an image below the neck, and none of them above."""
+    words = part.upper()
+    return any(word in re.sub(r"[\W_]+", "", words) for word in _BELOW_THE_NECK) and not _ABOVE.search(words)
 
 
 def _grey(plane: Any) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,17 +124,24 @@ def _disc(text: str) -> Disc:
     return found
 
 
+def _from_one(values: Sequence[str], number: str) -> str:
+    """The entry of a number that counts from one; 0 is none, though Python would take it for the last."""
+    if not 1 <= int(number) <= len(values):
+        raise ValueError("number")
+    return values[int(number) - 1]
+
+
 def _spider(row: Row) -> Graded:
     """SPIDER `radiological_gradings.csv`: Patient, IVD label, Modic, UP endplate, LOW endplate, Spondylolisthesis, Disc
     herniation, Disc narrowing, Disc bulging, Pfirrman grade (spelt so)."""
-    disc = _disc(_FROM_BELOW[int(row["ivd label"]) - 1])
+    disc = _disc(_from_one(_FROM_BELOW, row["ivd label"]))
     roman = ("I", "II", "III", "IV", "V")
     modic = int(row["modic"])
     if not 0 <= modic <= 3:
         raise ValueError("Modic")
     findings = [
         Finding(
-            kind="disc_degeneration", disc=disc, value="graded", grade=roman[int(row["pfirrman grade"]) - 1],
+            kind="disc_degeneration", disc=disc, value="graded", grade=_from_one(roman, row["pfirrman grade"]),
             scheme="Pfirrmann 2001",
         ),
         Finding(kind="modic", disc=disc, value="modic" if modic else "none", grade=str(modic) if modic else None,

@@ -125,3 +125,25 @@ def test_a_lumbar_volume_needs_no_blanking(head: tuple[Volume, Volume]) -> None:
     result = blank_face(image, lumbar, upper=(1, 2), protected=(22,), id_="l")
     assert result.record.status == "clean"
     assert np.array_equal(result.volume.data, image.data)
+
+
+@pytest.mark.parametrize(
+    ("part", "below"),
+    [
+        ("LSPINE t2 tse sag", True),
+        ("CT SPINE LUMBAR", True),
+        ("TSPINE thoracic spine", True),
+        ("TSPINE C SPINE + T SPINE", False),
+        ("TSPINE C-SPINE", False),
+        ("THORAC C/T/L spine", False),
+        ("CHEST C7-T12", False),
+        ("CHEST skull to coccyx", False),
+        ("LSPINE 颈椎", False),
+        ("SPINE", False),
+        ("", False),
+    ],
+)
+def test_a_face_is_ruled_out_only_where_no_word_lies_above_the_shoulders(part: str, below: bool) -> None:
+    from data_pipeline.deidentify.engine import _below_the_neck
+
+    assert _below_the_neck(part) is below

@@ -328,3 +328,12 @@ def test_a_planted_injection_stays_text_and_hidden_ones_never_become_text(
         assert "Ignore all previous instructions" in whole, kind  # kept as data, in a span of its own document
         assert "HIDDEN" not in whole, kind
         assert len(reading.documents) == (2 if kind == "grades" else 1), kind
+
+
+@pytest.mark.parametrize("row", ["1,0,0,0,0,0,1,0,1,4", "1,2,0,0,0,0,1,0,1,0", "1,-1,0,0,0,0,1,0,1,4"])
+def test_a_grade_or_disc_below_one_is_a_broken_row_and_not_the_last_of_its_list(row: str) -> None:
+    from data_pipeline.readers.grades import table_findings
+
+    head = "Patient,IVD label,Modic,UP endplate,LOW endplate,Spondylolisthesis,Disc herniation,Disc narrowing,"
+    text = f"{head}Disc bulging,Pfirrman grade\n{row}\n"
+    assert list(table_findings(text.encode(), "spider", "g.csv")) == ["a value that the layout does not know"]
