@@ -151,7 +151,7 @@ def _cases(config: SynthesisConfig) -> list[tuple[VerseCase, CaseGrades]]:
     """Graded cases of all folders.
 
     Raises:
-        RunError: a patient on both sides.
+        RunError: no case, one that lies in two folders, or a patient on both sides.
     """
     if config.grades is None:
         return []
@@ -159,6 +159,12 @@ def _cases(config: SynthesisConfig) -> list[tuple[VerseCase, CaseGrades]]:
     found = [each for folder in config.data for each in graded_cases(folder, grades)]
     if not found:
         raise RunError("no case of the folders has a mask and grades", field="grades", cure="name cases as their files")
+    names = [case.name for case, _ in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RunError(
+            f"the case {twice[0]} lies in two of the folders", field="data", cure="name each folder and case once"
+        )
     sides = [{case.patient for case, told in found if told.split == part} for part in ("train", "validation")]
     if sides[0] & sides[1]:
         raise RunError(
@@ -242,9 +248,11 @@ def _make(job: _Job) -> tuple[str, str]:
         arrays = _samples(config, pair)
     except SpineMedError as error:
         return Path(place).stem, str(error)
+    if not arrays:  # nothing is kept, so that a run that goes on counts it as left out again
+        return Path(place).stem, "no healthy target"
     with atomic_write(place) as stream:
         np.savez(stream, **arrays)
-    return Path(place).stem, "" if arrays else "no healthy target"
+    return Path(place).stem, ""
 
 
 def _samples(config: SynthesisConfig, pair: SpinePair) -> dict[str, Any]:

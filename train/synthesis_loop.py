@@ -10,6 +10,7 @@ gives the validation split's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from pydantic import Field
 
 from spinemed.config import Config
+from spinemed.errors import RunError
 from spinemed.run import Run
 from spinemed.tables import atomic_write, write_json
 from train.trainer import COMPLETE, claim_checkpoints, newest_checkpoint
@@ -46,8 +48,6 @@ class Pace(Config):
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
-        import math
-
         warm = max(1, round(0.05 * self.steps))
         if step < warm:
             return self.learning_rate * (step + 1) / warm
@@ -98,6 +98,9 @@ def train_loop(
         evaluate: Scores on the validation split.
         score: Which of them selects; less is better.
         first: Whether this process writes; the others only keep step.
+
+    Raises:
+        RunError: training has left the numbers: there is no score to select by.
     """
     folder = claim_checkpoints(run, stage, key) if first else run.scratch / stage
     begin, trained = 0, Trained({}, 0, {})
@@ -120,6 +123,11 @@ def train_loop(
             if done % pace.evaluate_every == 0 or done == pace.steps:
                 scores = {name: float(value) for name, value in evaluate().items()}
                 run.journal("validation", stage=stage, step=done, **{k: _plain(v) for k, v in scores.items()})
+                if not math.isfinite(scores.get(score, math.nan)):
+                    raise RunError(
+                        f"{stage}: the validation score is no number after step {done}", file=run.folder, field=score,
+                        cure="lower the learning rate, or look into what it trains on",
+                    )  # fmt: skip
                 trained.history.append({"step": float(done), **scores})
                 if not trained.best or scores[score] < trained.scores[score]:
                     best = {name: value.detach().cpu().clone() for name, value in chosen.state_dict().items()}

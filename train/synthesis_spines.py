@@ -168,12 +168,16 @@ def read_grades(path: str | os.PathLike[str]) -> dict[str, CaseGrades]:
     file = Path(path)
     try:
         rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
-    except OSError as error:
-        raise ReadError("cannot be read", file=file, field="grades", cure="give a CSV of grades") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError("cannot be read as text", file=file, field="grades", cure="give a CSV of grades") from error
     found: dict[str, CaseGrades] = {}
+    tested: dict[str, int] = {}
     for line, row in enumerate(rows, 2):
         split = _split_of(row.get("split") or "train", file, line)
-        if split is None or (row.get("grade") or "x").strip().lower() in ("x", "", "nan"):
+        if split is None:
+            tested.setdefault((row.get("case") or "").strip(), line)
+            continue
+        if (row.get("grade") or "x").strip().lower() in ("x", "", "nan"):
             continue
         level, grade = _graded(row, file, line)
         case = (row.get("case") or "").strip()
@@ -183,6 +187,12 @@ def read_grades(path: str | os.PathLike[str]) -> dict[str, CaseGrades]:
         if known.split != split or level in known.grades:
             raise RecordError(f"{case} {level} stands there twice, or in two splits", file=file, line=line, cure=_CURE)
         known.grades[level] = grade
+    for case, line in tested.items():
+        if case in found:
+            raise RecordError(
+                f"{case} is in {found[case].split} and in test", file=file, line=line, field="split",
+                cure="put all rows of a case into one split",
+            )  # fmt: skip
     if not found:
         raise RecordError("holds no grade to train on", file=file, cure=_CURE)
     return found
@@ -205,14 +215,14 @@ def _graded(row: dict[str, str], file: Path, line: int) -> tuple[Level, int]:
     name, label, grade = ((row.get(key) or "").strip() for key in ("level", "label", "grade"))
     try:
         level = parse_level(name) if name else LABEL_MAPS["verse"].to_level(int(label))
-        value = int(float(grade))
+        value = float(grade)
     except (LevelError, ValueError) as error:
         raise RecordError(
             f"'{name or label}' with grade '{grade}' is no graded vertebra", file=file, line=line, cure=_CURE
         ) from error
     if value not in (0, 1, 2, 3):
-        raise RecordError(f"grade {value}", file=file, line=line, field="grade", cure=_CURE)
-    return level, value
+        raise RecordError(f"grade {value:g}", file=file, line=line, field="grade", cure=_CURE)
+    return level, int(value)
 
 
 def graded_cases(folder: Path, grades: dict[str, CaseGrades]) -> Iterator[tuple[VerseCase, CaseGrades]]:

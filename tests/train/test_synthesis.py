@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from spinemed.vertebra.synthesis import read_synthesiser
 from spinemed.vertebra.synthesis.generator_net import Generator, GeneratorConfig
 from spinemed.vertebra.synthesis.spine_shapes import SLOTS
 from spinemed.volume import Volume, write_nifti
-from train.synthesis import SynthesisConfig, run_synthesis
+from train.synthesis import SynthesisConfig, _make, run_synthesis
 from train.synthesis_completer import completer_samples
 from train.synthesis_generator import (
     GeneratorWeights,
@@ -31,7 +32,7 @@ from train.synthesis_generator import (
     soft_edges,
 )
 from train.synthesis_loop import Pace, train_loop
-from train.synthesis_spines import PhantomSpines, phantom_pair, read_grades
+from train.synthesis_spines import CaseGrades, PhantomSpines, graded_cases, phantom_pair, read_grades
 
 LEVELS = (Level.T11, Level.T12, Level.L1, Level.L2, Level.L3, Level.L4)
 TERMS = {
@@ -133,7 +134,7 @@ class Killed(Exception):
 
 
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    def trained(folder: Path, stop: int | None) -> dict[str, torch.Tensor]:
+    def trained(folder: Path, stop: int | None, lost: bool = False) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         net = torch.nn.Linear(3, 1)
         optimiser = torch.optim.AdamW(net.parameters(), lr=0.1)
@@ -153,7 +154,7 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
             return {"loss": float(loss.detach())}
 
         def evaluate() -> dict[str, float]:
-            return {"far": float((net.weight.detach() - 1).abs().sum())}
+            return {"far": float("nan")} if lost else {"far": float((net.weight.detach() - 1).abs().sum())}
 
         pace = Pace(steps=20, learning_rate=0.1, evaluate_every=3, save_every=4, log_every=5)
         return train_loop(
@@ -161,6 +162,8 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
             evaluate=evaluate, score="far",
         ).best  # fmt: skip
 
+    with pytest.raises(RunError, match="the validation score is no number after step 3"):
+        trained(tmp_path / "lost", None, lost=True)
     whole = trained(tmp_path / "whole", None)
     with pytest.raises(Killed):
         trained(tmp_path / "killed", 14)
@@ -318,6 +321,29 @@ def test_only_grade_0_outside_the_test_split_is_learned_from(scans: tuple[Path, 
     with pytest.raises(RecordError, match="grade 4") as told:
         read_grades(wrong)
     assert told.value.line == 2
+    for grade in ("1.7", "inf"):
+        wrong.write_text(f"case,level,grade\nsub-verse500,L1,{grade}\n")
+        with pytest.raises(RecordError, match=f"grade {grade}"):
+            read_grades(wrong)
+    both.write_text("\n".join([*lines, "sub-verse500,T10,0,test"]) + "\n")
+    with pytest.raises(RecordError, match="is in train and in test"):
+        read_grades(both)
+
+
+def test_a_case_in_two_folders_is_refused(scans: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(scans[0], tmp_path / "copy")
+    twice = job(scans[0], scans[1], "completer", data=[scans[0], tmp_path / "copy"])
+    with pytest.raises(RunError, match="sub-verse500 lies in two of the folders"):
+        run_synthesis(twice, tmp_path / "run")
+
+
+def test_a_spine_without_targets_is_counted_and_not_kept(scans: tuple[Path, Path], tmp_path: Path) -> None:
+    case, told = next(each for each in graded_cases(scans[0], read_grades(scans[1])))
+    nothing = CaseGrades(told.case, dict.fromkeys(told.grades, 2), told.split)
+    config = job(scans[0], scans[1], "completer").model_dump_json()
+    place = tmp_path / "c.npz"
+    assert _make((str(place), config, "", (case, nothing))) == ("c", "no healthy target")
+    assert not place.exists()
 
 
 def test_a_job_without_validation_is_refused(scans: tuple[Path, Path], tmp_path: Path) -> None:
