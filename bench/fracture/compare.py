@@ -123,7 +123,7 @@ def compare_scores(
                 f"'{name}' cannot be tested", field="--quantities", cure=f"use some of {', '.join(QUANTITIES)}"
             )
     first = next(iter(entries.values()))
-    clusters = Clusters.of([pair.patient for pair in first.vertebrae])
+    clusters = Clusters.of([pair.patient for pair in _ordered(first)])
     tables = {name: confusion(_ordered(scores), clusters.index, clusters.count) for name, scores in entries.items()}
     tests = [
         test

@@ -192,9 +192,7 @@ def synthesise_scan(
         except VolumeError as error:
             lacking[level] = error
     if not bodies:
-        for error in lacking.values():
-            raise error
-        raise VolumeError(
+        raise next(iter(lacking.values()), None) or VolumeError(
             "holds no vertebra that this synthesiser makes", file=scan.mask, field="--mask",
             cure="give thoracic and lumbar vertebrae with whole bodies",
         )  # fmt: skip

@@ -312,6 +312,10 @@ def test_comparison_finds_the_better_one_and_no_difference_between_equals(
     assert 1 / 501 <= macro.p < 0.05
     same = compare_scores({"a": scores, "b": scores}, resamples=200)
     assert all((test.difference, test.p, test.winner) == (0.0, 1.0, None) for test in same.tests)
+    turned = scores.model_copy(update={"vertebrae": tuple(reversed(scores.vertebrae))})
+    assert compare_scores({"best": turned, "mine": perfect}, quantities=("kappa",), resamples=500).tests[0].p == (
+        compare_scores({"best": scores, "mine": perfect}, quantities=("kappa",), resamples=500).tests[0].p
+    )
     with pytest.raises(RecordError, match="cannot be tested"):
         compare_scores({"a": scores, "b": scores}, quantities=("look_again",))
     train = evaluate_grades(*folders, settings=Settings(split="train"), resamples=100)
