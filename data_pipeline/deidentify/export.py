@@ -113,9 +113,7 @@ def _from_folder(place: int, folder: Path) -> RawCase:
         if file.stat().st_size > _MOST_BYTES:
             raise _fault(place, "a note is larger than 8 MiB", "notes")
         notes.append(_note(place, date, kind, file.read_bytes().decode("utf-8-sig")))
-    images = tuple(
-        sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in (".dcm", ".ima", ""))
-    )
+    images = tuple(path for path in _files(place, folder) if path.suffix.lower() in (".dcm", ".ima", ""))
     return _case(place, rows[0], notes, images)
 
 
@@ -134,12 +132,20 @@ def _from_tables(root: Path) -> Iterator[RawCase | ReadError]:
             folder = root / "dicom" / record
             # A record number that is a path must not lead out of the export.
             inside = bool(record) and folder.resolve().parent == (root / "dicom").resolve()
-            images = tuple(sorted(p for p in folder.rglob("*") if p.is_file())) if inside and folder.is_dir() else ()
+            images = _files(place, folder) if inside and folder.is_dir() else ()
             yield _case(place, row, own, images)
         except ReadError as error:
             yield error
     for place, _ in enumerate(notes, start=len(rows) + 1):
         yield _fault(place, "has notes and no row in patients.csv of its own", "record_number")
+
+
+def _files(place: int, folder: Path) -> tuple[Path, ...]:
+    """All files beneath a patient's folder; a link out of it leads to somebody else's."""
+    files = tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
+    if not all(path.resolve().is_relative_to(folder.resolve()) for path in files):
+        raise _fault(place, "a link leads out of the patient's folder", "images")
+    return files
 
 
 def _record_of(row: dict[str, str]) -> str:

@@ -28,6 +28,8 @@ __all__ = ["RULES_VERSION", "Masked", "Tags", "TextResult", "deidentify_text", "
 
 RULES_VERSION = "2"
 _LONGEST = 2_000_000
+_BROKEN_WORD = re.compile(r"(?<=[A-Za-z])-[ \t]{0,8}\r?\n[ \t]{0,8}(?=[a-z])")
+"""A hyphen at the end of a line: a name broken there would be two other words."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def deidentify_text(sealed: Sealed[str], identity: CaseIdentity, tags: Tags, *, 
     text = sealed.open_for_deidentification()
     if len(text) > _LONGEST:
         raise ValueError(f"a text of {len(text)} signs; at most {_LONGEST} are searched at once")
-    text = visible(text)
+    text = _BROKEN_WORD.sub("", visible(text))
     hits = _without_overlap(_identity_hits(text, identity) + _pattern_hits(text))
     pieces: list[str] = []
     masked: list[Masked] = []

@@ -118,7 +118,7 @@ def test_a_word_like_a_name_holds_the_text_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "hidden", ["Mu\u0308ller", "Mul\u200bler", "Mul\u00adler", "Mul\ufeffler", "Mul\0ler", "王\u200b小明"]
+    "hidden", ["Mu\u0308ller", "Mul\u200bler", "Mul\u00adler", "Mul\ufeffler", "Mul\0ler", "Mul-\nler", "王\u200b小明"]
 )
 def test_signs_that_show_nothing_do_not_hide_a_name(hidden: str) -> None:
     assert clean(f"Seen: {hidden} again.") == "Seen: [NAME-1] again."

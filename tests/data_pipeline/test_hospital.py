@@ -305,3 +305,12 @@ def test_patients_data_of_any_kind_stays_local(tmp_path: Path, own: Path) -> Non
     (tmp_path / "sources.yaml").write_text(json.dumps({"sources": [{**entry_of, "egress": "any"}]}))
     with pytest.raises(SourceError, match="patients' data"):
         read_sources(tmp_path / "sources.yaml")
+
+
+def test_a_link_out_of_a_patients_folder_holds_the_patient(samples: Path, tmp_path: Path) -> None:
+    export = Path(shutil.copytree(samples / "hospital" / "export", tmp_path / "export"))
+    one, other = sorted((export / "dicom").iterdir())[:2]
+    (one / "more.dcm").symlink_to(other / "image.dcm")
+    report = deidentify_export(export, tmp_path / "out", KEY, site="site-00", finder=NothingWritten())
+    assert report["counts"]["patients held: unreadable"] == 1
+    assert len(list((tmp_path / "out" / "cases").iterdir())) == report["counts"]["patients"] - 1
