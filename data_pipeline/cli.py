@@ -190,7 +190,9 @@ def plan(
     Console().print(table)
     tokens = found.total("prompt_tokens") + found.total("completion_tokens")
     typer.echo(f"requests: {found.total('requests'):,} (of these drafts logged: {found.total('logged'):,})")
-    typer.echo(f"tokens: about {tokens:,}; a budget that can never stop it: {found.total('bound_tokens'):,}")
+    typer.echo(
+        f"tokens: about {tokens:,}; a budget reserves at most {found.total('bound_tokens'):,} if each is sent once"
+    )
     typer.echo(f"GPU-hours: about {found.gpu_hours:.2f}")
     typer.echo(f"money: about {found.money:.2f} {found.prices.currency} {found.prices.as_of}".rstrip())
     typer.echo(f"disk: about {found.disk_mib:.0f} MiB")

@@ -49,7 +49,7 @@ class PlanRow:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     bound_tokens: int = 0
-    """What a budget would reserve for all of them together."""
+    """What a budget would reserve for all of them together, each sent once and without a repair turn."""
 
 
 @dataclass
@@ -116,12 +116,13 @@ def make_plan(config: BuildConfig, corpus: Corpus, run: Path | None) -> Plan:
         if config.writer == "openai" and server is not None:
             require(request.egress, server.url)
         row = rows.setdefault(("draft", plan.task), PlanRow("draft", plan.task))
-        _count(row, request, TYPICAL_TOKENS[plan.task], prices)
+        written = server is not None and server.json_mode != "response_format"
+        _count(row, request, TYPICAL_TOKENS[plan.task], prices, written=written)
         if server is not None and logged:
             row.logged += request_key(request, server.identity) in logged
         # The reviser sees the same evidence, a draft and the criteria, and is shown the pictures again.
         later = rows.setdefault(("revise", plan.task), PlanRow("revise", plan.task))
-        _count(later, request, VERDICT_TOKENS, prices, more=TYPICAL_TOKENS[plan.task] + 400)
+        _count(later, request, VERDICT_TOKENS, prices, more=TYPICAL_TOKENS[plan.task] + 400, written=written)
         disk += 2 * (sum(len(turn.content.encode()) for turn in request.messages) + _TURN_BYTES) + _ITEM_BYTES
     disk += sum(blob.width_px * blob.height_px for blob in corpus.images.values())
     found = Plan([rows[key] for key in sorted(rows)], prices, 0.0, disk / 1024**2, dict(sorted(sources.items())))
@@ -131,14 +132,16 @@ def make_plan(config: BuildConfig, corpus: Corpus, run: Path | None) -> Plan:
     return found
 
 
-def _count(row: PlanRow, request: ChatRequest, written: int, prices: Prices, more: int = 0) -> None:
+def _count(row: PlanRow, request: ChatRequest, typical: int, prices: Prices, *, written: bool, more: int = 0) -> None:
+    """Add a request that is answered in `typical` tokens; `written`: its schema stands in the prompt as well."""
     words = " ".join(turn.content for turn in request.messages)
     schema = schema_of("verdict") if row.stage == "revise" else request.schema
     pictures = len(request.images) * prices.image_tokens
     row.requests += 1
     row.prompt_tokens += tokens_of(words) + (tokens_of(schema.text) if schema is not None else 0) + pictures + more
-    row.completion_tokens += written
-    row.bound_tokens += prompt_bound(request, prices) + request.decoding.max_tokens + 4 * more
+    row.completion_tokens += typical
+    row.bound_tokens += prompt_bound(request, prices, schema_in_prompt=written)
+    row.bound_tokens += request.decoding.max_tokens + 4 * more
 
 
 def tokens_of(text: str) -> int:

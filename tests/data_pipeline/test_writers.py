@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,6 +213,9 @@ def test_the_plan_counts_what_the_build_asks(config: Path, written: Path, spinem
     assert f"requests: {2 * drafted:,} " in done.stdout
     for name in ("tokens: about", "GPU-hours: about", "money: about", "disk: about"):
         assert name in done.stdout
+    both = spinemed("data", "plan", config, "--run", written, "--set", "model.server.json_mode=both")
+    bounds = [int(re.search(r"at most ([\d,]+)", each.stdout)[1].replace(",", "")) for each in (done, both)]  # type: ignore[index]
+    assert bounds[1] > bounds[0], "a schema that is written into the prompt is reserved twice"
     refused = spinemed("data", "plan", config, "--run", written, "--set", "model.server.url=https://api.example.org/v1")
     assert refused.returncode == 2
     assert "may not be sent to 'api.example.org'" in refused.stderr
