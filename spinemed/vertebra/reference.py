@@ -287,7 +287,8 @@ def _reasons(height: _Course, place: Array, spread: float, numbered: bool, talle
     if not numbered:
         found.append("the levels are not certain")
     if weights.sum() < _LEAST_BODIES:
-        found.append(f"{int(trusted.sum())} usable bodies, fewer than {_LEAST_BODIES:.0f}")
+        partly = f" that count as {np.floor(10 * weights.sum()) / 10:.1f}" if trusted.sum() >= _LEAST_BODIES else ""
+        found.append(f"{int(trusted.sum())} usable bodies{partly}, fewer than {_LEAST_BODIES:.0f}")
     if not trusted.any() or np.abs(place[trusted]).min() > _FARTHEST:
         found.append(f"no usable body within {_FARTHEST} levels")
     if 2 * trusted.sum() < len(trusted):

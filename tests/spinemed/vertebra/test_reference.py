@@ -13,7 +13,7 @@ from spinemed.errors import LevelError, VolumeError
 from spinemed.measure import Body, fit_body, measure_masks
 from spinemed.vertebra.estimated import estimated_loss, thirds_along_mm
 from spinemed.vertebra.norms import norm_thirds_mm
-from spinemed.vertebra.reference import BodyHeights, LevelCurve, NeighbourMean, spine_heights
+from spinemed.vertebra.reference import BodyHeights, LevelCurve, NeighbourMean, _Course, _reasons, spine_heights
 from spinemed.volume import Volume
 
 SPAN = [Level(name) for name in ("T6", "T7", "T8", "T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4")]
@@ -93,6 +93,12 @@ def test_where_to_distrust_the_reference() -> None:
     assert any("taller" in reason for reason in alone.reasons)
     one = NeighbourMean().estimate(Level.T6, some)
     assert (one.state, one.used) == ("unreliable", (Level.T7,))
+
+
+def test_three_bodies_half_believed_are_not_told_as_three() -> None:
+    course = _Course(0.0, 0.03, np.array([1.0, 1.0, 0.9]), np.zeros(3))
+    (reason,) = _reasons(course, np.array([-1.0, 1.0, 2.0]), 0.02, True, 0.0)
+    assert reason == "3 usable bodies that count as 2.9, fewer than 3"
 
 
 def test_the_mean_of_neighbours_is_their_mean() -> None:
