@@ -161,8 +161,8 @@ def injected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         "jats": (
             "a.xml",
             "<article><front><article-meta><title-group><article-title>Spine</article-title></title-group>"
-            f"</article-meta></front><body><sec id='s1'><title>Anatomy</title><p id='p1'>{fact}</p><p id='p2'>{escaped}</p></sec></body>"
-            "</article>",
+            "</article-meta></front><body><sec id='s1'><title>Anatomy</title>"
+            f"<p id='p1'>{fact}</p><p id='p2'>{escaped}</p></sec></body></article>",
         ),
         "html": (
             "a.html",
