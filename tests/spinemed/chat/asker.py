@@ -6,6 +6,7 @@ python asker.py URL LOG OUT NUMBER IN_FLIGHT
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,4 +47,6 @@ def main(url: str, log: str, out: str, number: int, in_flight: int) -> None:
 
 
 if __name__ == "__main__":
+    # A job in a shell's background ignores SIGINT and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(*sys.argv[1:4], *map(int, sys.argv[4:6]))  # type: ignore[arg-type]
