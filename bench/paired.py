@@ -16,7 +16,7 @@ import numpy as np
 
 from spinemed.statistics import Clusters, mean_interval, sign_flip_p_value
 
-__all__ = ["PairedMeans", "paired_means"]
+__all__ = ["PairedMeans", "paired_means", "winner_of"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,19 @@ def paired_means(
         first_mean=float(left.mean()) if both else None, second_mean=float(right.mean()) if both else None,
         difference=whole.value, low=whole.low, high=whole.high, method=whole.method, p=p,
     )  # fmt: skip
+
+
+def winner_of(
+    first: str, second: str, difference: float | None, p: float | None, *, better: str, alpha: float
+) -> str | None:
+    """Who is better by a test, or None: it takes a difference, and a corrected p below `alpha`.
+
+    Args:
+        first, second: Names of the methods.
+        difference: First minus second.
+        p: Corrected over all tests of the comparison.
+        better: "higher" or "lower" values.
+    """
+    if p is None or p >= alpha or not difference:
+        return None
+    return first if (difference > 0) == (better == "higher") else second

@@ -18,11 +18,12 @@ from pydantic import ValidationError
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Record
 
-__all__ = ["SCORES_FILE", "read_entries", "read_scores_file"]
+__all__ = ["SCORES_FILE", "find_row", "read_entries", "read_scores_file"]
 
 SCORES_FILE = "scores.json"
 R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound="Named")
+G = TypeVar("G", bound="Grouped")
 
 
 class Named(Protocol):
@@ -31,6 +32,30 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """Of the method."""
+
+
+class Grouped(Protocol):
+    """A row of a summary."""
+
+    @property
+    def by(self) -> str:
+        """What it groups by."""
+
+    @property
+    def key(self) -> str:
+        """Which group."""
+
+
+def find_row(summary: Sequence[G], by: str, key: str) -> G:
+    """A row of a summary.
+
+    Raises:
+        KeyError: There is none.
+    """
+    for row in summary:
+        if (row.by, row.key) == (by, key):
+            return row
+    raise KeyError(f"{by}={key}")
 
 
 def read_scores_file(path: str | os.PathLike[str], model: type[R], command: str) -> R:

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +40,7 @@ from spinemed.records import content_hash
 from spinemed.run import Run, open_run
 from spinemed.tables import file_sha256
 from train.crops import LocatorCrops, NamerCrops, SegmenterCrops, load_cases, prepare_cases
+from train.crowd import Crowd, SilentRun
 from train.phantom_scans import PhantomScans, make_phantom_scans
 from train.trainer import Schedule, claim_checkpoints, fit, set_determinism
 
@@ -89,11 +88,11 @@ def run_labelling(config: LabellingConfig, out: str | os.PathLike[str]) -> Path:
     Raises:
         ReadError, VolumeError, RunError: a case cannot be read, or the run folder belongs to something else.
     """
-    crowd = _Crowd()
+    crowd = Crowd()
     if not crowd.first:
         place, key = crowd.hear()
         if place:  # else the model is there already
-            _fit(config, _SilentRun(Path(out)), Path(place), key)
+            _fit(config, SilentRun(Path(out)), Path(place), key)
         crowd.meet()
         return Path(out) / "outputs" / "model"
     with open_run(out, command="train labelling", config=config) as run:
@@ -150,48 +149,6 @@ def _keys(config: LabellingConfig, cases: Sequence[VerseCase]) -> dict[str, dict
 def _spacings(config: LabellingConfig) -> tuple[float, float, float]:
     told = config.networks
     return told.locator.spacing_mm, told.namer.spacing_mm, told.segmenter.spacing_mm
-
-
-class _SilentRun(Run):
-    """The run as the other processes see it: the first one alone keeps journal and progress bar."""
-
-    def journal(self, event: str, **facts: Any) -> None:
-        """Nothing."""
-
-    @contextmanager
-    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """No bar."""
-        yield lambda count: None
-
-
-class _Crowd:
-    """The processes that torchrun or accelerate started; alone without them."""
-
-    def __init__(self) -> None:
-        self.many = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        self.first = int(os.environ.get("RANK", "0")) == 0
-        if self.many and not torch.distributed.is_initialized():
-            from accelerate import PartialState
-
-            # The others wait while the first one prepares hundreds of scans.
-            PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
-
-    def tell(self, what: tuple[str, str]) -> None:
-        """The first process speaks to the others."""
-        if self.many:
-            torch.distributed.broadcast_object_list(list(what), src=0)
-
-    def hear(self) -> tuple[str, str]:
-        """What the first one says; waits for it."""
-        heard = ["", ""]
-        torch.distributed.broadcast_object_list(heard, src=0)
-        return heard[0], heard[1]
-
-    def meet(self) -> None:
-        """Wait for all, and part."""
-        if self.many:
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
 
 
 class _Locating(nn.Module):

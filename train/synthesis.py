@@ -29,7 +29,7 @@ from spinemed.vertebra.synthesis.completer_net import CompleterConfig
 from spinemed.vertebra.synthesis.generator_net import GeneratorConfig
 from spinemed.vertebra.synthesis.store import write_card
 from spinemed.workers import worked_off
-from train.labelling import _Crowd, _SilentRun
+from train.crowd import Crowd, SilentRun
 from train.synthesis_completer import completer_samples, fit_completer, load_samples
 from train.synthesis_generator import GeneratorWeights, fit_generator, generator_samples, load_slices
 from train.synthesis_loop import Pace
@@ -106,12 +106,12 @@ def run_synthesis(config: SynthesisConfig, out: str | os.PathLike[str]) -> Path:
     """
     # Read when the first matrix is multiplied on a GPU; sums repeat with it, and torch refuses to multiply without.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    crowd = _Crowd()
+    crowd = Crowd()
     if not crowd.first:
         place, key = crowd.hear()
         if place:
             set_determinism(config.seed, config.threads)
-            _fit(config, _SilentRun(Path(out)), Path(place), key)
+            _fit(config, SilentRun(Path(out)), Path(place), key)
         crowd.meet()
         return Path(out) / "outputs" / "model"
     with open_run(out, command="train synthesis", config=config) as run:

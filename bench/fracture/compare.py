@@ -27,6 +27,7 @@ from bench import scorefiles
 from bench.fracture.aggregate import FEWEST_PATIENTS
 from bench.fracture.metrics import TABLED, confusion, metric, table_values
 from bench.fracture.records import GradedPair, Scores, read_scores
+from bench.paired import winner_of
 from spinemed.errors import RecordError
 from spinemed.records import Record
 from spinemed.run import make_folder
@@ -241,10 +242,8 @@ def _swaps(both: Array, rng: np.random.Generator, resamples: int) -> dict[str, A
 
 
 def _decided(test: PairTest, corrected: float | None, alpha: float) -> PairTest:
-    winner = None
-    if corrected is not None and corrected < alpha and test.difference:
-        higher = metric(test.quantity).better == "higher"
-        winner = test.first if (test.difference > 0) == higher else test.second
+    better = metric(test.quantity).better
+    winner = winner_of(test.first, test.second, test.difference, corrected, better=better, alpha=alpha)
     return test.model_copy(update={"corrected_p": corrected, "winner": winner})
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from bench.estimates import Estimate
 from bench.faults import FoundError
 from bench.fracture.reference import Shape, Split
-from bench.scorefiles import SCORES_FILE, read_scores_file
+from bench.scorefiles import SCORES_FILE, find_row, read_scores_file
 from spinemed.anatomy import Level
 from spinemed.measure import GenantGrade
 from spinemed.records import Record
@@ -148,10 +148,7 @@ class Scores(Record):
         Raises:
             KeyError: There is none.
         """
-        for row in self.summary:
-            if (row.by, row.key) == (by, key):
-                return row
-        raise KeyError(f"{by}={key}")
+        return find_row(self.summary, by, key)
 
 
 def write_scores(path: str | os.PathLike[str], scores: Scores) -> None:

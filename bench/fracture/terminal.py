@@ -17,6 +17,7 @@ from bench.fracture.published import fracture_tables, own_values
 from bench.fracture.records import Scores
 from bench.pages import p_text
 from bench.published import page_tables
+from bench.terminal import print_line, print_published
 from bench.wording import DASH, value_text, with_interval_text
 
 __all__ = ["print_comparison", "print_scores"]
@@ -24,21 +25,17 @@ __all__ = ["print_comparison", "print_scores"]
 _ERRORS = 20
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
-
-
 def print_scores(scores: Scores, console: Console, *, published: bool = False) -> None:
     """The summary, errors and warnings of one evaluation."""
     c, whole = scores.counts, scores.row()
-    _line(
+    print_line(
         console,
         f"{scores.name}: {c['graded']} of {c['vertebrae']} vertebrae graded ({c['fractured']} fractured, {c['cases']} "
         f"cases, {c['patients']} patients); not graded: {c['refused']} refused, {c['not_listed']} not listed, "
         f"{c['no_prediction']} without a prediction, {c['unusable_prediction']} with an unusable one",
     )
     for text in scores.trained_on:
-        _line(console, f"grader: {text}")
+        print_line(console, f"grader: {text}")
     table = Table(title="all vertebrae, 95 % intervals over patients", title_justify="left")
     for header in ("quantity", "value"):
         table.add_column(header, justify="left" if header == "quantity" else "right")
@@ -56,38 +53,23 @@ def print_scores(scores: Scores, console: Console, *, published: bool = False) -
     mimics = [row for row in scores.summary if row.by == "mimics"]
     for row in mimics if len(mimics) > 1 else ():
         cell = with_interval_text(row.values.get("false_positive"), "%")
-        _line(console, f"false positives among {row.key} ({row.vertebrae}): {cell} %")
+        print_line(console, f"false positives among {row.key} ({row.vertebrae}): {cell} %")
     if scores.calibration is not None:
         found = scores.calibration
-        _line(console, f"Brier {with_interval_text(found.brier, '')} over {found.n} vertebrae with probabilities")
+        print_line(console, f"Brier {with_interval_text(found.brier, '')} over {found.n} vertebrae with probabilities")
     for error in scores.errors[:_ERRORS]:
-        _line(console, f"{error.case}: {error.kind}: {error.text}")
+        print_line(console, f"{error.case}: {error.kind}: {error.text}")
     for warning in scores.warnings:
-        _line(console, f"note: {warning}")
+        print_line(console, f"note: {warning}")
     if published:
-        _print_published(scores, console)
-
-
-def _print_published(scores: Scores, console: Console) -> None:
-    known = page_tables(fracture_tables(), own_values(scores))
-    for one in known["tables"]:
-        table = Table(title=escape(one["title"]), title_justify="left")
-        table.add_column("method")
-        for title in one["columns"]:
-            table.add_column(title, justify="right")
-        table.add_row(escape(f"{scores.name} (this evaluation)"), *one["own"])
-        table.add_section()
-        for row in one["rows"]:
-            table.add_row(escape(row["name"]), *row["cells"])
-        console.print(table)
-        _line(console, f"source ({one['mark']}): {one['source']}")
-    _line(console, known["note"])
+        known = page_tables(fracture_tables(), own_values(scores))
+        print_published(console, known, f"{scores.name} (this evaluation)")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """All tests of a comparison."""
     two = len(comparison.names) == 2
-    _line(console, f"paired differences over {comparison.vertebrae} vertebrae of {comparison.patients} patients")
+    print_line(console, f"paired differences over {comparison.vertebrae} vertebrae of {comparison.patients} patients")
     table = Table(title=escape(" - ".join(comparison.names)) if two else "first - second", title_justify="left")
     pair = () if two else ("first", "second")
     for header in ("quantity", *pair, "difference", "95 % interval", "p (Holm)", "winner"):

@@ -19,7 +19,7 @@ from typing import Literal
 from bench import scorefiles
 from bench.motion.metrics import METRICS, Metric, split_key
 from bench.motion.records import Scores, read_scores
-from bench.paired import paired_means
+from bench.paired import paired_means, winner_of
 from spinemed.errors import RecordError
 from spinemed.records import Record
 from spinemed.run import make_folder
@@ -207,10 +207,8 @@ def _pair(
 
 
 def _decided(test: PairTest, corrected: float | None, alpha: float) -> PairTest:
-    winner = None
-    if corrected is not None and corrected < alpha and test.difference:
-        higher = split_key(test.quantity)[1].better == "higher"
-        winner = test.first if (test.difference > 0) == higher else test.second
+    better = split_key(test.quantity)[1].better
+    winner = winner_of(test.first, test.second, test.difference, corrected, better=better, alpha=alpha)
     return test.model_copy(update={"corrected_p": corrected, "winner": winner})
 
 

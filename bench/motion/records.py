@@ -13,7 +13,7 @@ from typing import Literal
 
 from bench.estimates import Estimate
 from bench.faults import FoundError
-from bench.scorefiles import SCORES_FILE, read_scores_file
+from bench.scorefiles import SCORES_FILE, find_row, read_scores_file
 from spinemed.records import Record
 from spinemed.tables import write_json
 
@@ -178,10 +178,7 @@ class Scores(Record):
         Raises:
             KeyError: There is none.
         """
-        for row in self.summary:
-            if (row.by, row.key) == (by, key):
-                return row
-        raise KeyError(f"{by}={key}")
+        return find_row(self.summary, by, key)
 
 
 def write_scores(path: str | os.PathLike[str], scores: Scores) -> None:

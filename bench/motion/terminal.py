@@ -18,6 +18,7 @@ from bench.motion.published import motion_tables, own_values
 from bench.motion.records import Scores
 from bench.pages import p_text
 from bench.published import page_tables
+from bench.terminal import print_line, print_published
 
 __all__ = ["print_comparison", "print_scores"]
 
@@ -33,19 +34,15 @@ _SHOWN = (
 _ERRORS = 20
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
-
-
 def print_scores(scores: Scores, console: Console, *, published: bool = False) -> None:
     """The summary, errors and warnings of one evaluation."""
     counts = scores.counts
-    _line(
+    print_line(
         console,
         f"{scores.name}: {counts['scored']} of {counts['clips']} clips scored, {counts['subjects']} subjects, "
         f"{counts['frames']} frames; {scores.origin}",
     )
-    _line(console, f"not predicted: {wording.family_words(counts)}")
+    print_line(console, f"not predicted: {wording.family_words(counts)}")
     if scores.summary:
         values = scores.row().values
         table = Table(title="means over clips, 95 % intervals over subjects", title_justify="left")
@@ -58,42 +55,27 @@ def print_scores(scores: Scores, console: Console, *, published: bool = False) -
         console.print(table)
     for one in scores.pictures:
         if one.ap is not None and one.ar is not None:
-            _line(
+            print_line(
                 console,
                 f"{wording.group_title(one.group)}: AP {one.ap:.3f}, AR {one.ar:.3f} over {one.pictures} pictures",
             )
     for clip in scores.failed[:_ERRORS]:
-        _line(console, f"{clip.clip}: {clip.status}" + "".join(f": {e.kind}: {e.text}" for e in clip.errors))
+        print_line(console, f"{clip.clip}: {clip.status}" + "".join(f": {e.kind}: {e.text}" for e in clip.errors))
     if len(scores.failed) > _ERRORS:
-        _line(console, f"{len(scores.failed) - _ERRORS} more clips were not scored; see scores.json")
+        print_line(console, f"{len(scores.failed) - _ERRORS} more clips were not scored; see scores.json")
     for clip in [each for each in scores.clips if each.flags][:_ERRORS]:
-        _line(console, f"{clip.clip}: doubtful: {'; '.join(flag.text for flag in clip.flags)}")
+        print_line(console, f"{clip.clip}: doubtful: {'; '.join(flag.text for flag in clip.flags)}")
     for warning in scores.warnings:
-        _line(console, f"note: {warning}")
+        print_line(console, f"note: {warning}")
     if published:
-        _print_published(scores, console)
-
-
-def _print_published(scores: Scores, console: Console) -> None:
-    known = page_tables(motion_tables(), own_values(scores))
-    for one in known["tables"]:
-        table = Table(title=escape(one["title"]), title_justify="left")
-        table.add_column("method")
-        for title in one["columns"]:
-            table.add_column(title, justify="right")
-        table.add_row(escape(f"{scores.name} (simulated data)"), *one["own"])
-        table.add_section()
-        for row in one["rows"]:
-            table.add_row(escape(row["name"]), *row["cells"])
-        console.print(table)
-        _line(console, f"source: {one['source']}")
-    _line(console, known["note"])
+        known = page_tables(motion_tables(), own_values(scores))
+        print_published(console, known, f"{scores.name} (simulated data)", marked=False)
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """All tests of a comparison."""
     two = len(comparison.names) == 2
-    _line(
+    print_line(
         console,
         f"paired differences over {comparison.clips} clips of {comparison.subjects} subjects; {comparison.origin}",
     )
@@ -115,4 +97,4 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         )
     console.print(table)
     if any(test.unpaired for test in comparison.tests):
-        _line(console, "(+n): clips that only one of the two has a value in; they are in no difference")
+        print_line(console, "(+n): clips that only one of the two has a value in; they are in no difference")

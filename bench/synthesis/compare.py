@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Literal
 
 from bench import scorefiles
-from bench.paired import paired_means
+from bench.paired import paired_means, winner_of
 from bench.synthesis.evaluate import GROUPS
 from bench.synthesis.metrics import METRICS, metric
 from bench.synthesis.records import Scores, VertebraScore, read_scores
@@ -210,10 +210,8 @@ def _pair(
 
 
 def _decided(test: PairTest, corrected: float | None, alpha: float) -> PairTest:
-    winner = None
-    if corrected is not None and corrected < alpha and test.difference:
-        higher = metric(test.quantity).better == "higher"
-        winner = test.first if (test.difference > 0) == higher else test.second
+    better = metric(test.quantity).better
+    winner = winner_of(test.first, test.second, test.difference, corrected, better=better, alpha=alpha)
     return test.model_copy(update={"corrected_p": corrected, "winner": winner})
 
 

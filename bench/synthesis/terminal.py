@@ -17,6 +17,7 @@ from bench.synthesis.compare import Comparison
 from bench.synthesis.metrics import METRICS, metric
 from bench.synthesis.published import own_values, synthesis_tables
 from bench.synthesis.records import Scores
+from bench.terminal import print_line, print_published
 from bench.wording import DASH, value_text, with_interval_text
 
 __all__ = ["print_comparison", "print_scores"]
@@ -26,21 +27,17 @@ _GROUPS = ("grade", "shape", "neighbourhood", "region")
 _SHORT = ("dice", "rhdr_percent", "loss_mae_capped", "same_grade")
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, soft_wrap=True)
-
-
 def print_scores(scores: Scores, console: Console, *, published: bool = False) -> None:
     """The summary, errors and warnings of one evaluation."""
     c = scores.counts
-    _line(
+    print_line(
         console,
         f"{scores.name}: {c['scored']} of {c['vertebrae']} vertebrae scored, {c['patients']} patients; "
         f"{c['no_prediction']} without a synthesis, {c['unusable_prediction']} with an unusable one (both count as the "
         f"worst), {c['unusable_reference']} whose reference cannot be read",
     )
     for text in scores.made_by:
-        _line(console, f"made by: {text}")
+        print_line(console, f"made by: {text}")
     if scores.summary:
         values = scores.row().values
         table = Table(title="means over vertebrae, 95 % intervals over patients", title_justify="left")
@@ -62,33 +59,20 @@ def print_scores(scores: Scores, console: Console, *, published: bool = False) -
         if table.row_count:
             console.print(table)
     for bad in [each for each in scores.vertebrae if each.errors or each.status != "scored"][:_ERRORS]:
-        _line(console, f"{bad.case} {bad.level}: {bad.status}" + "".join(f": {e.kind}: {e.text}" for e in bad.errors))
+        print_line(
+            console, f"{bad.case} {bad.level}: {bad.status}" + "".join(f": {e.kind}: {e.text}" for e in bad.errors)
+        )
     for warning in scores.warnings:
-        _line(console, f"note: {warning}")
+        print_line(console, f"note: {warning}")
     if published:
-        _print_published(scores, console)
-
-
-def _print_published(scores: Scores, console: Console) -> None:
-    known = page_tables(synthesis_tables(), own_values(scores))
-    for one in known["tables"]:
-        table = Table(title=escape(one["title"]), title_justify="left")
-        table.add_column("method")
-        for title in one["columns"]:
-            table.add_column(title, justify="right")
-        table.add_row(escape(f"{scores.name} (this evaluation)"), *one["own"])
-        table.add_section()
-        for row in one["rows"]:
-            table.add_row(escape(row["name"]), *row["cells"])
-        console.print(table)
-        _line(console, f"source ({one['mark']}): {one['source']}")
-    _line(console, known["note"])
+        known = page_tables(synthesis_tables(), own_values(scores))
+        print_published(console, known, f"{scores.name} (this evaluation)")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """All tests of a comparison."""
     two = len(comparison.names) == 2
-    _line(console, f"paired differences over {comparison.vertebrae} vertebrae of {comparison.patients} patients")
+    print_line(console, f"paired differences over {comparison.vertebrae} vertebrae of {comparison.patients} patients")
     table = Table(title=escape(" - ".join(comparison.names)) if two else "first - second", title_justify="left")
     pair = () if two else ("first", "second")
     left = ("quantity", "among", *pair, "winner")
@@ -109,4 +93,4 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         )
     console.print(table)
     if any(test.unpaired for test in comparison.tests):
-        _line(console, "(+n): vertebrae that only one of the two has a value in; they are in no difference")
+        print_line(console, "(+n): vertebrae that only one of the two has a value in; they are in no difference")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.readers.documents import add_document
-from data_pipeline.readers.files import FileOptions, pack, read_files
+from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.sandbox import Answer
 from spinemed.errors import ReadError
@@ -63,10 +63,7 @@ def parse_bank(path: str, name: str, source: dict[str, Any], columns: dict[str, 
     """
     entry, file = Source.model_validate(source), Path(path)
     data = file.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReadError("is no UTF-8 text", file=name, cure="save it as UTF-8") from error
+    text = utf8_text(data, name)
     reading = Reading(entry.id)
     rows = _jsonl(text, reading, name) if file.suffix.lower() in (".jsonl", ".json") else _csv(text, name)
     blocks: Blocks | None = None

@@ -20,7 +20,7 @@ from data_pipeline.sandbox import Answer, Limits, Rejection, run_limited
 from spinemed.errors import ReadError
 from spinemed.records import Document, Figure, ImageBlob, Source, Span, Study
 
-__all__ = ["FileOptions", "pack", "read_files", "unpack"]
+__all__ = ["FileOptions", "pack", "read_files", "unpack", "utf8_text"]
 
 
 class FileOptions(BaseModel):
@@ -128,3 +128,15 @@ def read_files(
         except ReadError as error:
             reading.drop(unit, name, "crashed the parser", error.problem, failed=True)
     return reading
+
+
+def utf8_text(data: bytes, name: str) -> str:
+    """The text of a file, with or without a byte order mark.
+
+    Raises:
+        ReadError: It is no UTF-8; `name` is the file's.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReadError("is no UTF-8 text", file=name, cure="save it as UTF-8") from error

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_pipeline.readers.documents import add_document
-from data_pipeline.readers.files import FileOptions, pack, read_files
+from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.sandbox import Answer
 from spinemed.anatomy import Disc, parse_disc
@@ -91,10 +91,7 @@ def table_findings(data: bytes, layout: str, name: str) -> Iterator[Graded | str
     Raises:
         ReadError: It is no table of this layout.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReadError("is no UTF-8 text", file=name, cure="save it as UTF-8") from error
+    text = utf8_text(data, name)
     if layout == "spark":
         yield from _spark(text, name)
         return

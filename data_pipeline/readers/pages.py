@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from data_pipeline.readers.documents import add_document, add_figure, check_picture
-from data_pipeline.readers.files import FileOptions, pack, read_files
+from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id
 from data_pipeline.readers.safe_xml import plain_text
 from data_pipeline.sandbox import Answer
@@ -222,10 +222,7 @@ def parse_markdown(path: str, name: str, source: dict[str, Any]) -> Answer:
     """
     entry, file = Source.model_validate(source), Path(path)
     data = file.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReadError("is no UTF-8 text", file=name, cure="save it as UTF-8") from error
+    text = utf8_text(data, name)
     reading = Reading(entry.id)
     text, hidden = _without_tags(text)
     for number in range(hidden):
