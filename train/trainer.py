@@ -15,18 +15,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from spinemed.config import Config
 from spinemed.run import Run
 from spinemed.tables import write_json, write_text
 from spinemed.vlm.layout import IGNORE
+from train.config import Schedule
 
 __all__ = [
     "Schedule",
@@ -40,36 +39,6 @@ __all__ = [
 ]
 
 COMPLETE = "complete.json"
-
-
-class Schedule(Config):
-    """How long and how fast a stage trains. Counted in steps, never in seconds, so that a run can be repeated."""
-
-    steps: int = Field(ge=1)
-    """Optimiser steps."""
-    batch_size: int = Field(default=16, ge=1)
-    """Rows per device and forward pass."""
-    accumulation: int = Field(default=1, ge=1)
-    """Forward passes per optimiser step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak learning rate."""
-    warmup_steps: int = Field(default=20, ge=0)
-    """Steps over which the learning rate rises from 0."""
-    decay: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
-    """How the learning rate falls afterwards."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW weight decay."""
-    beta2: float = Field(default=0.98, gt=0, lt=1)
-    """AdamW second-moment decay; short runs need a shorter memory than the usual 0.999."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are scaled down to this norm."""
-    autocast: Literal["none", "bfloat16", "auto"] = "none"
-    """Compute in bfloat16 while weights, gradients and updates stay in float32. `auto`: where the hardware multiplies
-    bfloat16 itself; elsewhere it would be many times slower than float32. Results repeat on the same machine only."""
-    save_every: int = Field(default=200, ge=1)
-    """Steps between checkpoints."""
-    log_every: int = Field(default=20, ge=1)
-    """Steps between journalled metrics."""
 
 
 def set_determinism(seed: int, threads: int) -> None:
