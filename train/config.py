@@ -252,6 +252,9 @@ class TrainConfig(Config):
     """Release folders by name."""
     split: Literal["train"] = "train"
     """Which rows to train on. The other splits are held out, and may hold what may only be evaluated on."""
+    benchmarks: tuple[ConfigPath, ...] = ()
+    """Samples folders of `spinemed bench samples` that the model will be asked; `spinemed train verify` refuses a
+    training row that shares a picture, a whole text question or a patient with them."""
     stages: tuple[Stage, ...] = Field(min_length=1)
     """In order; each starts from the merged model of the one before."""
     seed: int = 0
