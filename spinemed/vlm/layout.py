@@ -5,7 +5,11 @@ answer's tokens and the end-of-turn token that closes it. For answering, the sam
 ends in the generation prompt, and its token ids are those that training put before the answer.
 
 The answer's span is exact by construction: prompt and answer are tokenised separately and joined as ids. Nothing is
-ever cut: what is too long, or holds a control token of the model, comes back as :class:`Refused` with a reason.
+ever cut: what is too long, or holds a control token of the model, comes back as :class:`Refused` with a reason. Where a
+floor is given, pictures of a conversation that is too long are made smaller first, all alike, down to that floor.
+
+:meth:`Layout.measure` says from picture headers alone what :meth:`Layout.encode` will make, so that a run over many
+pictures can be planned without decoding one.
 
 Trap: `<|im_end|>` inside a source text would end a turn. Text that contains any special token of the tokenizer is
 refused here rather than encoded.
@@ -24,10 +28,13 @@ from PIL import Image
 from spinemed.errors import ModelError, ReadError
 from spinemed.records import IMAGE_PLACEHOLDER, Message
 
-__all__ = ["IGNORE", "Encoded", "Layout", "Refused", "open_picture"]
+__all__ = ["IGNORE", "Encoded", "Layout", "Measured", "Refused", "open_picture", "picture_size"]
 
 IGNORE = -100
 """Label of a token that carries no loss."""
+
+LOWERING = 0.5**0.25
+"""Factor on the pictures' area from one try to the next, where they must be lowered."""
 
 RefusalReason = Literal["too_long", "control_token", "unreadable_picture"]
 
@@ -60,6 +67,25 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a conversation will come to, known without its pixels.
+
+    Attributes:
+        length: Tokens, answer included.
+        answer: Tokens of the answer.
+        sizes: Width and height to which each picture is brought before the processor sees it.
+        tokens: Tokens of each picture.
+        lowered: Whether a picture had to be made smaller for the conversation to fit.
+    """
+
+    length: int
+    answer: int
+    sizes: tuple[tuple[int, int], ...] = ()
+    tokens: tuple[int, ...] = ()
+    lowered: bool = False
+
+
+@dataclass(frozen=True)
 class Refused:
     """A conversation that was not encoded, and why."""
 
@@ -82,21 +108,44 @@ def open_picture(data: bytes | Image.Image, name: str = "picture") -> Image.Imag
         raise ReadError(f"is no readable picture ({error})", file=name, cure="make the picture again") from error
 
 
+def picture_size(data: bytes | Image.Image, name: str = "picture") -> tuple[int, int]:
+    """Width and height from a picture's header; its pixels are not decoded.
+
+    Raises:
+        ReadError: The bytes do not begin like a picture.
+    """
+    if isinstance(data, Image.Image):
+        return data.size
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ReadError(f"is no readable picture ({error})", file=name, cure="make the picture again") from error
+
+
 class Layout:
     """How one model's processor lays out conversations.
 
     Args:
         processor: From :func:`spinemed.vlm.load_processor`.
         max_tokens: Longest conversation in tokens, answer included; longer ones are refused.
+        min_pixels: Floor to which the pictures of a conversation that is too long may be lowered, in pixels each; they
+            are left as they are unless given.
+        max_pixels: Largest picture, in pixels; the processor's own limit unless given.
 
     Raises:
-        ModelError: The tokenizer has no end-of-turn or padding token.
+        ModelError: The tokenizer has no end-of-turn or padding token, or `min_pixels` is given and the processor cannot
+            say how many tokens a picture makes.
     """
 
-    def __init__(self, processor: Any, *, max_tokens: int) -> None:
+    def __init__(
+        self, processor: Any, *, max_tokens: int, min_pixels: int | None = None, max_pixels: int | None = None
+    ) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.max_tokens = max_tokens
+        self.min_pixels = min_pixels
+        self.max_pixels = max_pixels
         if self.tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-turn token", cure="set eos_token in tokenizer_config.json")
         self.end_id = int(self.tokenizer.eos_token_id)
@@ -120,18 +169,17 @@ class Layout:
             ValueError: The last turn has the wrong role, or placeholders and pictures differ in number.
             ModelError: The chat template does not put the generation prompt before the answer.
         """
-        if not messages or (messages[-1].role == "assistant") is not training:
-            raise ValueError("training needs a last assistant turn, answering a last user turn")
-        found = sum(message.content.count(IMAGE_PLACEHOLDER) for message in messages if message.role == "user")
-        if found != len(images):
-            raise ValueError(f"{found} {IMAGE_PLACEHOLDER} placeholders for {len(images)} pictures")
-        for message in messages:
-            if stray := next((token for token in self._control if token in message.content), None):
-                return Refused("control_token", f"a {message.role} turn contains {stray}")
+        if refused := self._check(messages, len(images), training):
+            return refused
         try:
             pictures = [open_picture(data) for data in images]
         except ReadError as error:
             return Refused("unreadable_picture", str(error))
+        if pictures and (self.min_pixels is not None or self.max_pixels is not None):
+            planned = self.measure(messages, [picture.size for picture in pictures], training=training)
+            if isinstance(planned, Refused):
+                return planned
+            pictures = [_brought_to(picture, size) for picture, size in zip(pictures, planned.sizes, strict=True)]
 
         prompt = self._render(messages[:-1] if training else messages, generation=True)
         made = self.processor(text=[prompt], images=pictures or None, return_tensors="pt")
@@ -151,6 +199,102 @@ class Layout:
                 vision[name] = value
         labels = torch.cat([torch.full_like(ids, IGNORE), answer]) if training else None
         return Encoded(torch.cat([ids, answer]), labels, sequence, vision)
+
+    def measure(
+        self, messages: Sequence[Message], sizes: Sequence[tuple[int, int]], *, training: bool = True
+    ) -> Measured | Refused:
+        """What :meth:`encode` will make of a conversation whose pictures have these widths and heights.
+
+        Raises:
+            ValueError: As :meth:`encode`.
+            ModelError: The processor cannot say how many tokens a picture makes.
+        """
+        if refused := self._check(messages, len(sizes), training):
+            return refused
+        prompt = self._render(messages[:-1] if training else messages, generation=True)
+        # One token stands for each picture in the prompt; the processor puts the picture's tokens in its place.
+        text = len(self.tokenizer(prompt)["input_ids"]) - len(sizes)
+        answer = len(self._answer_ids(messages, prompt)) if training else 0
+        brought = tuple(_capped(size, self.max_pixels) for size in sizes)
+        tokens = self.picture_tokens(brought)
+        total, lowered = text + answer + sum(tokens), False
+        if total > self.max_tokens and self.min_pixels is not None and brought:
+            largest = max(wide * high for wide, high in brought)
+            area = float(largest)
+            while total > self.max_tokens and area > self.min_pixels:
+                area = max(area * LOWERING, float(self.min_pixels))
+                smaller = tuple(_capped(size, int(area)) for size in brought)
+                tokens = self.picture_tokens(smaller)
+                total = text + answer + sum(tokens)
+                lowered = True
+            brought = smaller if lowered else brought
+        if total > self.max_tokens:
+            floor = f" with pictures of {self.min_pixels} pixels" if self.min_pixels is not None and sizes else ""
+            return Refused("too_long", f"{total} tokens{floor}, more than {self.max_tokens}")
+        return Measured(total, answer, brought, tokens, lowered)
+
+    def encode_text(self, messages: Sequence[Message], tokens: Sequence[int]) -> Encoded:
+        """What :meth:`encode` makes of a conversation for training, without its picture tensors and without pictures.
+
+        Args:
+            messages: Ends with the assistant's answer; checked by :meth:`measure` before.
+            tokens: Tokens of each picture.
+
+        Raises:
+            ModelError: The processor puts more than one kind of token in a picture's place.
+        """
+        picture = getattr(self.processor, "image_token_id", None)
+        prompt = self._render(messages[:-1], generation=True)
+        ids = torch.tensor(self.tokenizer(prompt)["input_ids"], dtype=torch.long)
+        stands = torch.zeros(0, dtype=torch.long) if picture is None else torch.nonzero(ids == picture).flatten()
+        if len(stands) != len(tokens):
+            raise ModelError(
+                f"{type(self.processor).__name__} writes {len(stands)} picture tokens for {len(tokens)} pictures",
+                field="processor_class",
+                cure="train without a feature cache and without a picture cache (cache_mb: 0)",
+            )
+        repeats = torch.ones_like(ids)
+        repeats[stands] = torch.tensor(list(tokens), dtype=torch.long)
+        answer = self._answer_ids(messages, prompt)
+        joined = torch.cat([ids.repeat_interleave(repeats), answer])
+        labels = torch.full_like(joined, IGNORE)
+        labels[len(joined) - len(answer) :] = answer
+        kinds = {"mm_token_type_ids": torch.eq(joined, int(picture or -1)).long()} if self.rotary else {}
+        return Encoded(joined, labels, kinds)
+
+    @property
+    def rotary(self) -> bool:
+        """Whether the processor marks picture tokens, as models with multimodal rotary positions need."""
+        return "mm_token_type_ids" in getattr(self.processor, "model_input_names", ())
+
+    def picture_tokens(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Tokens that pictures of these widths and heights make.
+
+        Raises:
+            ModelError: The processor cannot say.
+        """
+        if not sizes:
+            return ()
+        count = getattr(self.processor, "_get_num_multimodal_tokens", None)
+        if count is None:
+            raise ModelError(
+                f"{type(self.processor).__name__} cannot say how many tokens a picture makes",
+                field="processor_class",
+                cure="leave min_pixels and packing out, or use a model whose processor can",
+            )
+        made = count(image_sizes=[[high, wide] for wide, high in sizes])
+        return tuple(int(number) for number in made["num_image_tokens"])
+
+    def _check(self, messages: Sequence[Message], pictures: int, training: bool) -> Refused | None:
+        if not messages or (messages[-1].role == "assistant") is not training:
+            raise ValueError("training needs a last assistant turn, answering a last user turn")
+        found = sum(message.content.count(IMAGE_PLACEHOLDER) for message in messages if message.role == "user")
+        if found != pictures:
+            raise ValueError(f"{found} {IMAGE_PLACEHOLDER} placeholders for {pictures} pictures")
+        for message in messages:
+            if stray := next((token for token in self._control if token in message.content), None):
+                return Refused("control_token", f"a {message.role} turn contains {stray}")
+        return None
 
     def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
         turns = [{"role": message.role, "content": _parts(message)} for message in messages]
@@ -200,6 +344,19 @@ class Layout:
         for name in sorted({name for item in items for name in item.vision}):
             batch[name] = torch.cat([item.vision[name] for item in items if name in item.vision])
         return batch
+
+
+def _capped(size: tuple[int, int], pixels: int | None) -> tuple[int, int]:
+    """A size of at most so many pixels and of the same shape, as nearly as whole pixels allow."""
+    wide, high = size
+    if pixels is None or wide * high <= pixels:
+        return size
+    scale = (pixels / (wide * high)) ** 0.5
+    return max(1, int(wide * scale)), max(1, int(high * scale))
+
+
+def _brought_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _parts(message: Message) -> list[dict[str, str]]:
