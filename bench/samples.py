@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from typing import Any
 from bench.folders import whole_folder
 from spinemed.anatomy import REGULAR, Disc, Level, Spine
 from spinemed.errors import LevelError, ReadError, RecordError
+from spinemed.overlap import letters
 from spinemed.records import NOT_DETERMINABLE, ReleaseRow, Sample, Split
 from spinemed.tables import (
     MANIFEST,
@@ -219,11 +219,7 @@ class _Fingerprint:
 def _fingerprint(row: ReleaseRow) -> _Fingerprint:
     question = " ".join(message.content for message in row.messages[:-1] if message.role == "user")
     pictures = tuple(hashlib.sha256(image.bytes).hexdigest() for image in row.images)
-    return _Fingerprint(row.id, row.group_id, pictures, _letters(question), _letters(row.answer))
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return _Fingerprint(row.id, row.group_id, pictures, letters(question), letters(row.answer))
 
 
 def _compare(asked: list[_Fingerprint], train: Path) -> Contamination:
