@@ -28,7 +28,7 @@ from PIL import Image
 from spinemed.errors import ModelError, ReadError
 from spinemed.records import IMAGE_PLACEHOLDER, Message
 
-__all__ = ["IGNORE", "Encoded", "Layout", "Measured", "Refused", "open_picture", "picture_size"]
+__all__ = ["IGNORE", "Encoded", "Layout", "Measured", "Refused", "bring_to", "open_picture", "picture_size"]
 
 IGNORE = -100
 """Label of a token that carries no loss."""
@@ -179,7 +179,7 @@ class Layout:
             planned = self.measure(messages, [picture.size for picture in pictures], training=training)
             if isinstance(planned, Refused):
                 return planned
-            pictures = [_brought_to(picture, size) for picture, size in zip(pictures, planned.sizes, strict=True)]
+            pictures = [bring_to(picture, size) for picture, size in zip(pictures, planned.sizes, strict=True)]
 
         prompt = self._render(messages[:-1] if training else messages, generation=True)
         made = self.processor(text=[prompt], images=pictures or None, return_tensors="pt")
@@ -355,7 +355,8 @@ def _capped(size: tuple[int, int], pixels: int | None) -> tuple[int, int]:
     return max(1, int(wide * scale)), max(1, int(high * scale))
 
 
-def _brought_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def bring_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture at a width and height, as :meth:`Layout.encode` brings it there."""
     return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 

@@ -65,7 +65,7 @@ class MeasuredRows:
         self.lowered = 0
         self._left = cache_mb * 1_000_000
         self._pictures: dict[tuple[str, ...], tuple[tuple[int, ...], dict[str, torch.Tensor]]] = {}
-        self._tokens: list[tuple[int, ...]] = []
+        self._measured: list[Measured] = []
         for row in rows:
             made = measure_row(row, layout)
             if isinstance(made, Refused):
@@ -75,7 +75,7 @@ class MeasuredRows:
             self.lengths.append(made.length)
             self.answers.append(made.answer)
             self.patches.append(sum(made.tokens))
-            self._tokens.append(made.tokens)
+            self._measured.append(made)
             self.lowered += made.lowered
 
     def __len__(self) -> int:
@@ -105,8 +105,12 @@ class MeasuredRows:
                 cure="run `spinemed train verify`, which decodes every picture",
             )  # fmt: skip
         if key and known is None:
-            self._keep(key, self._tokens[number], made.vision)
+            self._keep(key, self._measured[number].tokens, made.vision)
         return made
+
+    def measured(self, number: int) -> Measured:
+        """What was measured of one row."""
+        return self._measured[number]
 
     def _keep(self, key: tuple[str, ...], tokens: tuple[int, ...], vision: dict[str, torch.Tensor]) -> None:
         size = sum(value.numel() * value.element_size() for value in vision.values())
