@@ -117,7 +117,7 @@ def read(reply: str, sample: Sample) -> str | None:
         ("C8", UNPARSED),
         ("L7", UNPARSED),
         ("L3, but this cannot be determined", UNPARSED),
-        ("Answer: L3\nAnswer: L4", UNPARSED),
+        ("Answer: L3\nAnswer: L4", "L4"),
         ("Answer: I see no vertebra. L3", UNPARSED),
         ("<think>L3", UNPARSED),
         ("<think>L3</think>", UNPARSED),
@@ -271,11 +271,13 @@ def test_whatever_is_said_the_answer_is_legal_or_none(reply: str, kind: str) -> 
     if found.answer is None:
         assert found.outcome in ("unparsed", "refused")
         assert found.reason
+    elif found.answer == NOT_DETERMINABLE:
+        pass  # abstaining is an answer to any question
     elif kind == "option":
         assert found.answer in "ABCD"
     elif kind == "category":
         assert found.answer in CATEGORIES
-    elif found.answer != NOT_DETERMINABLE:
+    else:
         if kind == "disc":
             assert str(Disc.from_text(found.answer)) == found.answer
         else:

@@ -1,0 +1,86 @@
+"""A number with its unit in a stretch of text.
+
+Convention: the canonical text is the value in the unit of the question, as short as it can be written ("23.5", "4",
+"-12"). Centimetres become millimetres; nothing else is converted. A number without a unit is in the unit of the
+question, unless the stretch gives numbers in other units. Numbers in words are not read.
+
+Trap: a range ("20-25°"), a bound (">20°") and two values are no value; the middle of a range is never taken. "23,5" is
+a decimal comma and "1,234" is not.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bench.extract.doubt import UNDECIDED_VALUE, Doubt, is_denied
+from bench.extract.levels import mask_levels
+from bench.extract.question import Question
+from spinemed.records import NOT_DETERMINABLE
+
+__all__ = ["read_number"]
+
+_VALUE = r"[-+]?\d{1,9}(?:,\d{3}(?!\d))*(?:[.,]\d{1,9})?"
+_UNIT = (
+    r"(?P<deg>°(?!\s?C\b)|deg(?:rees?)?\b|度)|(?P<mm>mm\b|milli?met(?:er|re)s?\b|毫米)"
+    r"|(?P<cm>cm\b|centimet(?:er|re)s?\b|厘米)|(?P<percent>%|percent\b|per\s?cent\b)"
+    r"|(?P<other>°\s?C\b|(?:ml|hu|years?|months?|weeks?|days?|kg|ms|m|cm2|mm2|cc|px|pixels?|points?)\b|岁|年|个)"
+)
+_TOKEN = re.compile(rf"(?<![A-Za-z0-9_.,])(?P<value>{_VALUE})(?![\d.,]*\d)\s{{0,2}}(?:{_UNIT})?", re.IGNORECASE)
+_RANGE = re.compile(
+    rf"(?<![A-Za-z0-9_.])({_VALUE})\s?(?:°|mm|cm|%|deg(?:rees?)?|percent|度|毫米)?\s?(?:-|–|—|~|～|to\b|至|到)\s?\d",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(r"\bbetween\s+[-+]?\d", re.IGNORECASE)
+_BOUND = re.compile(
+    r"(?:[<>≤≥]=?|\b(?:more|less|greater|larger|smaller|higher|lower)\s+than|\b(?:at\s+(?:least|most)|over|under|"
+    r"up\s+to|exceeds?|exceeding|above|below)|大于|小于|超过|至少|不到|不足|低于|高于)\s*(?:about\s+)?$",
+    re.IGNORECASE,
+)
+_SPREAD = re.compile(rf"(?:±|\+/-|\+-)\s?{_VALUE}\s?(?:°|mm|cm|%|deg(?:rees?)?|percent|度|毫米)?", re.IGNORECASE)
+
+
+def read_number(stretch: str, question: Question) -> set[str]:
+    """The values that a stretch gives in the unit of the question.
+
+    Raises:
+        Doubt: A range, a bound, a value in another unit only, or only a denial.
+    """
+    text = _SPREAD.sub(" ", mask_levels(stretch))
+    if _RANGE.search(text) or _BETWEEN.search(text):
+        raise Doubt("a range is no value")
+    own: set[str] = set()
+    bare: set[str] = set()
+    others = denied = False
+    for match in _TOKEN.finditer(text):
+        unit, value = match.lastgroup, _number(match["value"])
+        if is_denied(text, match.start()):
+            denied = True
+            continue
+        if unit == "cm" and question.unit == "mm":
+            unit, value = "mm", value * 10
+        written = f"{value:.10g}"
+        if unit == "value":
+            bare.add(written)
+        elif unit == question.unit:
+            if _BOUND.search(text[max(0, match.start() - 30) : match.start()]):
+                raise Doubt("a bound is no value")
+            own.add(written)
+        else:
+            others = True
+    if not own and bare and not others:
+        if _BOUND.search(text[: next(_TOKEN.finditer(text)).start()]):
+            raise Doubt("a bound is no value")
+        own = bare
+    if not own and others:
+        raise Doubt("only numbers in other units")
+    if UNDECIDED_VALUE.search(text):
+        own.add(NOT_DETERMINABLE)
+    if denied and not own:
+        raise Doubt("only says what it is not")
+    return own
+
+
+def _number(text: str) -> float:
+    if re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+        return float(text.replace(",", ""))
+    return float(text.replace(",", "."))
