@@ -46,9 +46,7 @@ _TERMS = (  # noqa: SIM905
     "vertebra disc pedicle lamina facet endplate canal foramen ligament kyphosis lordosis scoliosis stenosis fracture "
     "fusion screw rod cage oedema marrow cord root conus sacrum lumbar thoracic cervical axial sagittal coronal"
 ).split()
-_HAN = (
-    "椎体骨盘节突韧带管孔根髓颈胸腰骶弯曲裂压缩滑脱退变信号高低前后侧面位像片见示伴轻中重度术融合钉棒减压置换复查随访"
-)
+_HAN = "椎体骨盘节突韧带管孔根髓颈胸腰骶弯曲裂压缩滑脱退变信号高低侧面位像片见示伴度术融合钉棒减压置换复查随访"
 
 
 class Planted(Record):
@@ -216,7 +214,7 @@ def _templates() -> dict[str, Template]:
     return all_templates()
 
 
-def _item(plan: ScalePlan, number: int, text: _Text, kind: Kind, span: Span) -> Item:
+def _item(plan: ScalePlan, number: int, of: int, text: _Text, kind: Kind, span: Span) -> Item:
     """A revised item in the form of the model writer's, resting on one span."""
     language: Literal["en", "zh"] = "zh" if text.chinese else "en"
     stem = _prose(text, 0, text.cuts[0], "？" if text.chinese else "?")
@@ -227,7 +225,7 @@ def _item(plan: ScalePlan, number: int, text: _Text, kind: Kind, span: Span) -> 
     cited = [{"id": span.id, "quote": span.text}]
     task: Literal["multiple_choice", "open"] = "multiple_choice" if text.choice else "open"
     written: dict[str, Any] = {"axis": "pathology", "question": stem, "cited": cited}
-    right = number % 4
+    right = of % 4
     written |= {"options": said, "right": said[right]} if text.choice else {"answer": said[0]}
     options = as_options(said) if text.choice else ()
     answer = KEYS[right] if text.choice else said[0]
@@ -298,7 +296,7 @@ def _add_document(plan: ScalePlan, shard: Shard, start: int, end: int) -> None:
         at += len(said) + 2
         blocks.append(said)
         shard.spans.append(span)
-        shard.items.append(_item(plan, number, text, kind, span))
+        shard.items.append(_item(plan, number, of, text, kind, span))
         if kind != "original":
             same = of // plan.items_per_document == number // plan.items_per_document
             shard.planted.append(Planted(id=_name(plan, number), original=_name(plan, of), kind=kind, same_group=same))

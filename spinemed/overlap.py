@@ -112,11 +112,11 @@ def gram_hashes(
     first = np.arange(starts[-1]) + np.repeat(ends - lengths - starts[:-1], counts)
     size = np.repeat(sizes, counts)
     hashes = size.astype(np.uint64)
-    power = np.uint64(1)
+    power = 1
     for step in range(int(sizes.max(initial=0))):
-        power *= np.uint64(_MULTIPLIER)
+        power = power * _MULTIPLIER % 2**64
         part = flat[np.minimum(first + step, len(flat) - 1)] if len(flat) else flat
-        hashes += np.where(step < size, part * power, np.uint64(0))
+        hashes += np.where(step < size, part * np.uint64(power), np.uint64(0))
     return _mixed(hashes), starts
 
 
