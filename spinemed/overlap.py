@@ -40,6 +40,7 @@ __all__ = [
     "gram_hashes",
     "is_chinese",
     "letters",
+    "look_and_thumbnail",
     "look_of",
     "read_held_out",
     "tokens",
@@ -49,6 +50,8 @@ GRAM = 13
 """Tokens of a run that two texts may not share."""
 COMMON = 10
 """Held-out questions that share a run from which on it is wording."""
+_FLAT = 2.0
+"""Standard deviation of grey values (of 255) below which a picture is one colour."""
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+")
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -154,25 +157,36 @@ def look_of(data: bytes) -> Look:
     Raises:
         ReadError: The bytes are no picture that can be decoded.
     """
+    return look_and_thumbnail(data)[0]
+
+
+def look_and_thumbnail(data: bytes) -> tuple[Look, np.ndarray]:
+    """The hashes of a picture, and its grey values in 16 x 16 (float16, mean 0, deviation 1, rows behind one another).
+
+    Raises:
+        ReadError: The bytes are no picture that can be decoded.
+    """
     import imagehash
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data)) as opened:
             deep = opened.mode.startswith(("I", "F"))
-            picture = opened.copy() if deep else opened.convert("RGBA" if "transparency" in opened.info else "RGB")
-            picture.load()
+            clear = "transparency" in opened.info or "A" in opened.getbands()
+            picture = opened.convert("F" if deep else "RGBA" if clear else "RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise ReadError(f"is no picture ({type(error).__name__})", cure="remove it, or save it as PNG") from error
-    mode = "deep" if deep else picture.mode
-    pixels = hashlib.sha256(f"{mode} {picture.width} {picture.height}\0".encode() + picture.tobytes()).hexdigest()
-    grey = picture.convert("F") if deep else picture.convert("L")
+    pixels = hashlib.sha256(f"{picture.mode} {picture.width} {picture.height}\0".encode() + picture.tobytes())
     if deep:  # imagehash works on eight bits
-        values = np.asarray(grey)
+        values = np.asarray(picture)
         low, high = float(values.min()), float(values.max())
         grey = Image.fromarray(np.uint8(np.round((values - low) * (255 / max(high - low, 1e-9)))))
-    flat = float(np.asarray(grey, dtype=np.float32).std()) < 2.0
-    return Look(pixels, _bits(imagehash.phash(grey)), _bits(imagehash.dhash(grey)), flat)
+    else:
+        grey = picture.convert("L")
+    small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), dtype=np.float64).ravel()
+    flat = float(np.asarray(grey, dtype=np.float32).std()) < _FLAT or float(small.std()) == 0.0
+    look = Look(pixels.hexdigest(), _bits(imagehash.phash(grey)), _bits(imagehash.dhash(grey)), flat)
+    return look, ((small - small.mean()) / max(float(small.std()), 1e-9)).astype(np.float16)
 
 
 def _bits(found: Any) -> int:
