@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from train.around import register
+
 app = typer.Typer(no_args_is_help=True, help=(__doc__ or "").splitlines()[0])
 
 ConfigArgument = Annotated[Path, typer.Argument(help="YAML config.")]
@@ -146,3 +148,6 @@ def merge(
         )
     folder = merge_adapter(adapter, out, precision=precision)  # type: ignore[arg-type]
     Console().print(f"merged model: {folder}", soft_wrap=True)
+
+
+register(app)
