@@ -1,9 +1,9 @@
 """One trainer for every stage: a thin `transformers.Trainer` with an exact loss and an exact resume.
 
 Convention: the loss is the sum over answer tokens divided by the number of answer tokens in the whole optimiser step,
-over its accumulation steps, so that 4 x 1 and 1 x 4 give the same gradient. Checkpoints lie in the run's
-scratch folder and count only with their completion mark, which is written last; a run that was killed goes on from the
-newest complete one and ends with the same bytes.
+over its accumulation steps and processes, so that 4 x 1, 1 x 4 and two processes give one gradient. Checkpoints lie
+in the run's scratch folder and count only with their completion mark, which is written last; a run that was killed goes
+on from the newest complete one and ends with the same bytes.
 
 Trap: Qwen-VL classes say `accepts_loss_kwargs = False`, for which Trainer averages the means of the accumulated
 batches; passing `compute_loss_func` is what turns the exact count on.
@@ -11,8 +11,6 @@ batches; passing `compute_loss_func` is what turns the exact count on.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,19 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from spinemed.run import Run
-from spinemed.tables import write_json, write_text
 from spinemed.vlm.layout import IGNORE
-from train.config import Schedule
+from train.checkpoints import (
+    COMPLETE,
+    check_world,
+    claim_checkpoints,
+    mark_complete,
+    newest_checkpoint,
+)
+from train.config import PartRates, Schedule
+from train.engines import check_engine, engine_arguments, forget_engine, process_count, process_rank
 
 __all__ = [
+    "COMPLETE",
     "Schedule",
     "SpineTrainer",
     "answer_loss",
@@ -37,8 +43,6 @@ __all__ = [
     "newest_checkpoint",
     "set_determinism",
 ]
-
-COMPLETE = "complete.json"
 
 
 def set_determinism(seed: int, threads: int) -> None:
@@ -78,22 +82,70 @@ def answer_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Te
     target = labels[:, 1:]
     kept = target != IGNORE
     # Only answer positions go through the softmax: with 64 picture tokens a row they are a small part.
-    total = torch.nn.functional.cross_entropy(logits[:, :-1][kept].float(), target[kept], reduction="sum")
+    chosen = logits[:, :-1][kept]
+    if chosen.dtype != torch.float64:
+        chosen = chosen.float()
+    total = torch.nn.functional.cross_entropy(chosen, target[kept], reduction="sum")
     return total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 class SpineTrainer(Trainer):
-    """Trainer that walks through its data in the planned order."""
+    """Trainer that walks through its data in the planned order, with a learning rate for each part of the model.
+
+    Args:
+        parts: What trains, and how fast; one rate for all unless given.
+        zero: ZeRO stage that must have come up; 0 without.
+        observe: Called with each batch before its forward pass.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        parts: PartRates | None = None,
+        zero: int = 0,
+        observe: Callable[[dict[str, Any]], None] | None = None,
+        **named: Any,
+    ) -> None:
+        super().__init__(*arguments, **named)
+        self.parts, self.zero, self.observe = parts, zero, observe
+        self._engine_seen = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Stock AdamW; grouped by part where parts have rates of their own."""
+        if self.optimizer is None and self.parts is not None:
+            from train.parts import rate_groups
+
+            chosen = self.model if model is None else model
+            groups = rate_groups(
+                chosen,
+                self.parts,
+                rate=self.args.learning_rate,
+                weight_decay=self.args.weight_decay,
+                decays=self.get_decay_parameter_names(chosen),
+            )
+            if len({group["lr"] for group in groups}) > 1:
+                kind, settings = self.get_optimizer_cls_and_kwargs(self.args, chosen)
+                self.optimizer = kind(groups, **settings)
+        return super().create_optimizer(model)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass; the batch is shown to the meter first."""
+        if not self._engine_seen:
+            check_engine(model, self.zero)
+            self._engine_seen = True
+        if self.observe is not None:
+            self.observe(inputs)
+        return super().training_step(model, inputs, num_items_in_batch)
 
 
 class _Journal(TrainerCallback):
     """Writes metrics to the run's journal and moves the progress bar."""
 
-    def __init__(self, run: Run, stage: str, advance: Callable[[int], Any]) -> None:
-        self.run, self.stage, self.advance = run, stage, advance
+    def __init__(self, run: Run, stage: str, advance: Callable[[int], Any], zero: int) -> None:
+        self.run, self.stage, self.advance, self.zero = run, stage, advance, zero
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Show what an earlier process has done."""
@@ -115,78 +167,73 @@ class _Journal(TrainerCallback):
         self.run.journal("metrics", stage=self.stage, step=state.global_step, **facts)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark the checkpoint complete: the last file of it that is written."""
+        """Mark the checkpoint complete once every process has written its part."""
+        if process_count() > 1:
+            torch.distributed.barrier()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
-            write_json(folder / COMPLETE, {"step": state.global_step, "bytes": sizes})
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint; half-written ones, left by a kill, are removed."""
-    complete: list[tuple[int, Path]] = []
-    for path in sorted(folder.glob("checkpoint-*")):
-        try:
-            mark = json.loads((path / COMPLETE).read_bytes())
-            whole = all((path / name).stat().st_size == size for name, size in mark["bytes"].items())
-        except (OSError, ValueError, KeyError):
-            whole = False
-        if whole:
-            complete.append((int(mark["step"]), path))
-        else:
-            shutil.rmtree(path)
-    return max(complete)[1] if complete else None
-
-
-def claim_checkpoints(run: Run, stage: str, key: str) -> Path:
-    """The folder of a stage's checkpoints, with none in it but complete ones made under this key.
-
-    Where several processes train, the first one calls this before the others start.
-    """
-    folder = run.scratch / stage
-    claim = folder / "key"
-    if not claim.is_file() or claim.read_text(encoding="ascii") != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_text(claim, key)
-    newest_checkpoint(folder)
-    return folder
+            mark_complete(folder, state.global_step, world=process_count(), zero=self.zero)
 
 
 def fit(
     run: Run,
     stage: str,
     *,
-    model: torch.nn.Module,
+    model: torch.nn.Module | Callable[[], torch.nn.Module],
     data: Dataset[Any],
-    collate: Callable[[list[Any]], dict[str, torch.Tensor]],
+    collate: Callable[[list[Any]], dict[str, Any]],
     schedule: Schedule,
     seed: int,
     key: str,
     loss: Callable[..., Any] | None = answer_loss,
+    parts: PartRates | None = None,
+    deepspeed: Path | None = None,
+    workers: int = 0,
+    checkpointing: bool = False,
+    liger: bool = False,
+    meter: Any = None,
+    save: Callable[[SpineTrainer], None] | None = None,
 ) -> dict[str, float]:
     """Train `model` in place, from the start or from the newest checkpoint.
 
     Args:
         run: Where checkpoints and metrics go.
         stage: Names the checkpoints' folder and the metrics.
-        model: Trained in place.
+        model: Trained in place; or what makes it, called once the engine is chosen, so that ZeRO-3 can shard it while
+            it is loaded.
         data: In planned order, as long as the schedule needs.
         collate: Rows to a batch; with labels named `labels`.
-        schedule: Steps and rates.
+        schedule: Steps and rates; `accumulation` is that of each process.
         seed: Of dropout.
         key: Hash of everything that goes in. Checkpoints made under another key, of another release say, are removed:
             going on from them would pass old weights off as trained on the new one.
         loss: How outputs and labels become a loss; None when the model returns its own.
+        parts: Learning rates by part of the model.
+        deepspeed: DeepSpeed's JSON; DDP where several processes run without one.
+        workers: Processes that lay rows out beside this one.
+        checkpointing: Compute activations again in the backward pass.
+        liger: Use Liger kernels; they must be installed.
+        meter: A :class:`train.metrics.TrainingMeter`.
+        save: Called by every process after the last step.
 
     Returns:
         `first_loss` and `last_loss`: means over the first and the last logged stretch.
+
+    Raises:
+        ConfigError, MissingPartError: The DeepSpeed file is wrong or cannot be used here.
+        RunError: A checkpoint of another number of processes cannot be gone on from, or another engine than asked for
+            came up.
     """
-    folder = claim_checkpoints(run, stage, key)
+    # The first process has claimed the folder before the others were called; they must not clean what it writes.
+    first = process_rank() == 0
+    folder = claim_checkpoints(run, stage, key) if first else run.scratch / stage
+    engine, zero = engine_arguments(deepspeed)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=schedule.steps,
         per_device_train_batch_size=schedule.batch_size,
         gradient_accumulation_steps=schedule.accumulation,
+        gradient_checkpointing=checkpointing,
         learning_rate=schedule.learning_rate,
         warmup_steps=schedule.warmup_steps,
         lr_scheduler_type=schedule.decay,
@@ -199,29 +246,42 @@ def fit(
         save_total_limit=2,
         logging_steps=schedule.log_every,
         logging_first_step=True,
+        # A loss that is not a number is shown as such, never as the mean of earlier ones.
+        logging_nan_inf_filter=False,
         seed=seed,
         data_seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
+        dataloader_num_workers=workers,
+        dataloader_pin_memory=torch.cuda.is_available() and workers > 0,
         remove_unused_columns=False,
         label_names=["labels"],
         report_to="none",
         disable_tqdm=True,
+        use_liger_kernel=liger,
+        liger_kernel_config={"fused_linear_cross_entropy": False, "cross_entropy": False} if liger else None,
+        **engine,
     )
-    newest = newest_checkpoint(folder)
+    newest = newest_checkpoint(folder, clean=first)
     if newest is not None:
+        check_world(newest, world=process_count(), zero=zero)
         run.journal("resumed", stage=stage, checkpoint=newest.name)
-    with run.progress(stage, schedule.steps) as advance:
-        trainer = SpineTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=data,
-            data_collator=collate,
-            compute_loss_func=loss,
-            callbacks=[_Journal(run, stage, advance)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    try:
+        with run.progress(stage, schedule.steps) as advance:
+            trainer = SpineTrainer(
+                model=model if isinstance(model, torch.nn.Module) else model(),
+                args=arguments,
+                train_dataset=data,
+                data_collator=collate,
+                compute_loss_func=loss,
+                parts=parts,
+                zero=zero,
+                observe=None if meter is None else meter.observe,
+                callbacks=[_Journal(run, stage, advance, zero), *([] if meter is None else [meter])],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        if save is not None:
+            save(trainer)
+    finally:
+        forget_engine()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {"first_loss": losses[0], "last_loss": losses[-1]} if losses else {}

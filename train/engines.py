@@ -1,0 +1,142 @@
+"""What runs a training step: one process, DDP, or DeepSpeed's ZeRO, chosen by the launcher and the stage's JSON file.
+
+Convention: the launcher (torchrun, accelerate, deepspeed, Slurm) says how many processes there are, the stage's
+`deepspeed` file whether ZeRO shards optimiser, gradients and weights among them. What a stage's schedule says is said
+there alone: batch sizes, rates and clipping stand as "auto" in the JSON file.
+
+Trap: without a GPU, accelerate takes no notice of a DeepSpeed config and trains with DDP, or each process by itself,
+without a word. Here the process group is made first and named, and :func:`check_engine` looks at what came up in the
+first step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spinemed.errors import ConfigError, MissingPartError, RunError
+
+__all__ = ["check_engine", "engine_arguments", "forget_engine", "process_count", "process_rank", "read_deepspeed"]
+
+OWN = ("optimizer", "scheduler", "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps",
+       "gradient_clipping")  # fmt: skip
+
+
+def process_count() -> int:
+    """Processes that share the training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return int(torch.distributed.get_world_size())
+    return 1
+
+
+def process_rank() -> int:
+    """Number of this process, from 0."""
+    return int(torch.distributed.get_rank()) if process_count() > 1 else 0
+
+
+def read_deepspeed(file: Path) -> dict[str, Any]:
+    """A DeepSpeed config, checked for what a stage's schedule says already.
+
+    Raises:
+        ConfigError: It is no JSON object, names no ZeRO stage of 1 to 3, or fixes what the schedule says.
+    """
+    try:
+        values = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", file=file, cure="check the path") from error
+    except ValueError as error:
+        raise ConfigError(f"is not JSON ({error})", file=file, cure="mend the file") from error
+    zero = values.get("zero_optimization") if isinstance(values, dict) else None
+    if not isinstance(zero, dict) or zero.get("stage") not in (1, 2, 3):
+        raise ConfigError(
+            "names no ZeRO stage of 1, 2 or 3", file=file, field="zero_optimization.stage", cure="write one of them"
+        )
+    for name in OWN:
+        if values.get(name, "auto") != "auto":
+            raise ConfigError(
+                "is said by the stage's schedule", file=file, field=name, cure='remove it, or write "auto"'
+            )
+    return dict(values)
+
+
+def engine_arguments(deepspeed: Path | None) -> tuple[dict[str, Any], int]:
+    """Arguments of `TrainingArguments` that choose the engine, and the ZeRO stage (0 without).
+
+    Raises:
+        ConfigError: The file is wrong, one process alone was started, or it offloads to a CPU where nothing else is.
+        MissingPartError: DeepSpeed is not installed.
+    """
+    gpu = torch.cuda.is_available()
+    if deepspeed is None:
+        return {"use_cpu": not gpu}, 0
+    values = read_deepspeed(deepspeed)
+    zero = values["zero_optimization"]
+    try:
+        import deepspeed as engine
+    except ImportError as error:
+        raise MissingPartError("training with ZeRO", "deepspeed", "deepspeed", file=str(deepspeed)) from error
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigError(
+            "ZeRO shares work among processes, and one was started alone",
+            file=deepspeed,
+            cure="start with `torchrun --nproc-per-node N -m spinemed train run ...`, or leave deepspeed out",
+        )
+    if zero["stage"] == 3:
+        # Without it a checkpoint would hold shards that only the same number of processes can join.
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    if gpu:
+        return {"deepspeed": values}, int(zero["stage"])
+    for name in ("offload_optimizer", "offload_param"):
+        if (zero.get(name) or {}).get("device", "none") != "none":
+            raise ConfigError(
+                "moves weights off the accelerator, and there is none: on a CPU such a run does not end",
+                file=deepspeed,
+                field=f"zero_optimization.{name}",
+                cure="use it on GPUs; `spinemed train verify --dry-run` checks it anywhere",
+            )
+    zero["overlap_comm"] = False
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    state = PartialState(cpu=True)
+    state.distributed_type = DistributedType.DEEPSPEED
+    engine.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+    return {"deepspeed": values, "accelerator_config": {"use_configured_state": True}}, int(zero["stage"])
+
+
+def forget_engine() -> None:
+    """Before the next model is loaded: transformers must not shard it for a stage that is over."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+
+
+def check_engine(model: Any, zero: int) -> None:
+    """Refuse another engine than was asked for.
+
+    Args:
+        model: As the trainer wrapped it.
+        zero: ZeRO stage that the config asks for; 0 without.
+
+    Raises:
+        RunError: The model is wrapped otherwise.
+    """
+    name = type(model).__name__
+    if zero:
+        right = name == "DeepSpeedEngine" and int(model.zero_optimization_stage()) == zero
+        asked = f"DeepSpeed with ZeRO-{zero}"
+    elif process_count() > 1:
+        right, asked = name == "DistributedDataParallel", "DistributedDataParallel"
+    else:
+        right, asked = name not in ("DeepSpeedEngine", "DistributedDataParallel"), "no wrapper for one process"
+    if not right:
+        found = f"{name} with ZeRO-{model.zero_optimization_stage()}" if name == "DeepSpeedEngine" else name
+        raise RunError(
+            f"{asked} was asked for, and {found} came up",
+            cure="check the launcher, and that accelerate and DeepSpeed are the versions of pyproject.toml",
+        )
