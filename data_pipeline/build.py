@@ -20,6 +20,7 @@ from data_pipeline.items import read_items
 from data_pipeline.readers import check_options
 from data_pipeline.release import write_release
 from data_pipeline.revise import read_lookup, write_revised
+from data_pipeline.ruled import TEMPLATES
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.verify import criteria_sha256
 from data_pipeline.writers import open_writer
@@ -69,6 +70,7 @@ def build(run: Run, config: BuildConfig) -> Path:
         "draft": config.draft.model_dump(mode="json"),
         "seed": config.seed,
         "templates": _folder_sha256(Path(spinemed.__file__).parent / "questions" / "templates"),
+        "ruled": _folder_sha256(TEMPLATES),
         "criteria": criteria_sha256(),
     }
     drafts_folder = run.step("drafts", key=key, work=make_drafts)

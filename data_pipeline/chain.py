@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from data_pipeline.corpus import read_corpus
+from data_pipeline.credits import terms_of
 from data_pipeline.items import Item, read_items, redo_derivation, text_sha256
 from data_pipeline.readers import Drop, Reading, read_source
 from data_pipeline.records import Derivation, Parts
@@ -160,7 +161,7 @@ class Tracer:
 
     def chain(self, row: ReleaseRow, file: Path, revised: Item, draft: Item) -> list[Link]:
         """All links of one row, in the order from release to bytes."""
-        links = [self._release_link(row, file), _revised_link(row, revised), _draft_link(revised, draft)]
+        links = [self._release_link(row, file, revised), _revised_link(row, revised), _draft_link(revised, draft)]
         gone = {part.id: missing for part in revised.instance.evidence if (missing := self._missing(part))}
         # The criteria look the evidence up; without it they cannot be applied.
         links += [self._criteria_link(revised)] if not gone else []
@@ -223,14 +224,15 @@ class Tracer:
 
     # --- the links ---------------------------------------------------------------------------------------------------
 
-    def _release_link(self, row: ReleaseRow, file: Path) -> Link:
+    def _release_link(self, row: ReleaseRow, file: Path, revised: Item) -> Link:
         link = Link("release row", facts=[("id", row.id), ("file", f"{file} (split {row.split})")])
         link.facts += [("axis / task", f"{row.axis} / {row.task}"), ("question", row.messages[0].content)]
         link.facts += [("answer", row.answer), ("licence", row.licence)]
         link.facts.append(("credit", row.attribution or "(none required)"))
-        source = self.corpus.sources.get(row.source_id)
-        stated = None if source is None else (source.licence, source.attribution)
-        link.hold(stated is not None, f"the corpus holds no source '{row.source_id}'")
+        documents = [part for part in revised.instance.evidence if part.kind == "document"]
+        whole = row.source_id in self.corpus.sources and all(part.id in self.corpus.documents for part in documents)
+        stated = terms_of(revised.instance, self.corpus) if whole else None
+        link.hold(row.source_id in self.corpus.sources, f"the corpus holds no source '{row.source_id}'")
         link.hold(stated in (None, (row.licence, row.attribution)), f"licence and credit of the source are {stated}")
         listed = self.release["files"][file.relative_to(self.outputs / "release").as_posix()]["sha256"]
         link.hold(self.file_hash(file) == listed, f"the file differs from its manifest ({listed})")
@@ -306,7 +308,7 @@ class Tracer:
         try:
             link.hold(self.file_hash(path) == document.sha256, "the file's bytes have changed")
             again = self.reread(document.source_id)
-            texts = [other.text for other in again.documents if other.file == document.file]
+            texts = [other.text for other in again.documents if other.id == document.id]
             link.hold(texts == [document.text], "read again, the file gives another text")
             if picture is not None:
                 held = picture in {blob.sha256 for blob in again.images}

@@ -214,7 +214,7 @@ def numbering_needs_anchor(item: Item, lookup: Lookup) -> str | None:
 def finding_supports_answer(item: Item, lookup: Lookup) -> str | None:
     """Level, disc, shape or grade recomputed from the study record."""
     study, instance = lookup.study(item), item.instance
-    if study is None or kind_of(item) == "written":  # words of a model have checks of their own
+    if study is None or kind_of(item) in ("written", "ruled"):  # the four tasks have checks of their own
         return None
     if item.parts.template == "pfirrmann_grade":
         return "" if (study.modality != "MR") == (instance.answer == NOT_ASSESSABLE) else "needs a T2-weighted MR"

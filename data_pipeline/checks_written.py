@@ -37,8 +37,8 @@ _UNSAFE = Path(__file__).with_name("prompts") / "unsafe.txt"
 
 
 def _written(item: Item) -> dict[str, Any] | None:
-    """What the model wrote, or None for items of other writers."""
-    if not item.parts.template.startswith("written_"):
+    """What a model or the rule writer wrote in the forms of the four tasks, or None for other items."""
+    if not item.parts.template.startswith(("written_", "ruled_")):
         return None
     value: dict[str, Any] = json.loads(item.parts.filled["written"])
     return value

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data_pipeline.config_tasks import StudyTasks, TextTasks
 from data_pipeline.writers_schemas import TaskName
 from spinemed.chat import Decoding, LocalConfig, ServerConfig
 from spinemed.config import Config, ConfigPath
@@ -70,6 +71,10 @@ class DraftConfig(Config):
     """Questions on documents."""
     images: dict[str, ImageItems] = Field(default_factory=dict)
     """Questions on studies, by source id; `default` stands for the sources not named."""
+    tasks: dict[str, StudyTasks] = Field(default_factory=dict)
+    """The four tasks of studies, by source id; `default` stands for the sources not named. Empty: none."""
+    texts: TextTasks = TextTasks()
+    """Open questions on texts and figures, and questions on captions."""
     mark_style: Literal["ring", "arrow"] = "ring"
     """How a vertebra is pointed out."""
 

@@ -16,13 +16,15 @@ from typing import Any
 
 from data_pipeline.config import DraftConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.draft_images import draft_study
+from data_pipeline.draft_captions import draft_captions
+from data_pipeline.draft_images import column_tags, draft_study
 from data_pipeline.draft_text import draft_documents
 from data_pipeline.items import Desk, Item, write_items
 from data_pipeline.pool import map_in_order
 from data_pipeline.records import Derivation
+from data_pipeline.ruled import draft_study_tasks, draft_text_tasks
 from data_pipeline.verify import Lookup, load_criteria, verify
-from spinemed.questions import load_templates
+from data_pipeline.writers_prompts import all_templates
 from spinemed.records import ImageBlob, Study
 from spinemed.tables import write_records
 
@@ -43,8 +45,11 @@ def draft_corpus(
 
     Studies are drafted in shards of a fixed size, whatever the number of workers, so the outcome is the same.
     """
-    desk = Desk(corpus=corpus, templates=load_templates(), seed=seed, mark_style=config.mark_style)
+    desk = Desk(corpus=corpus, templates=all_templates(), seed=seed, mark_style=config.mark_style)
     draft_documents(desk, config.text)
+    draft_text_tasks(desk, config.texts, config.text.figure_edge_px)
+    if config.texts.captions:
+        draft_captions(desk, config.text.distractors)
     studies = list(corpus.studies.values())
     shards = [studies[start : start + _SHARD] for start in range(0, len(studies), _SHARD)]
     work = ((_slice(corpus, shard), config, seed) for shard in shards)
@@ -63,12 +68,15 @@ def _slice(corpus: Corpus, studies: list[Study]) -> Corpus:
 
 def _draft_shard(work: tuple[Corpus, DraftConfig, int]) -> Desk:
     corpus, config, seed = work
-    desk = Desk(corpus=corpus, templates=load_templates(), seed=seed, mark_style=config.mark_style)
-    fallback = config.images.get("default")
+    desk = Desk(corpus=corpus, templates=all_templates(), seed=seed, mark_style=config.mark_style)
+    fallback, tasks = config.images.get("default"), config.tasks.get("default")
     for study in corpus.studies.values():
         wanted = config.images.get(study.source_id, fallback)
         if wanted is not None:
             draft_study(desk, study, wanted)
+        asked = config.tasks.get(study.source_id, tasks)
+        if asked is not None:
+            draft_study_tasks(desk, study, asked, columns=column_tags(study))
     # The corpus slice need not travel back.
     return replace(desk, corpus=Corpus(corpus.folder, {}, {}, {}, {}, {}), opened=None)
 

@@ -32,13 +32,20 @@ from spinemed.questions import (
 )
 from spinemed.records import Study
 
-__all__ = ["draft_study", "spine_of"]
+__all__ = ["column_tags", "draft_study", "spine_of"]
 
 
 def spine_of(study: Study) -> Spine:
     """The column of the studied spine: known for a phantom, the nearest that explains the marks otherwise."""
     known = _phantom_spine(study.provenance)
     return known or Spine.of(mark.level for mark in study.marks if mark.level is not None)
+
+
+def column_tags(study: Study) -> tuple[str, ...]:
+    """A tag for an unusual column: whoever counts how many levels an answer is off needs it."""
+    spine = _phantom_spine(study.provenance)
+    unusual = spine is not None and (spine.thoracic, spine.lumbar) != (REGULAR.thoracic, REGULAR.lumbar)
+    return (f"spine:{spine.thoracic}T{spine.lumbar}L",) if spine is not None and unusual else ()
 
 
 @lru_cache(maxsize=256)
@@ -84,10 +91,7 @@ class _Sheet:
         self.desk, self.study = desk, study
         self.source = desk.corpus.sources[study.source_id]
         self.evidence = (desk.study_evidence(study),)
-        spine = _phantom_spine(study.provenance)
-        # Whoever counts how many levels an answer is off needs the column; it is tagged only where it is unusual.
-        unusual = spine is not None and (spine.thoracic, spine.lumbar) != (REGULAR.thoracic, REGULAR.lumbar)
-        self.column = (f"spine:{spine.thoracic}T{spine.lumbar}L",) if spine is not None and unusual else ()
+        self.column = column_tags(study)
         self.fractures_at = {
             finding.level: finding for finding in study.findings if finding.kind == "fracture" and finding.level
         }

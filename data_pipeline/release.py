@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from data_pipeline.components import assign_splits, components
 from data_pipeline.config import ReleaseConfig
 from data_pipeline.corpus import Corpus
+from data_pipeline.credits import terms_of
 from data_pipeline.items import Item
 from data_pipeline.records import Derivation
 from spinemed.records import Axis, ImageBlob, Instance, Origin, PackedImage, ReleaseRow, Split, content_hash
@@ -111,7 +112,7 @@ def write_release(
 
 
 def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, bytes]) -> ReleaseRow:
-    source = corpus.sources[instance.source_id]
+    licence, credit = terms_of(instance, corpus)
     return ReleaseRow(
         id=instance.id,
         split=split,
@@ -128,8 +129,8 @@ def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, b
         origin=instance.origin,
         source_id=instance.source_id,
         group_id=instance.group_id,
-        licence=source.licence,
-        attribution=source.attribution,
+        licence=licence,
+        attribution=credit,
         evidence_ids=tuple(part.id for part in instance.evidence),
         instance_sha256=content_hash(instance),
         tags=instance.tags,

@@ -106,12 +106,13 @@ class _Work:
             place = next(n for n, part in enumerate(evidence) if part.kind == "span")
             evidence[place] = evidence[place].model_copy(update={"quote": self.quote})
         request = {"draft": content_hash(draft), "changes": self.changes, "template": template.sha256}
+        asked, said = compose_turn(parts, template, options, answer, images=len(draft.image_sha256))
         instance = draft.model_copy(
             update={
                 "id": identity,
                 "stage": "revised",
                 "parent_id": draft.id,
-                "messages": compose_turn(parts, template, options, answer, images=len(draft.image_sha256)),
+                "messages": (asked, *draft.messages[1:-1], said),
                 "options": options,
                 "answer": answer,
                 "evidence": tuple(evidence),
@@ -206,8 +207,8 @@ def _mend(
             criterion = criteria[result.criterion]
             if criterion.on_failure == "drop":
                 return bare, (criterion.id, result.note)
-            done = _REMEDIES[criterion.check](work, criterion, pools)
-            if done:
+            remedy = _REMEDIES.get(criterion.check)  # for some only the writer of the words has one
+            if remedy is not None and (done := remedy(work, criterion, pools)):
                 work.changes.append(f"{done} ({criterion.id})")
                 mended = True
         if not mended:

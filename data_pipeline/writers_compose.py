@@ -34,14 +34,23 @@ from spinemed.questions import Template, as_options
 from spinemed.questions.draft import KEYS
 from spinemed.records import Instance, Message, Option, Study, Writer, content_hash, escape_placeholder
 
-__all__ = ["Composer", "balance_options", "written_of"]
+__all__ = [
+    "EXERCISE_NOTE",
+    "Composer",
+    "balance_options",
+    "last_turn",
+    "levels_of",
+    "options_of",
+    "turns_of",
+    "written_of",
+]
 
 _AXIS = {"level_identification": "level", "pathology": "path", "surgical_planning": "plan"}
 _RECORD = {
     "en": ("Record of the study:", "vertebrae in view:", "findings:"),
     "zh": ("检查记录：", "可见椎体：", "所见："),
 }
-_NOTE = {
+EXERCISE_NOTE = {
     "en": "Research exercise, not a treatment decision.",
     "zh": "Research exercise, not a treatment decision. 仅供研究练习，不是治疗决定。",
 }
@@ -93,7 +102,7 @@ class Composer:
         writer = Writer(
             name="model-writer", version=__version__, prompt_sha256=prompt.sha256, request_sha256=request, model=model
         )
-        options, answer = _options(written)
+        options, answer = options_of(written)
         parts = self._parts(instance_id, template.name, written, pack, prompt.heading.question, pictured)
         instance = Instance(
             id=instance_id,
@@ -104,12 +113,12 @@ class Composer:
             axis=written.axis,
             task=task,
             language=language,
-            messages=_turns(written, parts, template, options, answer, len(images)),
+            messages=turns_of(written, parts, template, options, answer, len(images)),
             image_sha256=images,
-            answer=_last(written, answer, language),
+            answer=last_turn(written, answer, language),
             answer_kind="option" if options else "text",
             options=options,
-            levels=_levels(written, answer, language),
+            levels=levels_of(written, answer, language),
             evidence=pack.evidence(self.desk, [(cited.id, cited.quote) for cited in written.cited]),
             writer=writer,
             tags=("written", "figure" if pack.figure else "study" if pack.study else "text", *_truth(pack)),
@@ -120,7 +129,7 @@ class Composer:
         """The revision of a draft: the same identity, the value as edited."""
         before = draft.instance
         template = self.desk.templates[draft.parts.template]
-        options, answer = _options(written)
+        options, answer = options_of(written)
         instance_id = before.id.removesuffix("-draft")
         question = load_prompts()["draft", before.task, before.language].heading.question  # type: ignore[index]
         parts = self._parts(instance_id, template.name, written, pack, question, bool(before.image_sha256))
@@ -128,10 +137,10 @@ class Composer:
             "id": instance_id,
             "stage": "revised",
             "parent_id": before.id,
-            "messages": _turns(written, parts, template, options, answer, len(before.image_sha256)),
-            "answer": _last(written, answer, before.language),
+            "messages": turns_of(written, parts, template, options, answer, len(before.image_sha256)),
+            "answer": last_turn(written, answer, before.language),
             "options": options,
-            "levels": _levels(written, answer, before.language),
+            "levels": levels_of(written, answer, before.language),
             "evidence": pack.evidence(self.desk, [(cited.id, cited.quote) for cited in written.cited]),
             "writer": _reviser(before, changes, template, model),
             "criteria": (),
@@ -149,7 +158,7 @@ class Composer:
         }
         language = template.rsplit("_", 1)[1]
         notes = [] if pack.study is None or pictured else [_record(pack.study, language)]
-        notes += [_NOTE[language]] if written.axis == "surgical_planning" else []
+        notes += [EXERCISE_NOTE[language]] if written.axis == "surgical_planning" else []
         return Parts(
             instance_id=instance_id,
             template=template,
@@ -189,18 +198,19 @@ def _question(written: Written) -> str:
     return written.turns[0].text
 
 
-def _options(written: Written) -> tuple[tuple[Option, ...], str]:
+def options_of(written: Written) -> tuple[tuple[Option, ...], str]:
     """Options and the letter of the right one; none for other tasks."""
     if not isinstance(written, MultipleChoice):
         return (), ""
     return as_options(written.options), KEYS[written.options.index(written.right)]
 
 
-def _turns(
+def turns_of(
     written: Written, parts: Parts, template: Template, options: tuple[Option, ...], answer: str, images: int
 ) -> tuple[Message, ...]:
+    """The turns of an item: the composed question, what is said in between, the last turn."""
     language = template.name.rsplit("_", 1)[1]
-    last = _last(written, answer, language)
+    last = last_turn(written, answer, language)
     first = compose_turn(parts, template, options, last, images=images)
     if not isinstance(written, Consultation):
         return first
@@ -211,7 +221,7 @@ def _turns(
     return (first[0], *rest)
 
 
-def _last(written: Written, answer: str, language: str) -> str:
+def last_turn(written: Written, answer: str, language: str) -> str:
     """The assistant's last turn: a letter, a text, a report."""
     if isinstance(written, MultipleChoice):
         return answer
@@ -227,9 +237,9 @@ def _last(written: Written, answer: str, language: str) -> str:
     return escape_placeholder("\n".join(lines))
 
 
-def _levels(written: Written, answer: str, language: str) -> tuple[Level, ...]:
+def levels_of(written: Written, answer: str, language: str) -> tuple[Level, ...]:
     """Vertebrae that the answer names, from the head down."""
-    text = written.right if isinstance(written, MultipleChoice) else _last(written, answer, language)
+    text = written.right if isinstance(written, MultipleChoice) else last_turn(written, answer, language)
     return tuple(sorted(levels_in(text)))
 
 

@@ -23,12 +23,14 @@ from data_pipeline.items import Desk
 from spinemed.chat import Egress
 from spinemed.records import Document, Evidence, Figure, Source, Span, Study, content_hash
 
-__all__ = ["Pack", "PackKind", "egress_of", "packs_of"]
+__all__ = ["INSTRUCTION", "Pack", "PackKind", "egress_of", "packs_of", "speaks_to_model"]
 
 PackKind = Literal["documents", "figures", "studies"]
 _TOLD = ("paragraph", "answer", "definition")
 """Kinds of spans shown; captions come with their figures."""
 _SHORTEST = 200
+INSTRUCTION = "reads like an instruction to a model"
+"""Why nothing is asked about a stretch of evidence."""
 _INJECTIONS = Path(__file__).with_name("prompts") / "injections.txt"
 
 
@@ -49,8 +51,8 @@ class Pack:
     def unfit(self) -> str:
         """Why nothing is asked about it, or an empty text."""
         text = " ".join(span.text for span in self.spans)
-        if _injections().search(f"{self.title} {text} {self.figure.label if self.figure else ''}"):
-            return "reads like an instruction to a model"
+        if speaks_to_model(f"{self.title} {text} {self.figure.label if self.figure else ''}"):
+            return INSTRUCTION
         if self.kind != "documents":
             return ""
         if len(text) < _SHORTEST:
@@ -103,6 +105,11 @@ class Pack:
             document = desk.corpus.documents[self.figure.document_id]
             documents[document.id] = Evidence(kind="document", id=document.id, sha256=document.sha256)
         return (*dict.fromkeys(found), *documents.values())
+
+
+def speaks_to_model(text: str) -> bool:
+    """Whether a source text holds what is written for a model to read, by `prompts/injections.txt`."""
+    return _injections().search(text) is not None
 
 
 @functools.cache

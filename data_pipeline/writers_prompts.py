@@ -127,8 +127,10 @@ def template_name(task: TaskName, language: Language) -> str:
 
 
 def all_templates() -> dict[str, Template]:
-    """The rule writer's wordings, and for each draft prompt the frame around what the model wrote."""
-    found = dict(load_templates())
+    """The rule writer's wordings, and the frames around what it or a model wrote of the four tasks."""
+    from data_pipeline.ruled.words import ruled_templates  # its wordings are typed by this module's names
+
+    found = dict(load_templates()) | ruled_templates()
     for (stage, task, language), prompt in load_prompts().items():
         if stage == "draft":
             name = template_name(task, language)

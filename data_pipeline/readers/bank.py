@@ -5,6 +5,8 @@ letter. The key is a letter, a number from 0, or the text of a choice. 200 quest
 one question share their locator: `question`, then a `list_item` for each choice, then `answer` (`B: text`, and an
 explanation).
 
+Tables of captions, one a row with its own licence, are the layout `captions`; see `captions.py`.
+
 Trap: a key that names no choice is a broken row: it is counted as failed, never guessed.
 """
 
@@ -15,12 +17,15 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from data_pipeline.readers.documents import add_document
 from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.sandbox import Answer
+from data_pipeline.sources import known_licences
 from spinemed.errors import ReadError
 from spinemed.records import Source
 
@@ -34,6 +39,8 @@ _MOST_SIGNS = 20_000
 class BankOptions(FileOptions):
     """Options of a `bank` source."""
 
+    layout: Literal["questions", "captions"] = "questions"
+    """What a row is: a multiple-choice question, or a figure's caption without the figure."""
     question: str = "question"
     """Column or key of the question."""
     options: str = "options"
@@ -42,6 +49,23 @@ class BankOptions(FileOptions):
     """Column or key of the printed key."""
     explanation: str = "explanation"
     """Column or key of the explanation; may be absent."""
+    caption: str = "caption"
+    """Column of the caption, for the layout `captions`."""
+    licence: str = "licence"
+    """Column of the row's own licence, as printed."""
+    article: str = "article"
+    """Column that names article and figure; what stands before the first underscore is the article."""
+    licences: dict[str, str] = Field(default_factory=dict)
+    """SPDX identifier of each printed licence; a row with another one is left out."""
+
+    @model_validator(mode="after")
+    def _known(self) -> BankOptions:
+        strange = sorted(set(self.licences.values()) - set(known_licences()))
+        if strange:
+            raise ValueError(f"licences: '{strange[0]}' is not in the table of known licences")
+        if self.layout == "captions" and not self.licences:
+            raise ValueError("licences: nothing says what the rows' licences mean")
+        return self
 
 
 def read_bank(source: Source, root: Path) -> Reading:
@@ -51,6 +75,10 @@ def read_bank(source: Source, root: Path) -> Reading:
         ReadError: No file fits the pattern.
     """
     options = read_options(source, BankOptions)
+    if options.layout == "captions":
+        named = {name: getattr(options, name) for name in ("caption", "licence", "article")}
+        job = "data_pipeline.readers.captions:parse_captions"
+        return read_files(source, root, job, options, columns=named, licences=options.licences)
     names = {name: getattr(options, name) for name in ("question", "options", "answer", "explanation")}
     return read_files(source, root, "data_pipeline.readers.bank:parse_bank", options, columns=names)
 

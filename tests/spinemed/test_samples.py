@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0"}
+LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0", "LicenseRef-CC-BY"}
 BOOKKEEPING = {"README.md", "SOURCES.md", ".gitattributes"}
 SHA = re.compile(r"[0-9a-f]{64}")
 
