@@ -239,7 +239,7 @@ class HeldOut:
     """
 
     gram: int = GRAM
-    picture_bits: int = 4
+    picture_bits: int = 3
     ignore: tuple[str, ...] = ()
     """Texts whose runs are nobody's content: wordings of templates, notes."""
     names: list[str] = field(default_factory=list)
