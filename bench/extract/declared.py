@@ -46,7 +46,7 @@ _STATEMENT = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|[。！？；\n]")
 _CLAUSE_END = re.compile(r"[.!?;,](?=\s|$)|[。！？；，\n]")
-_LETTER_LEAD = re.compile(r"\(?[A-Ha-h]\s*[.):]\s*")
+_LETTER_LEAD = re.compile(r"(?:either\s+)?\(?[A-Ha-h]\s?[.):][^\S\n]*")
 _REASON = re.compile(
     r"[,;]?\s*\b(?:because|since|although|though|whereas|while|given\s+that)\b|[,，;；]?\s?(?:因为|由于|虽然|尽管)",
     re.IGNORECASE,
@@ -94,12 +94,12 @@ def declarations(text: str, *, letters: bool) -> list[tuple[str, int]]:
         ]
     found.sort()
     merged: list[tuple[str, int, bool]] = []
-    for _, end, stretch, affirmed in found:
+    for _, close, stretch, affirmed in found:
         if affirmed and merged and merged[-1][2]:
-            merged[-1] = (f"{merged[-1][0]}, {stretch}", end, True)
+            merged[-1] = (f"{merged[-1][0]}, {stretch}", close, True)
         elif stretch.strip():
-            merged.append((stretch, end, affirmed))
-    return [(stretch.strip(), end) for stretch, end, _ in merged]
+            merged.append((stretch, close, affirmed))
+    return [(stretch.strip(), close) for stretch, close, _ in merged]
 
 
 def statements(text: str) -> list[str]:

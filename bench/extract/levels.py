@@ -70,14 +70,14 @@ def read_levels(stretch: str, question: Question) -> set[str]:
     Raises:
         Doubt: It names something else, only landmarks, or only what it is not.
     """
-    kind: type[Disc] | type[Level] = Disc if question.kind == "disc" else Level
     stretch = _usual(stretch)
     found: set[str] = set()
     landmarks: list[str] = []
     denied = False
     pair_end = -1  # where the first of "between L4/5 and L5/S1" ends: the second is a landmark too
     for mention in find_levels(stretch):
-        value: Disc | Level | None = resolve(mention.reading, kind)
+        value: Disc | Level | None
+        value = resolve(mention.reading, Disc) if question.kind == "disc" else resolve(mention.reading, Level)
         second = pair_end >= 0 and _AND.fullmatch(stretch, pair_end, mention.start) is not None
         pair_end = -1
         if is_denied(stretch, mention.start):

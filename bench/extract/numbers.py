@@ -20,23 +20,22 @@ from spinemed.records import NOT_DETERMINABLE
 __all__ = ["read_number"]
 
 _VALUE = r"[-+]?\d{1,9}(?:,\d{3}(?!\d))*(?:[.,]\d{1,9})?"
+_END = "(?![A-Za-z0-9])"
 _UNIT = (
-    r"(?P<deg>°(?!\s?C\b)|deg(?:rees?)?\b|度)|(?P<mm>mm\b|milli?met(?:er|re)s?\b|毫米)"
-    r"|(?P<cm>cm\b|centimet(?:er|re)s?\b|厘米)|(?P<percent>%|percent\b|per\s?cent\b)"
-    r"|(?P<other>°\s?C\b|(?:ml|hu|years?|months?|weeks?|days?|kg|ms|m|cm2|mm2|cc|px|pixels?|points?)\b|岁|年|个)"
+    rf"(?P<deg>°(?!\s?C{_END})|deg(?:rees?)?{_END}|度)|(?P<mm>(?:mm|milli?met(?:er|re)s?){_END}|毫米)"
+    rf"|(?P<cm>(?:cm|centimet(?:er|re)s?){_END}|厘米)|(?P<percent>%|(?:percent|per\s?cent){_END})"
+    rf"|(?P<other>°\s?C{_END}|(?:ml|hu|years?|months?|weeks?|days?|kg|ms|m|cm2|mm2|cc|px|pixels?|points?){_END}|岁|年|个)"
 )
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9_.,])(?P<value>{_VALUE})(?![\d.,]*\d)\s{{0,2}}(?:{_UNIT})?", re.IGNORECASE)
-_RANGE = re.compile(
-    rf"(?<![A-Za-z0-9_.])({_VALUE})\s?(?:°|mm|cm|%|deg(?:rees?)?|percent|度|毫米)?\s?(?:-|–|—|~|～|to\b|至|到)\s?\d",
-    re.IGNORECASE,
-)
+_MARK = r"\s?(?:°|mm|cm|%|deg(?:rees?)?|percent|度|毫米)?"
+_RANGE = re.compile(rf"(?<![A-Za-z0-9_.])({_VALUE}){_MARK}\s?(?:-|–|—|~|～|to\b|至|到)\s?\d", re.IGNORECASE)
 _BETWEEN = re.compile(r"\bbetween\s+[-+]?\d", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:[<>≤≥]=?|\b(?:more|less|greater|larger|smaller|higher|lower)\s+than|\b(?:at\s+(?:least|most)|over|under|"
     r"up\s+to|exceeds?|exceeding|above|below)|大于|小于|超过|至少|不到|不足|低于|高于)\s*(?:about\s+)?$",
     re.IGNORECASE,
 )
-_SPREAD = re.compile(rf"(?:±|\+/-|\+-)\s?{_VALUE}\s?(?:°|mm|cm|%|deg(?:rees?)?|percent|度|毫米)?", re.IGNORECASE)
+_SPREAD = re.compile(rf"(?:±|\+/-|\+-)\s?{_VALUE}{_MARK}", re.IGNORECASE)
 
 
 def read_number(stretch: str, question: Question) -> set[str]:

@@ -24,10 +24,10 @@ _ZH_ALONE = r"(?<![A-Za-z0-9'-])\(?[A-H]\)?(?![A-Za-z0-9'])"
 _LIST = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9']))+")
 _WRONG = (
     r"(?:选项|项)?\s*(?:(?:is|are|was|were|seems?|都|均|也|是)\s*)?(?:(?:clearly|obviously|all|also|both|therefore)\s+)?"
-    r"(?:incorrect|wrong|false|not|unlikely|excluded|eliminated|ruled\s+out|isn't|aren't|doesn't|do\s+not|does\s+not|"
-    r"错误|错|不正确|不对|不符|不选|不是|可?排除)"
+    r"(?:incorrect|wrong|false|not(?!\s+\(?[A-H](?![A-Za-z0-9]))|unlikely|excluded|eliminated|ruled\s+out|isn't|aren't|doesn't|do\s+not|does\s+not|"
+    r"错误|错|不正确|不对|不符|不选|不是(?!\s*\(?[A-H](?![A-Za-z0-9]))|可?排除)"
 )
-_DENIED_BEHIND = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9']))*\s*[:,-]?\s*{_WRONG}")
+_DENIED_BEHIND = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9']))*\s*[:-]?\s*{_WRONG}")
 _DENIED_AHEAD = re.compile(
     r"(?:\b(?:not|neither|nor|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing)\s+out|eliminat(?:e|es|ed|ing)|rather\s+than|"
     r"instead\s+of|than)|n't|不是|不应?选|排除|并非|而非)\s*(?:option\s+|options\s+|the\s+|choose\s+)*"
@@ -43,8 +43,11 @@ _LINE_LEAD = re.compile(r"^[^\S\n]*(?:[-*•]\s)?\(?([A-H])[.):]\s", re.MULTILIN
 _LONE_LINE = re.compile(r"^[^\S\n]*\(?([A-H])\)?[^\S\n]*[.。]?[^\S\n]*$", re.MULTILINE)
 _MARKED = (
     re.compile(r"[(\[]([A-H])[)\]]"),
+    re.compile(r"(?:\b(?i:or|either)|或)\s*\(?([A-H])(?![A-Za-z0-9'])"),
+    re.compile(r"(?<![A-Za-z0-9'-])([A-H])\)?\s*(?:or\b|或)"),
+    re.compile(r"(?<!不)[是为]\s?\(?([A-H])(?![A-Za-z0-9])"),
     re.compile(r"(?i:\b(?:option|choice|answer(?:\s+is)?)|选项?)\s*\(?([A-H])(?![A-Za-z0-9])"),
-    re.compile(r"\b(?:but|rather)\s+\(?([B-H])\)?(?=\s*(?:[.,;:!?]|$))", re.IGNORECASE),
+    re.compile(r"\b(?:but|rather)\s+\(?([A-H])\)?(?=\s*(?:[.,;:!?]|$))", re.IGNORECASE),
     re.compile(
         r"(?i:\b(?:think|believe|guess|say|probably|likely|it's|it\s+is|must\s+be))\s+(?i:it'?s\s+)?\(?([B-H])\)?"
         r"(?=\s*(?:[.,;:!?]|$))"
@@ -151,10 +154,10 @@ def _words(text: str) -> str:
 
 
 _OPENS = re.compile(
-    r"(?:^|[.,;:(\"'=。，；：是为]|\b(?:is|are|be|the|an?|but|not|no|or|and|shows|choose|select|pick))\s*$"
+    r"(?:^|[.,;:()\"'=。，；：是为或和及与]|\b(?:is|are|be|the|an?|either|but|not|no|or|and|shows|choose|select|pick))\s*$"
 )
 _CLOSES = re.compile(
-    r"\s*(?:$|[.,;:)!?\"'。，；]|(?:is|are)\s+(?:the\s+)?(?:correct|right|best)\b|(?:but|or|and|not)\b)"
+    r"\s*(?:$|[.,;:)!?\"'。，；或和及与]|(?:is|are)\s+(?:the\s+)?(?:correct|right|best)\b|(?:but|or|and|not)\b)"
 )
 
 

@@ -27,19 +27,9 @@ _LATEX_WORD = re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|mathit|textrm|o
 _LATEX_DEGREE = re.compile(r"\s?\^\s?\{?\s?\\circ\s?\}?")
 _LATEX_REST = re.compile(r"\\[\[\]()]|\\[,;! ]|\\(?:quad|displaystyle)\b")
 _SUBSCRIPT = re.compile(r"(?<=[A-Za-z])_\{?(\d{1,2})\}?")
+_WIDE = [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B)]
 _FOLD = str.maketrans(
-    {
-        **{
-            code: code - 0xFEE0
-            for start, end in ((0xFF10, 0xFF1A), (0xFF21, 0xFF3B), (0xFF41, 0xFF5B))
-            for code in range(start, end)
-        },
-        **dict(zip("：（）＝％／［］", ":()=%/[]", strict=True)),
-        **dict.fromkeys("‘’", "'"),
-        "º": "°",
-        "˚": "°",
-        "−": "-",
-    }  # fmt: skip
+    {chr(code): chr(code - 0xFEE0) for code in _WIDE} | dict(zip("：（）＝％／［］‘’º˚−", ":()=%/[]''°°-", strict=True))
 )
 
 

@@ -46,7 +46,7 @@ def read_category(stretch: str, question: Question) -> set[str]:
     hits: list[tuple[int, int, str]] = []
     for category in question.categories:
         for pattern in (re.escape(category), *_SYNONYMS.get(category.casefold(), [])):
-            bounded = rf"(?<![^\W_])(?:{pattern})(?![^\W_])" if pattern.isascii() else pattern
+            bounded = rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])" if pattern.isascii() else pattern
             hits += [(match.start(), match.end(), category) for match in re.finditer(bounded, stretch, re.IGNORECASE)]
     found, denied = set(), False
     for start, _, category in outermost(hits):
@@ -63,7 +63,7 @@ _ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6"}
 _UNICODE = {sign: str(number) for number, sign in enumerate("ⅠⅡⅢⅣⅤⅥ", 1)}
 _CHINESE = {sign: str(number) for number, sign in enumerate("一二三四五六", 1)}
 _GRADE = re.compile(
-    r"(?<![\w.])(?P<digit>\d{1,2})(?=级|度|型|(?![\w%°]|\.\d|\s?(?:mm|cm|%|°|percent|degrees|years)))"
+    r"(?<![A-Za-z0-9_.])(?P<digit>\d{1,2})(?=级|度|型|(?![A-Za-z0-9_%°]|\.\d|\s?(?:mm|cm|%|°|percent|degrees|years)))"
     r"|(?<![A-Za-z])(?P<roman>IV|VI|V|III|II|(?<=[Gg]rade )I|(?<=[Tt]ype )I|^I$)(?![A-Za-z'])"
     r"|(?:(?<=grade )|(?<=Grade ))(?P<small>iv|vi|v|iii|ii|i)(?![a-z])"
     r"|(?P<sign>[ⅠⅡⅢⅣⅤⅥ])|(?P<chinese>[一二三四五六])(?=级|度)"
@@ -107,10 +107,13 @@ _NO_SIDE = re.compile(
     re.IGNORECASE,
 )
 _SIDES = {
-    "both": r"\bboth(?:\s+sides)?\b|\bbilateral(?:ly)?\b|\bleft\s+and\s+right\b|\bright\s+and\s+left\b|双侧|两侧|左右",
-    "left": r"\bleft\b|左",
-    "right": r"\bright\b|右",
-    "midline": r"\bmidline\b|\bcentral\b|中线|中央|正中",
+    side: re.compile(rf"(?<![A-Za-z])(?:{english})(?![A-Za-z])|{chinese}", re.IGNORECASE)
+    for side, english, chinese in (
+        ("both", r"both(?:\s+sides)?|bilateral(?:ly)?|left\s+and\s+right|right\s+and\s+left", "双侧|两侧|左右"),
+        ("left", "left", "左"),
+        ("right", "right", "右"),
+        ("midline", "midline|central", "中线|中央|正中"),
+    )
 }
 
 
@@ -121,11 +124,7 @@ def read_side(stretch: str, question: Question) -> set[str]:
         Doubt: It only says what it is not.
     """
     text = _NO_SIDE.sub(lambda match: " " * len(match[0]), stretch)
-    hits = [
-        (match.start(), match.end(), side)
-        for side, pattern in _SIDES.items()
-        for match in re.finditer(pattern, text, re.IGNORECASE)
-    ]
+    hits = [(match.start(), match.end(), side) for side, pattern in _SIDES.items() for match in pattern.finditer(text)]
     found, denied = set(), False
     for start, _, side in outermost(hits):
         if is_denied(text, start):
