@@ -26,6 +26,24 @@ GpusOption = Annotated[int, typer.Option("--gpus", min=1, help="GPUs that will t
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write everything found to this file as well.")]
 
 
+_ROWS = (
+    ("rows", "rows"),
+    ("left out", "left_out"),
+    ("with pictures made smaller", "lowered"),
+    ("different pictures", "pictures"),
+    ("median tokens", "median"),
+    ("longest", "longest"),
+    ("a pass: rows", "rows_a_pass"),
+    ("a pass: tokens", "tokens_a_pass"),
+    ("a pass: answer tokens", "answer_tokens_a_pass"),
+    ("a pass: bins, or rows in batches", "batches_a_pass"),
+    ("fill, %", "fill_percent"),
+    ("padding, %", "padding_percent"),
+    ("steps", "steps"),
+    ("tokens in all", "tokens"),
+)
+
+
 def verify(
     config: ConfigArgument,
     dry_run: Annotated[
@@ -51,7 +69,7 @@ def verify(
         console.print("\nOne row as the model sees it:", style="bold")
         console.print(found.prompt, markup=False, soft_wrap=True)
     for line in found.said:
-        console.print(f"not checked or worth knowing: {line}", markup=False, soft_wrap=True)
+        console.print(f"remark: {line}", markup=False, soft_wrap=True)
     _write(json_file, found)
 
 
@@ -124,6 +142,10 @@ def _look(config: Path, overrides: list[str] | None, **how: Any) -> Verified:
     from train.config import TrainConfig
     from train.verify import verify as look
 
+    if not how["dry_run"]:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
     job = load_config(config, TrainConfig, overrides or ())
     columns = (TextColumn("rows"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -145,18 +167,11 @@ def _print_stages(console: Console, found: Verified) -> None:
     if not known:
         return
     table = Table(title="What each stage trains on")
-    for title in ("stage", "rows", "left out", "lowered", "a pass: rows", "tokens", "answers", "median", "longest",
-                  "fill", "steps", "tokens in all"):  # fmt: skip
-        table.add_column(title, justify="left" if title == "stage" else "right")
+    table.add_column("")
     for facts in known:
-        fill = f"{facts['fill_percent']} %"
-        if facts["batches_a_pass"] != facts["rows_a_pass"]:
-            fill += f" of {facts['batches_a_pass']} bins"
-        table.add_row(
-            facts["name"], f"{facts['rows']:,}", f"{sum(facts['dropped'].values()):,}", f"{facts['lowered']:,}",
-            f"{facts['rows_a_pass']:,}", f"{facts['tokens_a_pass']:,}", f"{facts['answer_tokens_a_pass']:,}",
-            f"{facts['median']:,}", f"{facts['longest']:,}", fill, f"{facts['steps']:,}", f"{facts['tokens']:,}",
-        )  # fmt: skip
+        table.add_column(facts["name"], justify="right")
+    for title, name in _ROWS:
+        table.add_row(title, *(f"{facts[name]:,}" for facts in known))
     console.print(table)
     for facts in known:
         widest = max(count for _, _, count in facts["histogram"])
@@ -175,7 +190,8 @@ def _print_predictions(console: Console, found: Verified) -> None:
     names = list(predicted[0]["gpus"])
     known = "rows" in predicted[0]
     what = "hours" if known else "hours a billion tokens"
-    table = Table(title=f"Predicted for {predicted[0]['processes']} GPUs: memory of one, {what}")
+    count = predicted[0]["processes"]
+    table = Table(title=f"Predicted for {count} GPU{'s' if count > 1 else ''}: memory of one, {what}")
     table.add_column("stage")
     table.add_column("GB", justify="right")
     table.add_column("of which")
@@ -187,7 +203,7 @@ def _print_predictions(console: Console, found: Verified) -> None:
         for name in names:
             gpu = facts["gpus"][name]
             value = gpu["hours"] if known else gpu["hours_a_billion_tokens"]
-            cells.append(f"{value:,.2f}" if gpu["fits"] else f"{value:,.2f} (does not fit)")
+            cells.append(f"{value:,.2f}" if gpu["fits"] else "too small")
         table.add_row(
             facts["name"],
             f"{facts['memory_total_gb']:g}",

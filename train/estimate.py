@@ -111,7 +111,7 @@ def read_deepspeed(path: Path | None) -> DeepSpeedFacts:
         raise ReadError("no such file", file=path, field="deepspeed", cure="name a file of configs/launch/") from error
     except ValueError as error:
         raise ReadError(f"is not JSON ({error})", file=path, cure="mend the file") from error
-    zero = values.get("zero_optimization") if isinstance(values, dict) else None
+    zero: Any = values.get("zero_optimization") if isinstance(values, dict) else None
     stage = zero.get("stage") if isinstance(zero, dict) else None
     if stage not in (0, 1, 2, 3):
         raise ConfigError(
@@ -183,9 +183,9 @@ def memory_bytes(
     else:
         adapters = moving if stage.method != "full" else 0
         weights = (everything + adapters) * (2 if half else width)
-    gradients = moving * (2 if half else width)
+    gradients = float(moving * (2 if half else width))
     # DeepSpeed keeps a float32 copy beside bfloat16 weights; plain AdamW keeps its two moments in the weights' format.
-    optimiser = moving * (12 if zero.bf16 else 2 * width)
+    optimiser = float(moving * (12 if zero.bf16 else 2 * width))
     if zero.stage >= 1:
         optimiser /= processes
     if zero.stage >= 2:

@@ -157,7 +157,10 @@ class TrainingMeter(TrainerCallback):
             return
         facts = self.figures()
         self.run.journal("speed", stage=self.stage, step=state.global_step, **facts)
-        numbers = {**{name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs}, **facts}
+        numbers: dict[str, Any] = {
+            **{name: logs[name] for name in ("loss", "grad_norm", "learning_rate") if name in logs},
+            **facts,
+        }
         for name, value in numbers.items():
             if self._writer is not None and isinstance(value, int | float):
                 self._writer.add_scalar(f"{self.stage}/{name}", value, state.global_step)

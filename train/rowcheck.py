@@ -7,7 +7,8 @@ The overlap with a benchmark is looked for by row id, by patient or phantom (`gr
 for questions without a picture by their letters and digits alone, so that case, spacing and punctuation hide no copy.
 
 Trap: a picture that opens can still be cut short. A header says nothing of it; the end mark of JPEG and PNG does, and
-decoding says all. `pixels=False` looks at headers and end marks only.
+decoding says more. `pixels=False` looks at headers and end marks only. Where a JPEG's scan stops early and its end mark
+is kept, the decoder fills the rest with grey and says nothing: only the hash that the picture is named by tells.
 """
 
 from __future__ import annotations

@@ -324,6 +324,7 @@ def _facts(
             "rows": len(lengths),
             "rows_a_pass": load.rows,
             "dropped": dict(sorted(found.dropped.items())),
+            "left_out": sum(found.dropped.values()),
             "lowered": found.lowered,
             "tokens_a_pass": load.tokens,
             "answer_tokens_a_pass": load.answers,
