@@ -3,8 +3,9 @@
 Convention: a line is the row's number in its Parquet file, counted from 1. A fault must be mended before training; a
 note (a row that will be left out, a level that no spine has in a free text) is only shown. Nothing stops at the first.
 
-The overlap with a benchmark is looked for by row id, by patient or phantom (`group_id`), by the bytes of pictures, and
-for questions without a picture by their letters and digits alone, so that case, spacing and punctuation hide no copy.
+The overlap with a benchmark is looked for by row id, by patient or phantom (`group_id`), by the bytes and pixels of
+pictures, and for questions without a picture by their letters and digits alone, so that case, spacing and punctuation
+hide no copy. What only resembles (a picture that looks alike, a run of 13 words, see :mod:`spinemed.overlap`) is noted.
 
 Trap: a picture that opens can still be cut short. A header says nothing of it; the end mark of JPEG and PNG does, and
 decoding says more. `pixels=False` looks at headers and end marks only. Where a JPEG's scan stops early and its end mark
@@ -15,8 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic import ValidationError
 
 from spinemed.anatomy.mentions import scan
 from spinemed.errors import ReadError, RecordError
+from spinemed.overlap import HeldOut, Look, letters, look_of, read_held_out
 from spinemed.records import Message, ReleaseRow, Sample
 from spinemed.tables import read_jsonl, read_manifest
 
@@ -42,10 +42,10 @@ __all__ = [
 
 Reason = Literal[
     "schema", "unknown_role", "empty_answer", "wrong_level", "missing_image", "corrupt_image", "hash", "leak",
-    "too_long", "control_token", "unknown_level", "repeated_id",
+    "too_long", "control_token", "unknown_level", "repeated_id", "resembles",
 ]  # fmt: skip
 
-NOTES: frozenset[str] = frozenset({"too_long", "control_token", "unknown_level"})
+NOTES: frozenset[str] = frozenset({"too_long", "control_token", "unknown_level", "resembles"})
 """Reasons that leave a row out, or are only worth a look; all others must be mended."""
 
 _CURES: dict[str, str] = {
@@ -60,6 +60,7 @@ _CURES: dict[str, str] = {
     "too_long": "raise max_tokens, or let min_pixels lower its pictures; it is left out otherwise",
     "control_token": "take the token out of the text; the row is left out otherwise",
     "unknown_level": "look at the text: no spine has this level",
+    "resembles": "look at both: a copy belongs out of the release; what merely looks alike may stay",
     "repeated_id": "give every row an id of its own",
 }
 
@@ -112,6 +113,25 @@ class Benchmark:
     pictures: dict[str, str] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
     """Each maps to the id of a sample that has it."""
+    held_out: HeldOut = field(default_factory=HeldOut)
+    """The same questions, for likeness."""
+
+    def likeness(self, text: str, looks: Sequence[Look]) -> tuple[Reason, str] | None:
+        """What a row resembles, and whether that is a leak; None when nothing."""
+        if not self.ids:
+            return None
+        for look in looks:
+            if (hit := self.held_out.picture(look)) is not None:
+                if hit.exact:
+                    return "leak", f"a picture has the pixels of that of sample {hit.held_out}"
+                return "resembles", f"a picture looks like that of sample {hit.held_out} ({hit.bits} of 64 bits differ)"
+        (found,) = self.held_out.texts([text], [bool(looks)])
+        if found is None or not found.shared:
+            return None
+        return (
+            "resembles",
+            f"it shares {found.shared} runs of 13 words ({found.share:.0%}) with sample {found.held_out}",
+        )
 
     def leak(self, row_id: str, group: str, pictures: Iterable[str], question: str) -> str | None:
         """What a row shares with the benchmark; None when nothing."""
@@ -150,17 +170,25 @@ class PictureCheck:
 
     Args:
         pixels: Decode them; otherwise headers and end marks are looked at.
+        looks: Keep how each looks, for comparison with a benchmark; needs `pixels`.
     """
 
-    def __init__(self, *, pixels: bool) -> None:
-        self.pixels = pixels
+    def __init__(self, *, pixels: bool, looks: bool = False) -> None:
+        self.pixels, self.looks = pixels, looks and pixels
         self._known: dict[str, tuple[int, int] | str] = {}
+        self._seen: dict[str, Look] = {}
 
     def __call__(self, digest: str, data: bytes) -> tuple[int, int] | str:
         """Width and height, or what is wrong."""
         if digest not in self._known:
             self._known[digest] = self._look(data)
+            if self.looks and not isinstance(self._known[digest], str):
+                self._seen[digest] = look_of(data)
         return self._known[digest]
+
+    def look(self, digest: str) -> Look | None:
+        """How a picture looks that was checked before; None where looks are not kept."""
+        return self._seen.get(digest)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -183,11 +211,6 @@ class PictureCheck:
         return size
 
 
-def letters(text: str) -> str:
-    """A question by its letters and digits alone."""
-    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
-
-
 def read_benchmark(folders: Iterable[Path]) -> Benchmark:
     """What the samples of these folders show and ask.
 
@@ -197,6 +220,7 @@ def read_benchmark(folders: Iterable[Path]) -> Benchmark:
     found = Benchmark()
     for folder in folders:
         read_manifest(folder, "samples")
+        found.held_out.add(folder.name, read_held_out(folder))
         for sample in read_jsonl(folder / "samples.jsonl", Sample):
             found.ids[sample.id] = sample.id
             found.groups.setdefault(sample.cluster, sample.id)
@@ -311,6 +335,11 @@ def _look(
     asked = "" if row.images else " ".join(turn.content for turn in row.messages[:-1] if turn.role == "user")
     if shared := benchmark.leak(row.id, row.group_id, digests, asked):
         yield RowFault(file, line, "leak", shared)
+    else:
+        looks = [look for look in map(check.look, digests) if look is not None]
+        spoken = "\n".join(turn.content for turn in row.messages if turn.role != "system")
+        if alike := benchmark.likeness(spoken, looks):
+            yield RowFault(file, line, *alike)
     said = " ".join(turn.content for turn in row.messages if turn.role == "assistant")
     if wrong := next(
         (found.why for found in scan(said) if found.reading is None and "is no vertebra;" in found.why), ""

@@ -167,7 +167,7 @@ def survey(
         ReadError, RecordError: A release or benchmark as a whole cannot be read.
     """
     found = Survey({stage.name: StageSurvey() for stage in config.stages})
-    pictures, seen = PictureCheck(pixels=pixels), set[str]()
+    pictures, seen = PictureCheck(pixels=pixels, looks=check and bool(config.benchmarks)), set[str]()
     benchmark = read_benchmark(config.benchmarks) if check else Benchmark()
     for name, release in config.releases.items():
         using = [

@@ -19,10 +19,11 @@ from PIL import Image
 
 from spinemed.config import load_config
 from spinemed.errors import ConfigError, ModelError, ReadError
+from spinemed.overlap import letters
 from spinemed.records import Message, Sample
 from spinemed.tables import write_jsonl, write_manifest
 from train.config import TrainConfig
-from train.rowcheck import PictureCheck, RowFaults, letters
+from train.rowcheck import PictureCheck, RowFaults
 from train.verify import verify
 
 STAGE = {"name": "one", "mixture": [{"release": "only"}], "schedule": {"epochs": 2, "batch_size": 4}, "max_tokens": 120}
@@ -157,6 +158,8 @@ def test_the_benchmark_is_found_among_the_rows(
     rows = pq.read_table(micro_release / "data" / "train.parquet").to_pylist()
     image = rows[3]["images"][0]["path"]
     samples = tmp_path / "samples"
+    (samples / "images").mkdir(parents=True)
+    (samples / "images" / image).write_bytes(rows[3]["images"][0]["bytes"])
     asked = "<image>\nWhich level is this?" if shared == "picture" else "Another question?"
     if shared == "question":
         asked = rows[2]["messages"][0]["content"].upper() + " !"
@@ -166,7 +169,6 @@ def test_the_benchmark_is_found_among_the_rows(
         answer="L1", answer_kind="level", cluster="spine-3" if shared == "group" else "another", origin="phantom",
         source_id="test",
     )  # fmt: skip
-    (samples / "images").mkdir(parents=True)
     write_jsonl(samples / "samples.jsonl", [sample])
     write_manifest(samples, "samples")
     with pytest.raises(RowFaults) as caught:
@@ -177,6 +179,39 @@ def test_the_benchmark_is_found_among_the_rows(
     for number, row in enumerate(rows, 1):
         expected[letters(row["messages"][0]["content"])].add(number)
     assert lines == (expected[letters(asked)] if shared == "question" else {4})
+
+
+def test_another_copy_of_a_picture_leaks_and_shared_words_are_noted(
+    micro_base: Path, micro_release: Path, tmp_path: Path
+) -> None:
+    words = "name the vertebra below the one that bears the last pair of ribs in this adult spine"
+    rows = pq.read_table(micro_release / "data" / "train.parquet").to_pylist()
+    samples = tmp_path / "samples"
+    (samples / "images").mkdir(parents=True)
+    with Image.open(io.BytesIO(rows[3]["images"][0]["bytes"])) as picture:
+        picture.save(samples / "images" / "copy.png", "PNG", compress_level=0)  # other bytes, the same pixels
+    common = {"axis": "level_identification", "task": "level", "answer": "L1", "answer_kind": "level",
+              "cluster": "other", "origin": "phantom", "source_id": "test"}  # fmt: skip
+    texts = [("s-1", words, ()), ("s-2", "<image>\nAnother question?", ("images/copy.png",))]
+    made = [
+        Sample(id=name, messages=(Message(role="user", content=text),), images=shown, **common)  # type: ignore[arg-type]
+        for name, text, shown in texts
+    ]
+    write_jsonl(samples / "samples.jsonl", made)
+    write_manifest(samples, "samples")
+
+    def spoil(rows: list[dict[str, Any]]) -> None:
+        rows[8]["messages"][0]["content"] = f"Please {words}, if you can."
+
+    release = _spoiled(micro_release, tmp_path / "release", spoil)
+    with pytest.raises(RowFaults) as caught:
+        verify(_config(micro_base, release, benchmarks=[samples]))
+    assert [(fault.reason, fault.line) for fault in caught.value.faults] == [("leak", 4)]
+    write_jsonl(samples / "samples.jsonl", made[:1])
+    write_manifest(samples, "samples")
+    found = verify(_config(micro_base, release, benchmarks=[samples]))
+    assert [(note.reason, note.line) for note in found.notes] == [("resembles", 9)]
+    assert "runs of 13 words" in found.notes[0].detail
 
 
 def test_changed_files_and_foreign_folders_are_refused(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
