@@ -87,8 +87,8 @@ AnswerKind = Literal["level", "disc", "levels", "category", "option", "text"]
 Origin = Literal["real", "phantom"]
 Split = Literal["train", "validation", "test"]
 Condition = Literal["full", "blind"]
-Outcome = Literal["answered", "refused", "timed_out", "failed"]
-ScoreOutcome = Literal["parsed", "unparsed", "refused", "timed_out", "failed"]
+Outcome = Literal["answered", "refused", "truncated", "timed_out", "failed", "api_error"]
+ScoreOutcome = Literal["parsed", "unparsed", "refused", "truncated", "timed_out", "failed", "api_error"]
 
 
 class Record(BaseModel):
@@ -543,6 +543,8 @@ class Score(Record):
     """Level items: right region. None where no region is defined."""
     offset_levels: int | None = None
     """Level items: predicted minus true, caudal positive."""
+    confidence: float | None = None
+    """From 0 to 1, where the reply states a number for it."""
 
 
 def _check_placeholders(messages: tuple[Message, ...], images: int) -> None:

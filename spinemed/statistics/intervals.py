@@ -21,6 +21,9 @@ Degenerate cases, all of them:
 - all values equal for a mean, or within every class for a macro mean: no interval (`no variance`, `no variance within
   classes`)
 
+A benchmark that ranks models asks for more: `fewest` = :data:`FEWEST_RANKED` clusters, below which there is no
+interval, whatever the method.
+
 Trap: a percentile interval from a handful of clusters looks precise and is not; read `clusters` beside it.
 """
 
@@ -38,6 +41,7 @@ from spinemed.statistics.clusters import Clusters
 
 __all__ = [
     "FEWEST_CLUSTERS",
+    "FEWEST_RANKED",
     "RESAMPLES",
     "Interval",
     "bootstrap_means",
@@ -47,11 +51,14 @@ __all__ = [
     "percentile_bounds",
     "proportion_interval",
     "wilson_interval",
+    "wilson_of",
 ]
 
 RESAMPLES = 10_000
 FEWEST_CLUSTERS = 6
 """Below this a bootstrap has too few distinct samples, and no sign-flip test can reach p < 0.05 (2 / 2^5 = 0.0625)."""
+FEWEST_RANKED = 20
+"""Below this a benchmark prints no interval."""
 _BLOCK = 1_000
 _FEW = 5
 
@@ -97,9 +104,25 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     return (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
 
 
-def too_few(clusters: int) -> str:
+def wilson_of(values: ArrayLike, clusters: Clusters, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of ones, for clusters that hold one question each.
+
+    Raises:
+        ValueError: Two questions share a cluster, there is none, or a value is neither 0 nor 1.
+    """
+    array = clusters.checked(values)
+    if not clusters.single:
+        raise ValueError(
+            f"{clusters.size} questions of {clusters.count} clusters are not independent; use proportion_interval"
+        )
+    if not np.isin(array, (0.0, 1.0)).all():
+        raise ValueError("a proportion needs values 0 and 1")
+    return wilson_interval(float(array.sum()), clusters.size, confidence=confidence)
+
+
+def too_few(clusters: int, fewest: int = FEWEST_CLUSTERS) -> str:
     """Why there is no interval with so few clusters."""
-    return "one cluster" if clusters == 1 else f"fewer than {FEWEST_CLUSTERS} clusters"
+    return "one cluster" if clusters == 1 else f"fewer than {fewest} clusters"
 
 
 def cluster_draws(clusters: int, rng: np.random.Generator, resamples: int) -> Iterator[NDArray[np.int64]]:
@@ -158,6 +181,7 @@ def proportion_interval(
     *,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    fewest: int = FEWEST_CLUSTERS,
 ) -> Interval:
     """Share of ones among 0/1 values, with a cluster-aware interval (rules in the module docstring).
 
@@ -167,6 +191,7 @@ def proportion_interval(
         rng: Generator for the bootstrap.
         confidence: E.g. 0.95.
         resamples: Bootstrap samples.
+        fewest: Clusters below which there is no interval at all; the default leaves Wilson's on clusters below six.
 
     Raises:
         ValueError: A value other than 0 and 1, or not one per question.
@@ -180,6 +205,8 @@ def proportion_interval(
     share = float(array.mean())
     if count == 1:
         return Interval(share, None, None, n, 1, "one cluster", confidence)
+    if fewest > FEWEST_CLUSTERS and count < fewest:
+        return Interval(share, None, None, n, count, too_few(count, fewest), confidence)
     if clusters.single:
         low, high = wilson_interval(float(array.sum()), n, confidence=confidence)
         return Interval(share, low, high, n, count, "wilson", confidence)
@@ -200,6 +227,7 @@ def mean_interval(
     *,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    fewest: int = FEWEST_CLUSTERS,
 ) -> Interval:
     """Mean of any finite values, with a cluster bootstrap interval (rules in the module docstring).
 
@@ -211,8 +239,8 @@ def mean_interval(
     if n == 0:
         return Interval(None, None, None, 0, 0, "empty", confidence)
     mean = float(array.mean())
-    if count < FEWEST_CLUSTERS:
-        return Interval(mean, None, None, n, count, too_few(count), confidence)
+    if count < fewest:
+        return Interval(mean, None, None, n, count, too_few(count, fewest), confidence)
     if np.ptp(array) == 0:
         return Interval(mean, None, None, n, count, "no variance", confidence)
     estimates = bootstrap_means(array, clusters, rng, resamples=resamples)
@@ -228,6 +256,7 @@ def macro_interval(
     *,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    fewest: int = FEWEST_CLUSTERS,
 ) -> Interval:
     """Mean over classes of the mean within each class, so that a common class weighs no more than a rare one.
 
@@ -251,8 +280,8 @@ def macro_interval(
     present = np.unique(labels)
     member = labels[:, None] == present[None, :]
     macro = float(np.mean([array[member[:, column]].mean() for column in range(present.size)]))
-    if count < FEWEST_CLUSTERS:
-        return Interval(macro, None, None, n, count, too_few(count), confidence)
+    if count < fewest:
+        return Interval(macro, None, None, n, count, too_few(count, fewest), confidence)
     if all(np.ptp(array[member[:, column]]) == 0 for column in range(present.size)):
         # A constant answer has its own class all right and the others all wrong: every resample says the same.
         return Interval(macro, None, None, n, count, "no variance within classes", confidence)

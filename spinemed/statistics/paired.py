@@ -76,6 +76,7 @@ def paired_difference(
     *,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    fewest: int = FEWEST_CLUSTERS,
 ) -> PairedResult:
     """Mean difference with a cluster bootstrap interval and a cluster sign-flip p value.
 
@@ -86,6 +87,7 @@ def paired_difference(
         rng: Generator for bootstrap and test.
         confidence: E.g. 0.95.
         resamples: Bootstrap samples.
+        fewest: Clusters below which there is no interval; the p value stands.
 
     Raises:
         ValueError: Not one finite score between 0 and 1 per question and system.
@@ -100,16 +102,21 @@ def paired_difference(
     mean = float(delta.mean())
     won, lost = int((delta > 0).sum()), int((delta < 0).sum())
     p_value = sign_flip_p_value(clusters.sums(delta), rng, resamples=resamples)
-    low, high, method = _bounds(delta, clusters, rng, confidence, resamples)
+    low, high, method = _bounds(delta, clusters, rng, confidence, resamples, fewest)
     return PairedResult(mean, low, high, p_value, n, count, won, lost, method, confidence)
 
 
 def _bounds(
-    delta: NDArray[np.float64], clusters: Clusters, rng: np.random.Generator, confidence: float, resamples: int
+    delta: NDArray[np.float64],
+    clusters: Clusters,
+    rng: np.random.Generator,
+    confidence: float,
+    resamples: int,
+    fewest: int,
 ) -> tuple[float | None, float | None, str]:
     count = clusters.count
-    if count < FEWEST_CLUSTERS:
-        return None, None, too_few(count)
+    if count < fewest:
+        return None, None, too_few(count, fewest)
     totals, sizes = clusters.sums(delta), clusters.sizes
     # Clusters that differ from "both alike", from "all won" and from "all lost": resampling needs some of each.
     seen = min(np.count_nonzero(totals), np.count_nonzero(totals < sizes), np.count_nonzero(totals > -sizes))
@@ -158,7 +165,7 @@ def _exact_sign_flip(totals: NDArray[np.int64], observed: int) -> float:
     return float(min(1.0, chance[np.abs(signed) >= observed].sum()))
 
 
-def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
+def mcnemar_exact(first: ArrayLike, second: ArrayLike, clusters: Clusters | None = None) -> float:
     """Exact McNemar test of two systems on independent questions, by statsmodels.
 
     Only for questions that share no spine; :func:`paired_difference` is the test for those that do.
@@ -166,11 +173,17 @@ def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> float:
     Args:
         first: 0 or 1 per question, shape (n,).
         second: 0 or 1 per question, shape (n,).
+        clusters: Whose questions they are; without it the caller answers for their independence.
 
     Raises:
-        ValueError: Shapes differ or a value is neither 0 nor 1.
+        ValueError: Shapes differ, a value is neither 0 nor 1, or two questions share a cluster.
     """
     from statsmodels.stats.contingency_tables import mcnemar
+
+    if clusters is not None and not clusters.single:
+        raise ValueError(
+            f"{clusters.size} questions of {clusters.count} clusters are not independent; use paired_difference"
+        )
 
     left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if left.shape != right.shape or not (np.isin(left, (0, 1)).all() and np.isin(right, (0, 1)).all()):
