@@ -233,6 +233,19 @@ class Layout:
             return Refused("too_long", f"{total} tokens{floor}, more than {self.max_tokens}")
         return Measured(total, answer, brought, tokens, lowered)
 
+    def dummy(self) -> Encoded:
+        """The smallest row with a picture, without a label: for batches without pictures, where every process of a
+        sharded run has to call the vision tower in every step (ZeRO-3 waits for the one that does not).
+
+        Raises:
+            ModelError: The layout refuses it.
+        """
+        turns = (Message(role="user", content=IMAGE_PLACEHOLDER), Message(role="assistant", content="."))
+        made = self.encode(turns, [Image.new("RGB", (28, 28))], training=True)
+        if isinstance(made, Refused):
+            raise ModelError(f"a row of one small picture is refused ({made.detail})", cure="raise max_tokens")
+        return Encoded(made.input_ids, torch.full_like(made.input_ids, IGNORE), made.sequence, made.vision)
+
     def encode_text(self, messages: Sequence[Message], tokens: Sequence[int]) -> Encoded:
         """What :meth:`encode` makes of a conversation for training, without its picture tensors and without pictures.
 
