@@ -36,10 +36,11 @@ _ROWS = (
     ("a pass: rows", "rows_a_pass"),
     ("a pass: tokens", "tokens_a_pass"),
     ("a pass: answer tokens", "answer_tokens_a_pass"),
-    ("a pass: bins, or rows in batches", "batches_a_pass"),
     ("fill, %", "fill_percent"),
     ("padding, %", "padding_percent"),
+    ("passes", "passes"),
     ("steps", "steps"),
+    ("bins, or rows in batches", "batches"),
     ("tokens in all", "tokens"),
 )
 

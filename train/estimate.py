@@ -19,7 +19,6 @@ hours, and a fragmented allocator decides whether the last tenth of a GPU can be
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,6 @@ class Load:
     images: int = 0
     patches: int = 0
     patch_squares: int = 0
-
-    def times(self, factor: float) -> Load:
-        """So many passes over it."""
-        return Load(**{name: round(value * factor) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -264,21 +259,3 @@ def disk_bytes(
     if stage.feature_cache is not None and distinct:
         found["features"] = feature_bytes(shape, image_tokens, min(width, 4))
     return {name: float(value) for name, value in found.items()}
-
-
-def steps_of(stage: Stage, load: Load, batches: int) -> int:
-    """Optimiser steps of a stage.
-
-    Args:
-        stage: Its schedule says steps, epochs or tokens.
-        load: One pass over its mixture.
-        batches: Rows (packed: bins) of one pass.
-    """
-    schedule = stage.schedule
-    if schedule.steps is not None:
-        return schedule.steps
-    one_pass = max(1, math.ceil(batches / schedule.per_step))
-    if schedule.epochs is not None:
-        return max(1, math.ceil(schedule.epochs * batches / schedule.per_step))
-    assert schedule.tokens is not None
-    return max(1, math.ceil(schedule.tokens * one_pass / max(1, load.tokens)))

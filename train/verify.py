@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from spinemed.errors import ConfigError, RecordError
 from train.config import Share, Stage, TrainConfig
-from train.estimate import GPUS, Load, disk_bytes, feature_bytes, hours, memory_bytes, read_deepspeed, steps_of
+from train.estimate import GPUS, Load, disk_bytes, feature_bytes, hours, memory_bytes, read_deepspeed
+from train.plan import Mixture, StagePlan, plan_stage
 from train.rowcheck import (
     Benchmark,
     CheckedRow,
@@ -48,16 +49,16 @@ _MARGIN = 0.9
 
 @dataclass
 class StageSurvey:
-    """What one stage draws on."""
+    """What one stage draws on: one entry a row and share."""
 
     lengths: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     picture_tokens: list[int] = field(default_factory=list)
     pictures: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    """How often each row is drawn in one pass."""
     picture_squares: list[int] = field(default_factory=list)
     """Sum over a row's pictures of their tokens squared."""
+    shares: list[int] = field(default_factory=list)
+    """Which share of the mixture each row belongs to."""
     lowered: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     shown: set[str] = field(default_factory=set)
@@ -65,19 +66,20 @@ class StageSurvey:
     shown_tokens: int = 0
     """Tokens of the different pictures together."""
 
-    def load(self, merge: int) -> Load:
-        """One pass."""
-        drawn = np.array(self.weights)
-        size = np.array(self.lengths, dtype=np.float64)
-        patch = np.array(self.picture_tokens, dtype=np.float64) * merge**2
+    def load(self, drawn: np.ndarray, merge: int) -> Load:
+        """What goes through the model where each row is drawn so many times."""
+
+        def total(values: Sequence[int], power: int = 1) -> int:
+            return int((drawn * np.asarray(values, dtype=np.int64) ** power).sum())
+
         return Load(
-            rows=round(drawn.sum()),
-            tokens=round(float((drawn * size).sum())),
-            answers=round(float((drawn * np.array(self.answers)).sum())),
-            squares=round(float((drawn * size**2).sum())),
-            images=round(float((drawn * np.array(self.pictures)).sum())),
-            patches=round(float((drawn * patch).sum())),
-            patch_squares=round(float((drawn * np.array(self.picture_squares)).sum()) * merge**4),
+            rows=int(drawn.sum()),
+            tokens=total(self.lengths),
+            answers=total(self.answers),
+            squares=total(self.lengths, 2),
+            images=total(self.pictures),
+            patches=total(self.picture_tokens) * merge**2,
+            patch_squares=total(self.picture_squares) * merge**4,
         )
 
 
@@ -109,7 +111,20 @@ class Verified:
     """What could not be looked at, and why."""
 
 
-def draws(share: Share, row: CheckedRow) -> bool:
+class _Tagged(Protocol):
+    """What a share chooses by."""
+
+    @property
+    def axis(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+def draws(share: Share, row: _Tagged) -> bool:
     """Whether a stage's share takes a row."""
     return (
         (not share.axes or row.axis in share.axes)
@@ -170,9 +185,13 @@ def survey(
     pictures, seen = PictureCheck(pixels=pixels, looks=check and bool(config.benchmarks)), set[str]()
     benchmark = read_benchmark(config.benchmarks) if check else Benchmark()
     for name, release in config.releases.items():
+        # A release that no stage names is looked at all the same: it was named for a reason.
         using = [
-            (stage, share) for stage in config.stages for share in stage.mixture if share.release == name
-        ]  # a release that no stage names is still looked at: it will be somebody's next stage
+            (stage, number, share)
+            for stage in config.stages
+            for number, share in enumerate(stage.mixture)
+            if share.release == name
+        ]
         file = release / "data" / f"{config.split}.parquet"
         line = 0
         for made in check_release(release, config.split, pictures=pictures, benchmark=benchmark, seen=seen):
@@ -184,14 +203,24 @@ def survey(
             if isinstance(made, RowFault):
                 (found.notes if made.is_note else found.faults).append(made)
                 continue
-            for stage, share in using:
+            for stage, number, share in using:
                 if draws(share, made):
-                    _measure(found, stage, share, made, layouts[stage.name], file)
+                    _measure(found, stage, number, made, layouts[stage.name], file)
     found.pictures = len(pictures)
+    for own in found.stages.values():
+        _in_order_of_shares(own)
     return found
 
 
-def _measure(found: Survey, stage: Stage, share: Share, row: CheckedRow, layout: Any, file: Path) -> None:
+def _in_order_of_shares(found: StageSurvey) -> None:
+    """Rows as the run lays them out: one share after the other, so that both draw the same plan."""
+    order = np.argsort(found.shares, kind="stable").tolist()
+    for name in ("lengths", "answers", "picture_tokens", "pictures", "picture_squares", "shares"):
+        values = getattr(found, name)
+        setattr(found, name, [values[place] for place in order])
+
+
+def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: Any, file: Path) -> None:
     from spinemed.vlm.layout import Refused
 
     into = found.stages[stage.name]
@@ -206,7 +235,7 @@ def _measure(found: Survey, stage: Stage, share: Share, row: CheckedRow, layout:
     into.picture_tokens.append(sum(made.tokens))
     into.picture_squares.append(sum(count * count for count in made.tokens))
     into.pictures.append(len(row.sizes))
-    into.weights.append(share.weight)
+    into.shares.append(share)
     into.lowered += made.lowered
     for digest, count in zip(row.pictures, made.tokens, strict=True):
         if digest not in into.shown:
@@ -315,31 +344,31 @@ def _facts(
     load, share, answers = None, _ASSUMED_PICTURES, _ASSUMED_ANSWERS
     if found is not None:
         merge = shape.vision.merge if shape is not None else 2
-        load = found.load(merge)
         lengths = np.array(found.lengths)
-        batches, fill, padding = _fill(config, stage, found)
+        plan, drawn, padding = _plan(config, stage, found)
+        first = found.load(np.bincount(_mixture(config, stage, found).draw(0), minlength=len(lengths)), merge)
+        load = found.load(drawn, merge)
         share = sum(found.picture_tokens) / max(1, int(lengths.sum()))
         answers = sum(found.answers) / max(1, int(lengths.sum()))
         facts |= {
             "rows": len(lengths),
-            "rows_a_pass": load.rows,
+            "rows_a_pass": first.rows,
             "dropped": dict(sorted(found.dropped.items())),
             "left_out": sum(found.dropped.values()),
             "lowered": found.lowered,
-            "tokens_a_pass": load.tokens,
-            "answer_tokens_a_pass": load.answers,
+            "tokens_a_pass": first.tokens,
+            "answer_tokens_a_pass": first.answers,
             "pictures": len(found.shown),
             "histogram": list(_histogram(lengths)),
             "longest": int(lengths.max()),
             "median": int(np.median(lengths)),
-            "batches_a_pass": batches,
-            "fill_percent": round(100 * fill, 1),
+            "batches": plan.steps * plan.per_step,
+            "fill_percent": round(100 * (plan.bins.fill if plan.bins is not None else 1 - padding), 1),
             "padding_percent": round(100 * padding, 1),
-            "steps": steps_of(stage, load, batches),
+            "steps": plan.steps,
+            "passes": plan.passes,
+            "tokens": plan.tokens,
         }
-        passes = facts["steps"] * stage.schedule.per_step / batches
-        facts["tokens"] = round(load.tokens * passes)
-        load = load.times(passes)
     if shape is None:
         return facts
     needed = memory_bytes(shape, config, stage, processes=processes, picture_share=share, answer_share=answers)
@@ -365,31 +394,24 @@ def _facts(
     return facts
 
 
-def _fill(config: TrainConfig, stage: Stage, found: StageSurvey) -> tuple[int, float, float]:
-    """Batches of one pass (packed: bins), their fill, and the part of their places that is padding."""
-    # Expected draws: a row of weight 2 stands twice, one of weight 0.5 in every second place.
-    lengths = np.repeat(found.lengths, _whole(found.weights))
-    if stage.packing == "packed":
-        from train.packing import plan_bins
-
-        bins = plan_bins(lengths, capacity=stage.bin_tokens or stage.max_tokens, seed=config.seed)
-        return len(bins), bins.fill, 0.0
-    size = stage.schedule.batch_size
-    order = np.random.default_rng(config.seed).permutation(len(lengths))
-    if stage.packing == "grouped":
-        from train.plan import plan_order
-
-        order = plan_order(lengths.tolist(), batch_size=size, batches=-(-len(lengths) // size), seed=config.seed)
-    places = sum(int(lengths[order[start : start + size]].max()) * min(size, len(order) - start)
-                 for start in range(0, len(order), size))  # fmt: skip
-    real = int(lengths[order].sum())
-    return len(lengths), real / places, 1 - real / places
+def _mixture(config: TrainConfig, stage: Stage, found: StageSurvey) -> Mixture:
+    return Mixture(np.asarray(found.shares), tuple(one.weight for one in stage.mixture), config.seed)
 
 
-def _whole(weights: Sequence[float]) -> np.ndarray:
-    """Weights as whole numbers of draws that add up to the same, spread evenly."""
-    ends = np.floor(np.cumsum(weights) + 1e-9).astype(np.int64)
-    return np.diff(ends, prepend=0)
+def _plan(config: TrainConfig, stage: Stage, found: StageSurvey) -> tuple[StagePlan, np.ndarray, float]:
+    """The run's own plan, how often it draws each row, and the part of its places that is padding."""
+    lengths = np.asarray(found.lengths)
+    plan = plan_stage(
+        found.lengths, _mixture(config, stage, found), stage.schedule, packing=stage.packing, seed=config.seed,
+        capacity=stage.bin_tokens or stage.max_tokens,
+    )  # fmt: skip
+    if plan.bins is not None:
+        drawn = np.bincount([row for rows in plan.bins.rows for row in rows], minlength=len(lengths))
+        return plan, drawn, 0.0
+    assert plan.order is not None
+    batches = lengths[plan.order].reshape(-1, stage.schedule.batch_size)
+    padding = 1 - float(batches.sum() / (batches.max(axis=1) * batches.shape[1]).sum())
+    return plan, np.bincount(plan.order, minlength=len(lengths)), padding
 
 
 def _histogram(lengths: np.ndarray) -> Iterator[tuple[int, int, int]]:

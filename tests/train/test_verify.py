@@ -264,7 +264,7 @@ def test_lengths_fill_and_steps_agree_with_the_rows_laid_out(micro_base: Path, m
 
     packed = {"packing": "packed", "schedule": {"epochs": 1, "batch_size": 1}, "bin_tokens": 256}
     found = verify(_config(micro_base, micro_release, packed))
-    bins = found.stages[0]["batches_a_pass"]
+    bins = found.stages[0]["batches"]
     assert found.stages[0]["fill_percent"] == pytest.approx(100 * sum(lengths) / (bins * 256), abs=0.06)
     assert found.stages[0]["steps"] == bins
     assert any("packed = alone within" in line for line in found.said)
