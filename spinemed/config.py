@@ -174,6 +174,9 @@ def _override(values: dict[str, Any], override: str) -> Path_:
     target: Any = values
     parts = name.split(".")
     for part in parts[:-1]:
+        if isinstance(target, list) and part.isdigit() and int(part) < len(target):
+            target = target[int(part)]
+            continue
         if not isinstance(target, dict):
             raise ConfigError(f"'{name}' goes into a value that has no fields", field="--set", cure="check the name")
         target = target.setdefault(part, {})
@@ -183,7 +186,7 @@ def _override(values: dict[str, Any], override: str) -> Path_:
         target[parts[-1]] = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"'{text}' is no YAML value", field=f"--set {name}", cure="quote it") from error
-    return tuple(parts)
+    return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
 def _fault(

@@ -6,6 +6,7 @@ a command runs, so that `--help` stays fast.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,11 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
+def _first() -> bool:
+    """Whether this is the only process, or the first of several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @app.command()
 def warmup(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
     """Make a nano base model: dense warm-up from phantom masks, then captions."""
@@ -41,16 +47,32 @@ def warmup(config: ConfigArgument, out: OutOption, overrides: SetOption = None) 
     Console().print(f"base model: {folder}", soft_wrap=True)
 
 
-@app.command()
-def sft(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
-    """Fine-tune a base on a release: LoRA or all weights, loss on answers only."""
+@app.command("run")
+def run_(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
+    """Fine-tune a base on releases, stage after stage: adapters or all weights, loss on answers only.
+
+    Many processes: `torchrun --nproc-per-node N -m spinemed train run CONFIG --out RUN`.
+    """
     from spinemed.config import load_config
 
     _quiet()
-    from train.sft import SftConfig, run_sft
+    from train.config import TrainConfig
+    from train.run import run_training
 
-    folder = run_sft(load_config(config, SftConfig, overrides or ()), out)
-    Console().print(f"fine-tuned model: {folder}", soft_wrap=True)
+    folder = run_training(load_config(config, TrainConfig, overrides or ()), out)
+    if _first():
+        Console().print(f"fine-tuned model: {folder}", soft_wrap=True)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(help="Run folder of `spinemed train run`.")]) -> None:
+    """Go on with a killed or failed `spinemed train run`, from the config that its folder keeps."""
+    _quiet()
+    from train.run import resume as go_on
+
+    folder = go_on(run)
+    if _first():
+        Console().print(f"fine-tuned model: {folder}", soft_wrap=True)
 
 
 @app.command()

@@ -146,6 +146,11 @@ class PartRates(Config):
             raise ValueError("every part is frozen")
         return self
 
+    @property
+    def language_only(self) -> bool:
+        """Whether vision and projector stay as they are."""
+        return self.vision == self.projector == "frozen"
+
     def rate(self, part: Part, otherwise: float) -> float | None:
         """The learning rate of a part; None when it is frozen."""
         value = getattr(self, part)
@@ -216,7 +221,7 @@ class Stage(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Stage:
-        if self.feature_cache is not None and not self.parts.vision == self.parts.projector == "frozen":
+        if self.feature_cache is not None and not self.parts.language_only:
             raise ValueError("feature_cache needs vision and projector frozen")
         if self.bin_tokens is not None and (self.packing != "packed" or self.bin_tokens < self.max_tokens):
             raise ValueError("bin_tokens belongs to packing: packed, and is at least max_tokens")

@@ -36,7 +36,8 @@ class Crowd:
     """The processes that torchrun or accelerate started; alone without them."""
 
     def __init__(self) -> None:
-        self.many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.many = self.count > 1
         self.first = int(os.environ.get("RANK", "0")) == 0
         if self.many and not torch.distributed.is_initialized():
             from accelerate import PartialState

@@ -95,7 +95,8 @@ def adapter_targets(model: nn.Module, parts: PartRates, lora: LoraSettings) -> s
                 cure="write a regular expression that matches whole module names of this model",
             )
         return lora.targets
-    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    ask: Any = getattr(model, "get_output_embeddings", None)
+    output = None if ask is None else ask()
     chosen: list[str] = []
     for part in PARTS:
         if parts.rate(part, 1.0) is None:

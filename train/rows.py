@@ -32,6 +32,10 @@ class TrainingRow(Record):
     id: str
     messages: tuple[Message, ...]
     images: tuple[PackedImage, ...]
+    axis: str = ""
+    task: str = ""
+    language: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def read_release(release: Path, split: str) -> tuple[list[TrainingRow], str]:
@@ -45,7 +49,7 @@ def read_release(release: Path, split: str) -> tuple[list[TrainingRow], str]:
     file = release / "data" / f"{split}.parquet"
     if not file.is_file():
         raise ReadError("no such file", file=file, cure="check the split's name and the release")
-    rows = list(read_records(file, TrainingRow, columns=["id", "messages", "images"]))
+    rows = list(read_records(file, TrainingRow, columns=list(TrainingRow.model_fields)))
     if not rows:
         raise RecordError("holds no rows", file=file, cure="give another split, or release again")
     for number, row in enumerate(rows, 1):

@@ -11,6 +11,7 @@ batches; passing `compute_loss_func` is what turns the exact count on.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ class SpineTrainer(Trainer):
         super().__init__(*arguments, **named)
         self.parts, self.zero, self.observe = parts, zero, observe
         self._engine_seen = False
+        self.optimizer: Any = getattr(self, "optimizer", None)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
@@ -175,6 +177,15 @@ class _Journal(TrainerCallback):
             mark_complete(folder, state.global_step, world=process_count(), zero=self.zero)
 
 
+def _recomputing(wanted: bool) -> dict[str, Any]:
+    """Arguments that compute activations again; transformers gave them another name on the way."""
+    if not wanted:
+        return {}
+    names = {field.name for field in dataclasses.fields(TrainingArguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
 def fit(
     run: Run,
     stage: str,
@@ -233,7 +244,6 @@ def fit(
         max_steps=schedule.steps,
         per_device_train_batch_size=schedule.batch_size,
         gradient_accumulation_steps=schedule.accumulation,
-        gradient_checkpointing=checkpointing,
         learning_rate=schedule.learning_rate,
         warmup_steps=schedule.warmup_steps,
         lr_scheduler_type=schedule.decay,
@@ -258,6 +268,9 @@ def fit(
         disable_tqdm=True,
         use_liger_kernel=liger,
         liger_kernel_config={"fused_linear_cross_entropy": False, "cross_entropy": False} if liger else None,
+        # Every trained weight of a language model takes part in every batch; encoders may have heads that no one asks.
+        ddp_find_unused_parameters=None if parts is None else not parts.language_only,
+        **_recomputing(checkpointing),
         **engine,
     )
     newest = newest_checkpoint(folder, clean=first)

@@ -56,7 +56,7 @@ class QuickstartConfig(Config):
     data_config: ConfigPath
     """Config of `spinemed data build`."""
     train_config: ConfigPath
-    """Config of `spinemed train sft`."""
+    """Config of `spinemed train run`."""
     base: ConfigPath
     """The base model that is fine-tuned."""
     size: Size
@@ -116,11 +116,11 @@ def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
             "Train: fine-tune the base with LoRA, merge",
             (
                 "train",
-                "sft",
+                "run",
                 str(config.train_config),
                 "--out",
                 str(tuned),
-                *_sets([seed, f"release={release}", f"base={config.base}", *config.size.train]),
+                *_sets([seed, f"releases.main={release}", f"base={config.base}", *config.size.train]),
             ),
             tuned / "outputs" / "model",
         ),

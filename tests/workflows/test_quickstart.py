@@ -43,7 +43,7 @@ def test_every_stage_reads_what_an_earlier_one_wrote_or_what_is_bundled(tmp_path
 
 def test_the_seed_reaches_data_training_and_scoring(tmp_path: Path) -> None:
     lines = [" ".join(stage.arguments) for stage in plan_quickstart(job().model_copy(update={"seed": 71}), tmp_path)]
-    for verb in ("data build", "train sft", "bench score"):
+    for verb in ("data build", "train run", "bench score"):
         line = next(line for line in lines if line.startswith(verb))
         assert "seed=71" in line or "--seed 71" in line
 
