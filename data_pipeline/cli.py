@@ -48,8 +48,27 @@ def build(
 
 
 @app.command()
-def check(sources: Annotated[Path, typer.Argument(help="A sources.yaml.")]) -> None:
-    """Check licences, allowed uses, paths and hashes of all sources without reading them."""
+def check(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A sources.yaml, or the folder of a release.")],
+    benchmark: Annotated[
+        list[Path] | None, typer.Option(help="Of a release: samples or a release it may not train on; repeatable.")
+    ] = None,
+) -> None:
+    """Check sources before they are read, or prove that nothing stands in two splits of a release."""
+    from spinemed.errors import ConfigError
+
+    if path.is_dir():
+        from data_pipeline.show_check import print_check
+
+        if not print_check(path, benchmark or []):
+            raise typer.Exit(1)
+        return
+    if benchmark:
+        raise ConfigError("is for releases", field="--benchmark", cure="give the folder of a release")
+    _check_sources(path)
+
+
+def _check_sources(sources: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -71,6 +90,27 @@ def check(sources: Annotated[Path, typer.Argument(help="A sources.yaml.")]) -> N
         )
     Console().print(table)
     typer.echo(f"{len(found)} sources may be used as stated")
+
+
+@app.command()
+def export(
+    release: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    format_: Annotated[str, typer.Option("--format", help="sharegpt, llava or msswift.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; it holds the pictures, too.")],
+) -> None:
+    """Write a release in the layout that another trainer reads."""
+    from typing import get_args
+
+    from data_pipeline.export import ExportFormat, export_release
+    from spinemed.errors import ConfigError
+
+    known = get_args(ExportFormat)
+    if format_ not in known:
+        raise ConfigError(f"'{format_}' is no known layout", field="--format", cure=f"use {', '.join(known)}")
+    facts = export_release(release, out, format_)  # type: ignore[arg-type]
+    rows = ", ".join(f"{split} {number}" for split, number in facts["rows"].items())
+    typer.echo(f"rows: {rows}; pictures: {facts['pictures']}")
+    typer.echo(f"{format_}: {out}")
 
 
 @app.command()

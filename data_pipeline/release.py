@@ -21,9 +21,10 @@ from data_pipeline.config import ReleaseConfig
 from data_pipeline.corpus import Corpus
 from data_pipeline.credits import terms_of
 from data_pipeline.items import Item
+from data_pipeline.metadata import gather, write_metadata
 from data_pipeline.records import Derivation
 from spinemed.records import Axis, ImageBlob, Instance, Origin, PackedImage, ReleaseRow, Split, content_hash
-from spinemed.tables import read_records, write_jsonl, write_records, write_text
+from spinemed.tables import read_manifest, read_records, write_jsonl, write_records, write_text
 
 __all__ = ["IndexRow", "keys_of", "write_release"]
 
@@ -108,6 +109,8 @@ def write_release(
     facts = _facts(index, corpus)
     write_text(folder / "ATTRIBUTION.md", _credits(corpus, {row.source_id for row in index}))
     write_text(folder / "README.md", _datasheet(facts))
+    stages = {name: read_manifest(drafts.parent / name, name)["sha256"] for name in ("corpus", "drafts", "revised")}
+    write_metadata(folder, gather(corpus, instances, stages), facts)
     return facts
 
 
@@ -188,7 +191,8 @@ def _datasheet(facts: dict[str, Any]) -> str:
         *(f"| {name} | {number} |" for name, number in counts["split_axis_origin"].items()),
         "",
         "Licences by row: " + ", ".join(f"{name} {number}" for name, number in facts["licences"].items()) + ".",
-        "Credits: `ATTRIBUTION.md`. Ids, splits and hashes: `index.jsonl`.",
+        "Credits: `ATTRIBUTION.md`. Ids, splits and hashes: `index.jsonl`. What it is and is not for: `DATASHEET.md`.",
+        "For machines: `croissant.json`, `prov.jsonld`.",
     ]
     if not facts["redistributable"]:
         lines += ["", f"Not to be handed on: holds content of {', '.join(facts['not_redistributable_sources'])}."]

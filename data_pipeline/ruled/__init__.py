@@ -5,13 +5,12 @@ and Chinese, with the picture or with the record in words; texts give open quest
 from labels and source sentences, never from a model. Wordings are files in `templates/`, hashed into every item.
 """
 
-from data_pipeline.ruled.draft import TEXT_ALONE, draft_study_tasks, draft_text_tasks
+from data_pipeline.ruled.draft import draft_study_tasks, draft_text_tasks
 from data_pipeline.ruled.facts import Facts, Fracture, facts_of
 from data_pipeline.ruled.words import TEMPLATES, load_words, ruled_templates, template_of
 
 __all__ = [
     "TEMPLATES",
-    "TEXT_ALONE",
     "Facts",
     "Fracture",
     "draft_study_tasks",

@@ -26,13 +26,12 @@ from data_pipeline.writers_evidence import INSTRUCTION, Pack, speaks_to_model
 from data_pipeline.writers_prompts import Language
 from data_pipeline.writers_schemas import Citation, Consultation, MultipleChoice, Open, TaskName, Written
 from spinemed import __version__
+from spinemed.questions import SOLVABLE_FROM_TEXT
 from spinemed.records import Axis, Instance, Span, Study, Writer, content_hash
 
-__all__ = ["TEXT_ALONE", "draft_study_tasks", "draft_text_tasks"]
+__all__ = ["draft_study_tasks", "draft_text_tasks"]
 
 WRITER = "rule-writer"
-TEXT_ALONE = "solvable:text"
-"""Tag of an item with a picture whose answer does not need it."""
 _AXIS = {"level_identification": "level", "pathology": "path", "surgical_planning": "plan"}
 _TASKS: tuple[TaskName, ...] = ("multiple_choice", "open", "consultation", "report")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\]”\"])[.!?](?=\s+[A-Z(\[\"“]|$)")
@@ -184,7 +183,7 @@ def _item(
     options, answer = options_of(written)
     request = {"template": template.sha256, "pack": pack.id, "written": plain, "seed": composer.desk.seed}
     kind = "figure" if pack.figure else "study" if pack.study else "text"
-    alone = (TEXT_ALONE,) if images and values["question"] in _same_whatever_the_picture(words) else ()
+    alone = (SOLVABLE_FROM_TEXT,) if images and values["question"] in _same_whatever_the_picture(words) else ()
     instance = Instance(
         id=instance_id,
         stage="draft",

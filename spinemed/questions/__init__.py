@@ -18,6 +18,7 @@ from spinemed.questions.level import disc_question, edge_question, neighbour_que
 from spinemed.questions.pathology import (
     FRACTURE_SHAPES,
     NOT_ASSESSABLE,
+    SOLVABLE_FROM_TEXT,
     fracture_question,
     modic_question,
     pfirrmann_question,
@@ -30,6 +31,7 @@ __all__ = [
     "COLUMN_COUNTS",
     "FRACTURE_SHAPES",
     "NOT_ASSESSABLE",
+    "SOLVABLE_FROM_TEXT",
     "QuestionDraft",
     "Template",
     "as_options",

@@ -21,12 +21,15 @@ __all__ = [
     "MODIC_TYPES",
     "NOT_ASSESSABLE",
     "PFIRRMANN_GRADES",
+    "SOLVABLE_FROM_TEXT",
     "fracture_question",
     "modic_question",
     "pfirrmann_question",
 ]
 
 NOT_ASSESSABLE = "not assessable"
+SOLVABLE_FROM_TEXT = "solvable:text"
+"""Tag of a question with a picture whose answer is the same whatever the picture shows."""
 FRACTURE_SHAPES = ("none", "wedge", "crush", "biconcave")
 PFIRRMANN_GRADES = ("1", "2", "3", "4", "5", NOT_ASSESSABLE)
 MODIC_TYPES = ("none", "1", "2", "3", NOT_ASSESSABLE)
@@ -65,6 +68,7 @@ def pfirrmann_question(
         answer_kind="category",
         categories=PFIRRMANN_GRADES,
         levels=levels,
+        tags=(SOLVABLE_FROM_TEXT,),
     )
 
 
@@ -78,4 +82,5 @@ def modic_question(templates: dict[str, Template], rng: np.random.Generator) -> 
         answer=NOT_ASSESSABLE,
         answer_kind="category",
         categories=MODIC_TYPES,
+        tags=(SOLVABLE_FROM_TEXT,),
     )

@@ -1,0 +1,139 @@
+"""The datasheet of a release: the questions of "Datasheets for Datasets", as far as the run can answer them.
+
+Convention: the seven parts of Gebru et al. (Communications of the ACM 64:86, 2021, doi 10.1145/3458723); every answer
+is made of the run's own facts. What the run cannot know is left to whoever publishes, and is said to be.
+
+Trap: "none recorded" is an answer; silence would read as "done".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_pipeline.metadata import Lineage
+
+__all__ = ["datasheet"]
+
+_TRUTH = {
+    "phantom": "the draw of a computed phantom (exact)",
+    "expert_mask": "masks that their publishers call expert or test masks",
+    "model_mask": "the output of a segmentation model, not an expert's reading",
+    "template": "an averaged template, not one patient",
+    "none": "nobody: nothing is marked in the picture",
+}
+
+
+def datasheet(lineage: Lineage, facts: Mapping[str, Any]) -> str:
+    """The page in Markdown.
+
+    Args:
+        lineage: What the release rests on.
+        facts: Counts, components, licences and whether it may be handed on.
+    """
+    counts = lineage.counts
+    total = facts["counts"]["total"]
+    models = sorted({author.model for author in lineage.authors if author.model != "rules"})
+    ruled = sum(number for author, number in lineage.authors.items() if author.model == "rules")
+    phantoms = counts["origin"].get("phantom", 0)
+    lines = [
+        "# Datasheet",
+        "",
+        "Research use only; not a medical device. Made from the facts of the run that wrote the release.",
+        "",
+        "## Motivation",
+        "",
+        "- **For what purpose?** To fine-tune vision-language models on the spine and to measure them, level by level.",
+        "- **Who created and funded it?** Not known to the run; to be named by whoever publishes it.",
+        "",
+        "## Composition",
+        "",
+        f"- **What does a row stand for?** One question, conversation or report with its answer. There are {total}, in "
+        f"{facts['components']} connected components.",
+        *(f"- **By {name}:** {_list(counts[name])}." for name in ("task", "form", "language", "axis", "origin")),
+        f"- **By split:** {_list(facts['counts']['split'])}.",
+        "- **What does an answer rest on?** Each row names spans, figures or studies with hashes. Studies are true by "
+        + ("; ".join(f"{_TRUTH[name]}: {number}" for name, number in counts["truth"].items()) or "no studies")
+        + ".",
+        f"- **Is it a sample?** Yes, of what the sources below hold; {phantoms} rows show computed phantoms, which are "
+        "no sample of patients.",
+        "- **Are there recommended splits?** Yes: whatever shares a patient, phantom, document group or picture stands "
+        "in one. `spinemed data check RELEASE` proves it from the rows.",
+        "- **Are there errors or redundancies?** Questions of one template share their wording. Known limits: "
+        + (_sentences(lineage.caveats) or "none recorded")
+        + ".",
+        f"- **Does it hold data on people?** Hospital patients: {lineage.cases}. Pictures of people under the legal "
+        "basis named with each source.",
+        "",
+        "## Collection",
+        "",
+        "| source | kind | origin | licence | rows | files | legal basis |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {source.id} | {source.kind} | {source.origin} | {source.licence} | {counts['source'][source.id]} | "
+            f"{len(lineage.files.get(source.id, {})) or '-'} | {source.legal_basis or _basis(source.origin)} |"
+            for source in lineage.sources
+        ),
+        "",
+        "- **Who was involved?** Readers of this software; no crowd workers, no payment.",
+        "- **Over what time?** Not recorded in the release; hashes name each file that was read (`prov.jsonld`).",
+        "- **Were people asked for consent?** See the legal basis of each source; texts are published.",
+        "",
+        "## Preprocessing, labelling",
+        "",
+        f"- **Who wrote the rows?** Rules: {ruled}, from labels, masks, draws and source sentences. Language models: "
+        f"{total - ruled}" + (f" ({', '.join(models)})" if models else "") + ".",
+        "- **How were they checked?** By the written criteria of `data_pipeline/criteria`: each applied to each row, "
+        "failing rows mended or dropped with the reason.",
+        f"- **Were patients' data de-identified?** {_deidentified(lineage.cases)}",
+        "- **Who reviewed the rows?** None recorded: no clinician has looked at them.",
+        "- **Is the raw data kept?** Source files are named by hash; drafts stay in the run beside the revised rows.",
+        "",
+        "## Uses",
+        "",
+        "- **Intended:** research on models that read spine pictures and texts; tests of level identification.",
+        "- **Out of scope:** diagnosis, treatment, advice to patients, and any claim about patients that rests on "
+        "phantoms. A model trained on these rows is not thereby fit for clinical use.",
+        "- **What might harm?** Reports and conversations are worded by template; a model may learn their form without "
+        "their content. Rows whose picture is not needed carry the tag `solvable:text`.",
+        "",
+        "## Distribution",
+        "",
+        "- **Under which licence?** Row by row: " + _list(facts["licences"]) + ". Credits: `ATTRIBUTION.md`.",
+        f"- **May it be handed on?** {_handed_on(facts)}",
+        "",
+        "## Maintenance",
+        "",
+        "- **Who maintains it?** To be named by whoever publishes it. A case is taken out with `spinemed data "
+        "withdraw`, which lists every release and checkpoint that held it.",
+        "- **How is a version told?** By the hash in `manifest.json`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _list(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
+def _sentences(texts: list[str]) -> str:
+    return "; ".join(text.rstrip(".") for text in texts)
+
+
+def _basis(origin: str) -> str:
+    return "computed: nobody was imaged" if origin == "phantom" else "published text"
+
+
+def _deidentified(cases: int) -> str:
+    if not cases:
+        return "No hospital case is in this release."
+    return (
+        f"All {cases} cases passed `spinemed data deidentify`; only notes and pictures whose record says `clean`, by "
+        "the hash of their bytes, were read."
+    )
+
+
+def _handed_on(facts: Mapping[str, Any]) -> str:
+    if facts["redistributable"]:
+        return "Yes, with the credits."
+    return f"No: it holds content of {', '.join(facts['not_redistributable_sources'])}."
