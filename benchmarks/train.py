@@ -9,7 +9,7 @@ float32, once over all rows; padded contestants in shuffled batches of 16 padded
 over repeats in which the contestants take turns, each in a process of its own. Imports, loading and a warm-up are not
 timed; measuring, planning, decoding, the processor and (where said) filling the feature store are.
 
-The base is small, with about the weights of vision to language that Qwen2.5-VL-3B has (1 : 5). The rows are computed.
+The base is small, with about the weights of vision to language that Qwen2.5-VL-3B has (1 : 4). The rows are computed.
 The mixture of lengths is printed, and the ratios rest on it. `paper` takes the kinds of rows in the shares that
 SpineMed-450k has them (multiple choice 249 k, open questions 197 k, consultations 1.1 k, reports 0.8 k); their lengths
 and pictures are ours. `long` gives consultations 8 % and reports 4 %, as a last stage of training would.
@@ -32,6 +32,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # this file is named like the package that it measures
+sys.path.append(str(Path(__file__).parent))
 PEERS = ROOT / "benchmarks" / "peers"
 OURS = ("padded", "grouped", "packed_all_logits", "packed", "packed_cache", "packed_cached")
 TITLES = {
@@ -43,67 +44,42 @@ TITLES = {
     "packed_cached": "ours, packed, features from an earlier pass",
     "trl": "TRL SFTTrainer, shuffled batches of 16",
 }
-KINDS = ("multiple choice", "open question", "consultation", "report")
-MIXTURES = {"long": (0.50, 0.38, 0.08, 0.04), "paper": (249 / 447.9, 197 / 447.9, 1.1 / 447.9, 0.82 / 447.9)}
-QUESTION = ((60, 140), (15, 50), (250, 600), (60, 120))
-"""Words of the question, drawn evenly between these."""
-SIDES = (224, 280, 336, 448, 560)
-"""Edges of pictures in pixels, drawn evenly; 28 px are one token."""
-WITH_PICTURE = 0.4
-"""Share of rows with one picture; reports have three to six. Three rows share a picture, as a spine's questions do."""
 
 
-def draw_rows(count: int, mixture: str, seed: int, words: list[str]) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Rows and pictures by file name, from one seed."""
+def write_rows(folder: Path, count: int, mixture: str, words: list[str]) -> list[dict[str, Any]]:
+    """Rows and pictures as files; the rows are returned."""
+    from train_mixture import draw_rows
+
     from spinemed.marks import png_bytes
 
-    rng = np.random.default_rng(seed)
-    pictures: dict[str, bytes] = {}
-    shelf: list[tuple[str, int]] = []
-
-    def picture() -> str:
-        usable = [place for place, (_, uses) in enumerate(shelf) if uses < 3]
-        if usable and rng.random() < 2 / 3:
-            place = int(rng.choice(usable))
-            shelf[place] = (shelf[place][0], shelf[place][1] + 1)
-            return shelf[place][0]
-        high, wide = (int(rng.choice(SIDES)) for _ in range(2))
+    drawn, sizes = draw_rows(count, mixture, 0)
+    rng = np.random.default_rng(1)
+    names = []
+    (folder / "pictures").mkdir()
+    for high, wide in sizes:
         coarse = rng.integers(0, 256, (high // 28, wide // 28), dtype=np.uint8)
         data = png_bytes(np.kron(coarse, np.ones((28, 28), np.uint8)))
-        name = f"pictures/{hashlib.sha256(data).hexdigest()}.png"
-        pictures[name] = data
-        shelf.append((name, 1))
-        return name
+        names.append(f"pictures/{hashlib.sha256(data).hexdigest()}.png")
+        (folder / names[-1]).write_bytes(data)
 
     def text(length: int) -> str:
         return " ".join(words[int(i)] for i in rng.integers(0, len(words), length))
 
     rows = []
-    # Shares are kept exactly, as far as whole rows allow; only the order and the lengths are drawn.
-    edges = np.round(np.cumsum(MIXTURES[mixture]) / sum(MIXTURES[mixture]) * count).astype(int)
-    kinds = np.searchsorted(edges, np.arange(count), side="right")
-    for number, kind in enumerate(rng.permutation(kinds).tolist()):
-        answer = (
-            int(rng.integers(1, 3)) if kind == 0 and rng.random() < 0.5
-            else int(rng.integers(5, 40)) if kind == 0
-            else int(np.clip(rng.lognormal(np.log(70), 0.6), 15, 300)) if kind == 1
-            else int(rng.integers(80, 250)) if kind == 2
-            else int(rng.integers(300, 700))
-        )  # fmt: skip
-        images = (
-            [picture() for _ in range(int(rng.integers(3, 7)))] if kind == 3
-            else [picture()] if rng.random() < WITH_PICTURE else []
-        )  # fmt: skip
-        question = "<image>\n" * len(images) + text(int(rng.integers(*QUESTION[kind])))
+    for number, row in enumerate(drawn):
+        question = "<image>\n" * len(row.pictures) + text(row.question)
         rows.append({
-            "id": f"row-{number}", "kind": KINDS[kind], "pictures": images,
-            "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": text(answer)}],
+            "id": f"row-{number}", "kind": row.kind, "pictures": [names[picture] for picture in row.pictures],
+            "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": text(row.answer)}],
         })  # fmt: skip
-    return rows, pictures
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
 
 
 def prepare(folder: Path, count: int, mixture: str) -> dict[str, Any]:
     """Write base, rows and pictures; what they come to."""
+    from train_mixture import KINDS
+
     from spinemed.records import Message, PackedImage
     from spinemed.vlm.layout import Layout
     from train.merge import save_checkpoint
@@ -118,22 +94,18 @@ def prepare(folder: Path, count: int, mixture: str) -> dict[str, Any]:
         vision=NanoVision(
             patch_px=14, hidden=96, depth=3, heads=4, mlp=256, deepstack=(1,), image_px=448, min_px=56, max_px=560
         ),
-        text=NanoText(hidden=192, layers=6, heads=6, kv_heads=2, mlp=640, max_tokens=4096, vocabulary=1536),
+        text=NanoText(hidden=192, layers=6, heads=6, kv_heads=2, mlp=896, max_tokens=4096, vocabulary=1536),
     )
     processor = build_processor(config, [" ".join(words)] * 3)
     model = build_model(config, processor)
     save_checkpoint(model, processor, folder / "base", precision="float32", about="A base for timing.")
-    rows, pictures = draw_rows(count, mixture, 0, words)
-    for name, data in pictures.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = write_rows(folder, count, mixture, words)
 
     class Row:
         def __init__(self, row: dict[str, Any]) -> None:
             self.id = row["id"]
             self.messages = tuple(Message(**message) for message in row["messages"])
-            self.images = tuple(PackedImage(bytes=pictures[name], path=name) for name in row["pictures"])
+            self.images = tuple(PackedImage(bytes=(folder / name).read_bytes(), path=name) for name in row["pictures"])
 
     measured = MeasuredRows([Row(row) for row in rows], Layout(processor, max_tokens=4096))
     assert not measured.dropped, measured.dropped
@@ -147,11 +119,12 @@ def prepare(folder: Path, count: int, mixture: str) -> dict[str, Any]:
         "shares": {
             kind: {
                 "rows": int(sum(row["kind"] == kind for row in rows)),
-                "median_tokens": float(np.median(at)) if len(at := size[[row["kind"] == kind for row in rows]]) else None,
+                "median_tokens": float(np.median(at)) if len(at := size[[r["kind"] == kind for r in rows]]) else None,
             }
             for kind in KINDS
         },
-        "pictures": len(pictures), "rows_with_pictures": sum(bool(row["pictures"]) for row in rows),
+        "pictures": len(list((folder / "pictures").iterdir())),
+        "rows_with_pictures": sum(bool(row["pictures"]) for row in rows),
         "length_quantiles": {str(q): float(np.quantile(size, q / 100)) for q in (5, 25, 50, 75, 95, 100)},
         "tokens": int(size.sum()), "answer_tokens": int(sum(measured.answers)),
         "picture_tokens": int(sum(measured.patches)),
@@ -202,7 +175,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--mixture", choices=sorted(MIXTURES), default="paper")
+    parser.add_argument("--mixture", choices=("paper", "long"), default="paper")
     parser.add_argument("--only", nargs="*", choices=[*OURS, "trl"], help="contestants; all that can run unless given")
     options = parser.parse_args()
     there = (PEERS / ".env-trl").is_dir()

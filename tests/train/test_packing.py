@@ -289,8 +289,11 @@ def test_pictures_make_a_dummy_needless(model: Any, layout: Layout) -> None:
 
 def test_kernels_are_told_where_segments_end(model: Any, layout: Layout) -> None:
     """FlashAttention's varlen kernel and ours take the same numbers, under transformers' names."""
+    from transformers.modeling_flash_attention_utils import FlashAttentionKwargs
+
     rows = probe_rows(layout)
     batch = collate_packed([rows[:1], rows[1:]], call_of(model))
+    assert set(FlashAttentionKwargs.__annotations__) <= batch.keys()
     lengths = [row.length for row in rows]
     assert batch["cu_seq_lens_q"].dtype == torch.int32
     assert batch["cu_seq_lens_q"].tolist() == [0, *np.cumsum(lengths).tolist()]
@@ -421,3 +424,57 @@ def test_a_largest_picture_bounds_all(wide: Any) -> None:
     assert isinstance(measured, Measured)
     assert measured.length == made.length
     assert not measured.lowered
+
+
+# --- a GPU's kernels, as far as a CPU can tell ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signature", ["window, groups, scale", "causal flag only"])
+def test_the_varlen_kernel_is_called_as_it_asks(
+    model: Any, layout: Layout, monkeypatch: pytest.MonkeyPatch, signature: str
+) -> None:
+    """Every PyTorch names the same arguments differently; with either, packed is alone."""
+    from train.packing import attention
+
+    calls = []
+
+    def each(q: Any, k: Any, v: Any, edges: Any, **options: Any) -> Any:
+        parts = [
+            torch.nn.functional.scaled_dot_product_attention(
+                *(part[a:b].transpose(0, 1)[None] for part in (q, k, v)), is_causal=True, **options
+            )
+            for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+        ]
+        calls.append(len(parts))
+        return torch.cat(parts, dim=2)[0].transpose(0, 1)
+
+    def newer(
+        q: Any, k: Any, v: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, *, scale: float | None = None,
+        window_size: tuple[int, int] = (-1, -1), enable_gqa: bool = False,
+    ) -> Any:  # fmt: skip
+        assert window_size == (-1, 0)
+        assert cu_seq_q.dtype == torch.int32
+        assert max_q == int(cu_seq_q.diff().max())
+        return each(q, k, v, cu_seq_q, scale=scale, enable_gqa=enable_gqa)
+
+    def older(
+        q: Any, k: Any, v: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, is_causal: bool = False
+    ) -> Any:
+        assert is_causal
+        assert q.shape == k.shape
+        return each(q, k, v, cu_seq_q)
+
+    kernel = newer if signature.startswith("window") else older
+    monkeypatch.setattr(attention, "varlen_kernel", lambda: kernel)
+    monkeypatch.setattr(attention, "_half_on_gpu", lambda query: True)
+    found = choose_call(model, probe_rows(layout))
+    assert found.call is not None, found.reason
+    assert found.worst <= 1e-5
+    assert set(calls) == {3}
+
+
+def test_this_pytorch_has_a_varlen_kernel_of_a_known_signature() -> None:
+    from train.packing.attention import varlen_kernel
+
+    pytest.importorskip("torch.nn.attention.varlen")
+    assert varlen_kernel() is not None

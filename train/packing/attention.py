@@ -6,17 +6,30 @@ kernel: it runs the ordinary causal attention on each segment alone, so work gro
 lengths and no square mask of the whole row is made. Where no segments are given they are read off the text positions,
 which start again at 0.
 
+On a GPU in half precision the segments go through PyTorch's own varlen FlashAttention in one call, where this PyTorch
+has it (`torch.nn.attention.varlen`, no package needed); elsewhere they are gone through one by one.
+
 Trap: a padding mask means that the batch is padded, not packed; such a batch goes the ordinary way.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import torch
 
-__all__ = ["SEGMENTS", "flash_attention_reason", "register_segments", "segment_lengths", "use_attention"]
+__all__ = [
+    "SEGMENTS",
+    "flash_attention_reason",
+    "register_segments",
+    "segment_lengths",
+    "use_attention",
+    "varlen_kernel",
+]
 
 SEGMENTS = "spinemed_segments"
 """Name under which transformers finds the attention."""
@@ -48,6 +61,9 @@ def _segments_attention(
 
     edges, positions = kwargs.get("cu_seq_lens_q"), kwargs.get("position_ids")
     one_row = query.shape[0] == 1 and query.shape[2] == key.shape[2] and attention_mask is None
+    if one_row and edges is not None and len(edges) > 2 and not dropout and _half_on_gpu(query):
+        longest = kwargs.get("max_length_q") or int(edges.diff().max())
+        return _varlen(query, key, value, edges, int(longest), scaling), None
     if one_row and edges is not None:
         lengths = edges.diff().tolist()
     elif one_row and positions is not None and positions.shape[-1] == query.shape[2]:
@@ -67,6 +83,49 @@ def _segments_attention(
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+def _half_on_gpu(query: torch.Tensor) -> bool:
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and varlen_kernel() is not None
+
+
+@functools.cache
+def varlen_kernel() -> Callable[..., Any] | None:
+    """PyTorch's varlen attention, None where this PyTorch has none that can be told to look back only."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    kernel: Callable[..., Any] = varlen_attn
+    return kernel if {"window_size", "is_causal"} & set(inspect.signature(varlen_attn).parameters) else None
+
+
+def _varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    edges: torch.Tensor,
+    longest: int,
+    scaling: float | None,
+) -> torch.Tensor:
+    """All segments in one kernel: (1, heads, length, size) to (1, length, heads, size). Nothing waits for the GPU."""
+    kernel = varlen_kernel()
+    assert kernel is not None
+    takes = inspect.signature(kernel).parameters
+    edges = edges.to(query.device, torch.int32)
+    groups = query.shape[1] // key.shape[1]
+    options: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in takes else {"is_causal": True}
+    if groups > 1 and "enable_gqa" in takes:
+        options["enable_gqa"] = True
+    elif groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    if scaling is not None and "scale" in takes:
+        options["scale"] = scaling
+    elif scaling is not None:
+        query = query * (scaling * query.shape[-1] ** 0.5)
+    flat = [part[0].transpose(0, 1).contiguous() for part in (query, key, value)]
+    made: torch.Tensor = kernel(*flat, edges, edges, longest, longest, **options)
+    return made[None]
 
 
 def _segments_mask(
