@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench.commands import compare, power
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -132,3 +134,7 @@ def board(
     for summary in summaries:
         print_summary(summary, console)
     console.print(f"written: {out / BOARD_FILE}", markup=False, soft_wrap=True)
+
+
+app.command()(compare)
+app.command()(power)

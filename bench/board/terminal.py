@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.board.wording import level_group_title, p_text, percent, percent_interval, points, points_interval, row_title
+from bench.spinebench.summary import LOST
 
 __all__ = ["print_summary"]
 
@@ -41,7 +42,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         cells = []
         for name in names:
             own = row["systems"][name]
-            lost = own["unparsed"] + own["refused"] + own["timed_out"] + own["failed"]
+            lost = sum(own[name] for name in LOST)
             share = f"\n{percent(lost / row['n'])} unread" if lost else ""
             cells.append(Text.assemble(percent(own["value"]), (f"\n{percent_interval(own)}{share}", "dim not bold")))
         table.add_row(
@@ -59,7 +60,7 @@ def _comparisons(summary: dict[str, Any]) -> Table:
     references = [system["name"] for system in summary["systems"] if system["name"] != summary["subject"]]
     table = Table(
         title=Text(f"{summary['subject']} minus each other system, same questions: points, 95 % interval, p (Holm)"),
-        caption="p by cluster sign-flip test. No interval with fewer than 6 clusters.",
+        caption="p by cluster sign-flip test. No interval with fewer than 20 clusters.",
     )
     table.add_column("")
     for name in references:

@@ -8,6 +8,8 @@ cluster sign-flip p value, on three sets of questions:
   loses much for its form; here it does not, while an unreadable reply of the subject still counts as wrong;
 - `on_both_parsed`: those that both gave in a readable form.
 
+Questions on which a request of either system failed (`api_error`) are in none of them; n tells.
+
 p values are corrected by Holm over all comparisons on all questions of one summary.
 
 Trap: the restricted sets are chosen by the replies, so they answer another question; the row over all questions is
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 
 from bench.spinebench.rows import TableRow
 from spinemed.records import Sample, Score
-from spinemed.statistics import Clusters, generator_for, holm, mcnemar_exact, paired_difference
+from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for, holm, mcnemar_exact, paired_difference
 
 __all__ = ["compare_systems"]
 
@@ -88,14 +90,18 @@ def _paired(
     key: tuple[str, ...],
     resamples: int,
 ) -> dict[str, Any]:
-    places = range(len(first)) if keep is None else np.flatnonzero(keep).tolist()
+    known = np.array([score.outcome != "api_error" for score in first], dtype=bool)
+    known &= np.array([score.outcome != "api_error" for score in second], dtype=bool)
+    places = np.flatnonzero(known if keep is None else known & keep).tolist()
     left = [float(first[place].correct) for place in places]
     right = [float(second[place].correct) for place in places]
     grouping = Clusters.of([clusters[place] for place in places])
-    result = paired_difference(left, right, grouping, generator_for(seed, "paired", *key), resamples=resamples)
+    result = paired_difference(
+        left, right, grouping, generator_for(seed, "paired", *key), resamples=resamples, fewest=FEWEST_RANKED
+    )
     facts = result.as_dict()
     facts["subject_accuracy"] = float(np.mean(left)) if left else None
     facts["reference_accuracy"] = float(np.mean(right)) if right else None
     # Only where no two questions share a spine is the unclustered test the same test.
-    facts["mcnemar_p"] = mcnemar_exact(left, right) if left and grouping.single else None
+    facts["mcnemar_p"] = mcnemar_exact(left, right, grouping) if left and grouping.single else None
     return facts

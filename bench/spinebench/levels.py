@@ -10,14 +10,16 @@ Trap: a high within-one share on a short field of view is cheap: read it beside 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bench.samples import modality_of
 from bench.spinebench.confusion import confusion_matrix
+from bench.spinebench.distance import chance_level, level_distance
 from bench.spinebench.macro import macro_over_levels, per_level
 from bench.spinebench.offsets import has_level_truth, offset_histogram
 from spinemed.records import NOT_DETERMINABLE, Sample, Score
-from spinemed.statistics import Clusters, generator_for, proportion_interval
+from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for, proportion_interval
 
 __all__ = ["level_groups", "summarise_levels"]
 
@@ -48,7 +50,9 @@ def summarise_levels(
     clusters = Clusters.of([sample.cluster for sample, _ in told])
 
     def share(name: str, values: list[float]) -> dict[str, Any]:
-        return proportion_interval(values, clusters, generator_for(seed, *key, name), resamples=resamples).as_dict()
+        return proportion_interval(
+            values, clusters, generator_for(seed, *key, name), resamples=resamples, fewest=FEWEST_RANKED
+        ).as_dict()
 
     return {
         "n": len(told),
@@ -59,6 +63,8 @@ def summarise_levels(
         "region": share("region", [float(bool(score.region_correct)) for _, score in told]),
         "macro": macro_over_levels(told, seed=seed, key=key, resamples=resamples),
         "per_level": per_level(told, seed=seed, key=key, resamples=resamples),
+        "distance": asdict(level_distance([score for _, score in told])),
+        "chance": asdict(chance_level([sample for sample, _ in told])),
         "offsets": offset_histogram(score for _, score in told),
         "confusion": confusion_matrix([(sample, score) for sample, score in zip(samples, scores)]),
         "called_not_determinable": sum(score.parsed == NOT_DETERMINABLE for _, score in told),

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.spinebench.confusion import anatomical
 from spinemed.records import Sample, Score
-from spinemed.statistics import Clusters, generator_for, macro_interval, proportion_interval
+from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for, macro_interval, proportion_interval
 
 __all__ = ["macro_over_levels", "per_level"]
 
@@ -30,6 +30,7 @@ def per_level(
             Clusters.of([sample.cluster for sample, _ in own]),
             generator_for(seed, *key, "level", level),
             resamples=resamples,
+            fewest=FEWEST_RANKED,
         )
         rows.append({"level": level, "correct": sum(score.correct for _, score in own), **interval.as_dict()})
     return rows
@@ -46,4 +47,5 @@ def macro_over_levels(
         Clusters.of([sample.cluster for sample, _ in pairs]),
         generator_for(seed, *key, "macro"),
         resamples=resamples,
+        fewest=FEWEST_RANKED,
     ).as_dict()

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from bench.runner.predict import PREDICTIONS_FILE, Predictions, read_predictions
 from bench.samples import read_samples
 from bench.spinebench.exact import is_exact
 from bench.spinebench.examples import choose_examples
+from bench.spinebench.kinds import kind_confusion
 from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
-from bench.spinebench.summary import summarise
+from bench.spinebench.summary import LOST, summarise
 from bench.spinebench.within_one import is_within_one
 from spinemed.errors import RecordError
 from spinemed.records import Prediction, Sample, Score, ScoreOutcome
 from spinemed.tables import write_json, write_jsonl, write_manifest
 
-__all__ = ["EXAMPLES_FILE", "SCORES_FILE", "SUMMARY_FILE", "judge", "score_predictions"]
+__all__ = ["EXAMPLES_FILE", "SCORES_FILE", "SUMMARY_FILE", "check_predictions", "judge", "score_predictions"]
 
 SCORES_FILE, SUMMARY_FILE, EXAMPLES_FILE = "scores.jsonl", "summary.json", "examples.json"
 
@@ -39,10 +41,11 @@ SCORES_FILE, SUMMARY_FILE, EXAMPLES_FILE = "scores.jsonl", "summary.json", "exam
 def judge(sample: Sample, prediction: Prediction) -> Score:
     """Score one reply to one sample."""
     parsed: str | None = None
+    confidence: float | None = None
     outcome: ScoreOutcome
     if prediction.outcome == "answered":
         extraction = extract_answer(prediction.text, sample)
-        parsed, outcome = extraction.answer, extraction.outcome
+        parsed, outcome, confidence = extraction.answer, extraction.outcome, extraction.confidence
     else:
         outcome = prediction.outcome
     return Score(
@@ -55,6 +58,7 @@ def judge(sample: Sample, prediction: Prediction) -> Score:
         within_one=is_within_one(sample, parsed),
         region_correct=is_region_right(sample, parsed),
         offset_levels=offset_levels(sample, parsed),
+        confidence=confidence,
     )
 
 
@@ -87,10 +91,7 @@ def score_predictions(
     """
     listed, about = read_samples(samples)
     systems = [read_predictions(path) for path in predictions]
-    _tell_apart(systems)
-    by_id = {sample.id: sample for sample in listed}
-    for system in systems:
-        _check_complete(system, by_id, about)
+    check_predictions(systems, listed, about)
     scores = {system.name: [judge(sample, system.by_sample[sample.id]) for sample in listed] for system in systems}
     chosen = _subject(systems, subject)
     compared = next((system for system in systems if system.name == chosen), None)
@@ -101,6 +102,10 @@ def score_predictions(
         **summarise(listed, scores, subject=chosen, blind=blind, seed=seed, resamples=resamples),
     }
     replies = {system.name: system.by_sample for system in systems}
+    summary["other_kind"] = {
+        name: asdict(kind_confusion(zip(listed, (own[sample.id] for sample in listed), scores[name], strict=True)))
+        for name, own in replies.items()
+    }
     examples = [] if chosen is None else choose_examples(listed, scores, replies, chosen, seed=seed)
     _write(Path(out), Path(samples), [score for own in scores.values() for score in own], summary, examples)
     return summary
@@ -117,6 +122,18 @@ def _write(
             (partial / path).parent.mkdir(exist_ok=True)
             shutil.copyfile(samples / path, partial / path)
         write_manifest(partial, "scores", samples_sha256=summary["samples"]["sha256"])
+
+
+def check_predictions(systems: Sequence[Predictions], samples: Sequence[Sample], about: dict[str, Any]) -> None:
+    """Refuse predictions that are not one reply of each system to every one of these samples.
+
+    Raises:
+        RecordError: Predictions are missing, are too many, belong to other samples, or systems cannot be told apart.
+    """
+    _tell_apart(systems)
+    by_id = {sample.id: sample for sample in samples}
+    for system in systems:
+        _check_complete(system, by_id, about)
 
 
 def _tell_apart(systems: Sequence[Predictions]) -> None:
@@ -202,7 +219,7 @@ def _role(system: Predictions, subject: Predictions | None) -> str:
 
 def _describe(system: Predictions, subject: Predictions | None, scores: Sequence[Score]) -> dict[str, Any]:
     manifest = system.manifest
-    outcomes = Counter(score.outcome for score in scores)
+    outcomes = Counter[str](score.outcome for score in scores)
     return {
         "name": system.name,
         "role": _role(system, subject),
@@ -212,7 +229,7 @@ def _describe(system: Predictions, subject: Predictions | None, scores: Sequence
         "identity": manifest["identity"],
         "predictions_sha256": manifest["sha256"],
         "versions": manifest["versions"],
-        "outcomes": {name: outcomes[name] for name in ("parsed", "unparsed", "refused", "timed_out", "failed")},
+        "outcomes": {name: outcomes[name] for name in ("parsed", *LOST)},
     }
 
 

@@ -7,33 +7,59 @@ Convention, layout of `summary.json`::
     subject      the system that is compared with all others, or null
     systems      [{name, role, model, condition, answerer, identity, predictions_sha256, versions, outcomes}]
     rows         [{key, axis, modality, origin, whole_axis, n, clusters,
-                   systems: {name: {correct, value, low, high, n, clusters, method, confidence,
-                                    unparsed, refused, timed_out, failed, unparsed_share}}}]
+                   systems: {name: {correct, value, low, high, n, clusters, method, confidence, coverage, rankable,
+                                    unparsed, refused, truncated, timed_out, failed, api_error, unparsed_share}},
+                   ranks: {name: {rank, low, high, best}} over the systems that may be ranked,
+                   power: [see spinemed/statistics/power.py]}]
     levels       {group: {name: see bench/spinebench/levels.py}}
+    abstention   {name: see bench/spinebench/confidence.py}
+    total        {name: {value, sections, items}}, the published item-weighted total, text against picture questions
+    other_kind   {name: see bench/spinebench/kinds.py}; only where replies are at hand
     comparisons  [{row, subject, reference, difference, low, high, p_value, p_holm, mcnemar_p, n, clusters, first_only,
                    second_only, method, subject_accuracy, reference_accuracy, on_reference_parsed, on_both_parsed}]
 
 Shares lie in [0, 1]. A bound is null where no interval exists; `method` says why.
 
-Trap: `value` counts unparsed, refused, timed out and failed replies as wrong; their counts stand beside it.
+A request that the provider failed (`api_error`) is nobody's answer: it is left out of `value` and shown, `coverage` is
+the share that is left, and below `RANKABLE` a system has no rank.
+
+Trap: `value` counts unparsed, refused, truncated, timed out and failed replies as wrong; their counts stand beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.samples import modality_of
 from bench.spinebench.compare import compare_systems
+from bench.spinebench.confidence import summarise_confidence
 from bench.spinebench.levels import level_groups, summarise_levels
 from bench.spinebench.rows import TableRow, table_rows
+from bench.spinebench.total import item_weighted_total
 from spinemed.records import Sample, Score
-from spinemed.statistics import Clusters, generator_for, proportion_interval
+from spinemed.statistics import (
+    FEWEST_RANKED,
+    Clusters,
+    bootstrap_many,
+    design_effect,
+    generator_for,
+    power_table,
+    proportion_interval,
+    rank_systems,
+)
 
-__all__ = ["summarise"]
+__all__ = ["LOST", "RANKABLE", "summarise"]
 
 CONFIDENCE = 0.95
-_LOST = ("unparsed", "refused", "timed_out", "failed")
+LOST = ("unparsed", "refused", "truncated", "timed_out", "failed", "api_error")
+RANKABLE = 0.98
+"""Least share of questions that a request came back for; below it a system is shown without a rank."""
 
 
 def summarise(
@@ -76,6 +102,8 @@ def summarise(
             }
             for group, places in groups.items()
         },
+        "abstention": {name: summarise_confidence(samples, own) for name, own in scores.items()},
+        "total": _totals(samples, scores),
         "comparisons": []
         if subject is None
         else compare_systems(samples, scores, subject, rows, blind=blind, seed=seed, resamples=resamples),
@@ -89,20 +117,26 @@ def _row(
     systems = {}
     for name, own in scores.items():
         members = [own[place] for place in row.members]
+        known = [place for place in row.members if own[place].outcome != "api_error"]
         interval = proportion_interval(
-            [float(score.correct) for score in members],
-            clusters,
+            [float(own[place].correct) for place in known],
+            clusters if len(known) == len(members) else Clusters.of([samples[place].cluster for place in known]),
             generator_for(seed, "row", row.key, name),
             confidence=CONFIDENCE,
             resamples=resamples,
+            fewest=FEWEST_RANKED,
         )
         outcomes = Counter[str](score.outcome for score in members)
         systems[name] = {
-            "correct": sum(score.correct for score in members),
+            "correct": sum(own[place].correct for place in known),
             **interval.as_dict(),
-            **{outcome: outcomes[outcome] for outcome in _LOST},
+            "coverage": len(known) / len(members),
+            "rankable": len(known) >= RANKABLE * len(members),
+            **{outcome: outcomes[outcome] for outcome in LOST},
             "unparsed_share": outcomes["unparsed"] / len(members),
         }
+    ranked = [name for name in scores if systems[name]["rankable"]]
+    table = np.array([[float(scores[name][place].correct) for name in ranked] for place in row.members])
     return {
         "key": row.key,
         "axis": row.axis,
@@ -112,4 +146,60 @@ def _row(
         "n": len(row.members),
         "clusters": clusters.count,
         "systems": systems,
+        **ranks_and_power(table, ranked, clusters, generator_for(seed, "ranks", row.key), resamples),
     }
+
+
+def ranks_and_power(
+    table: NDArray[np.float64], names: Sequence[str], clusters: Clusters, rng: np.random.Generator, resamples: int
+) -> dict[str, Any]:
+    """Ranks of the systems that may be ranked, and what gap these questions can show.
+
+    Args:
+        table: Right or not, shape (questions, systems); the few requests that failed count as wrong here.
+        names: Of the systems.
+        clusters: The grouping of the questions.
+        rng: Generator of the bootstrap.
+        resamples: Bootstrap samples.
+    """
+    if not names:
+        return {"ranks": {}, "power": []}
+    many = bootstrap_many(table, clusters, rng, resamples=resamples)
+    ranks = rank_systems(many, confidence=CONFIDENCE)
+    found = {
+        name: {
+            "rank": int(ranks.rank[at]),
+            "low": _known(ranks.low[at]),
+            "high": _known(ranks.high[at]),
+            "best": _known(ranks.best[at]),
+        }
+        for at, name in enumerate(names)
+    }
+    effects = [effect for column in table.T if (effect := design_effect(column, clusters)) is not None]
+    # A few clusters can seem to vary less than independent questions would; no credit is given for that.
+    effect = max(1.0, float(np.median(effects))) if effects else 1.0
+    share = min(0.95, max(0.05, float(np.median(many.values))))
+    return {
+        "ranks": found,
+        "power": [one.as_dict() for one in power_table(clusters.size, clusters.count, effect, share=share)],
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _totals(samples: Sequence[Sample], scores: dict[str, list[Score]]) -> dict[str, Any]:
+    """The published total: text and picture questions in percent, weighted by their numbers."""
+    places: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        places.setdefault(modality_of(sample), []).append(place)
+    items = {section: len(members) for section, members in sorted(places.items())}
+    found = {}
+    for name, own in scores.items():
+        sections: dict[str, float | None] = {
+            section: 100 * sum(own[place].correct for place in places[section]) / count
+            for section, count in items.items()
+        }
+        found[name] = {"value": item_weighted_total(sections, items), "sections": sections, "items": items}
+    return found
