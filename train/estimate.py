@@ -18,12 +18,10 @@ hours, and a fragmented allocator decides whether the last tenth of a GPU can be
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spinemed.errors import ConfigError, ReadError
 from train.config import PARTS, Stage, TrainConfig
 from train.shapes import ModelShape, step_flops
 
@@ -34,11 +32,11 @@ __all__ = [
     "DeepSpeedFacts",
     "Gpu",
     "Load",
+    "deepspeed_facts",
     "disk_bytes",
     "feature_bytes",
     "hours",
     "memory_bytes",
-    "read_deepspeed",
     "trained_parameters",
 ]
 
@@ -91,27 +89,18 @@ class DeepSpeedFacts:
     offload_weights: bool = False
 
 
-def read_deepspeed(path: Path | None) -> DeepSpeedFacts:
+def deepspeed_facts(path: Path | None) -> DeepSpeedFacts:
     """The facts of a DeepSpeed file; None is DDP.
 
     Raises:
-        ReadError: The file is missing or no JSON.
-        ConfigError: It names no ZeRO stage of 0 to 3.
+        ConfigError: As :func:`train.engines.read_deepspeed`.
     """
     if path is None:
         return DeepSpeedFacts()
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ReadError("no such file", file=path, field="deepspeed", cure="name a file of configs/launch/") from error
-    except ValueError as error:
-        raise ReadError(f"is not JSON ({error})", file=path, cure="mend the file") from error
-    zero: Any = values.get("zero_optimization") if isinstance(values, dict) else None
-    stage = zero.get("stage") if isinstance(zero, dict) else None
-    if stage not in (0, 1, 2, 3):
-        raise ConfigError(
-            f"names the ZeRO stage {stage!r}", file=path, field="zero_optimization.stage", cure="write 0, 1, 2 or 3"
-        )
+    from train.engines import read_deepspeed
+
+    values = read_deepspeed(path)
+    zero = values["zero_optimization"]
 
     def off(name: str) -> bool:
         target: Any = zero.get(name)
@@ -119,7 +108,7 @@ def read_deepspeed(path: Path | None) -> DeepSpeedFacts:
 
     precision = values.get("bf16")
     enabled = isinstance(precision, dict) and precision.get("enabled") in (True, "auto")
-    return DeepSpeedFacts(stage, enabled, off("offload_optimizer"), off("offload_param"))
+    return DeepSpeedFacts(int(zero["stage"]), enabled, off("offload_optimizer"), off("offload_param"))
 
 
 def trained_parameters(shape: ModelShape, stage: Stage) -> int:
@@ -167,7 +156,7 @@ def memory_bytes(
         picture_share: Part of the tokens that stand for pictures.
         answer_share: Part of the tokens that carry loss; packed rows are multiplied out to logits there only.
     """
-    zero = read_deepspeed(stage.deepspeed)
+    zero = deepspeed_facts(stage.deepspeed)
     width = _WIDTH[config.weights]
     half = zero.bf16 or width == 2
     narrow = 2 if half or stage.schedule.autocast != "none" else width
@@ -250,7 +239,7 @@ def disk_bytes(
     moving, everything = trained_parameters(shape, stage), shape.parameters()
     width = _WIDTH[config.weights]
     # A checkpoint holds what moves and its optimiser's state; with full training the frozen parts as well.
-    state = 12 if read_deepspeed(stage.deepspeed).bf16 else 2 * width
+    state = 12 if deepspeed_facts(stage.deepspeed).bf16 else 2 * width
     kept = everything if stage.method == "full" else moving
     found = {
         "checkpoints": _CHECKPOINTS_KEPT * (kept * width + moving * state),

@@ -28,6 +28,7 @@ from spinemed.errors import ReadError, RecordError
 from spinemed.overlap import HeldOut, Look, letters, look_of, read_held_out
 from spinemed.records import Message, ReleaseRow, Sample
 from spinemed.tables import read_jsonl, read_manifest
+from spinemed.vlm.series import captioned
 
 __all__ = [
     "Benchmark",
@@ -261,10 +262,9 @@ def check_release(
         if all(fault.is_note for fault in faults):
             digests = tuple(_digest(image.bytes) for image in row.images)
             sizes = [pictures(digest, image.bytes) for digest, image in zip(digests, row.images, strict=True)]
-            yield CheckedRow(
-                line, row.id, row.messages, tuple(size for size in sizes if not isinstance(size, str)), digests,
-                row.axis, row.task, row.language, row.tags,
-            )  # fmt: skip
+            sound = tuple(size for size in sizes if not isinstance(size, str))
+            worded = captioned(row.messages, [image.bytes for image in row.images])
+            yield CheckedRow(line, row.id, worded, sound, digests, row.axis, row.task, row.language, row.tags)
 
 
 def _raw_rows(file: Path) -> Iterator[dict[str, Any]]:

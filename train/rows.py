@@ -22,6 +22,7 @@ from spinemed.errors import ReadError, RecordError
 from spinemed.records import Message, PackedImage, Record
 from spinemed.tables import read_manifest, read_records
 from spinemed.vlm.layout import Encoded, Layout, Refused
+from spinemed.vlm.series import captioned
 
 __all__ = ["Planned", "TrainingRow", "TrainingRows", "read_release"]
 
@@ -61,7 +62,13 @@ def read_release(release: Path, split: str) -> tuple[list[TrainingRow], str]:
                 field="messages",
                 cure="release again with complete conversations",
             )
-    return rows, str(manifest["sha256"])
+    return [_worded(row) for row in rows], str(manifest["sha256"])
+
+
+def _worded(row: TrainingRow) -> TrainingRow:
+    """The row with the places of its slices written out, as for answering."""
+    said = captioned(row.messages, [image.bytes for image in row.images])
+    return row if said == row.messages else row.model_copy(update={"messages": said})
 
 
 class TrainingRows:

@@ -22,7 +22,7 @@ import numpy as np
 
 from spinemed.errors import ConfigError, RecordError
 from train.config import Share, Stage, TrainConfig
-from train.estimate import GPUS, Load, disk_bytes, feature_bytes, hours, memory_bytes, read_deepspeed
+from train.estimate import GPUS, Load, deepspeed_facts, disk_bytes, feature_bytes, hours, memory_bytes
 from train.plan import Mixture, StagePlan, plan_stage
 from train.rowcheck import (
     Benchmark,
@@ -142,7 +142,7 @@ def check_settings(config: TrainConfig, shape: ModelShape | None) -> None:
         ReadError, ConfigError: A setting cannot work.
     """
     for number, stage in enumerate(config.stages):
-        zero = read_deepspeed(stage.deepspeed)
+        zero = deepspeed_facts(stage.deepspeed)
         at = f"stages.{number}"
         if shape is not None and stage.max_tokens > shape.text.max_tokens:
             raise ConfigError(
@@ -429,12 +429,14 @@ def _prompt(config: TrainConfig, layouts: dict[str, Any]) -> str:
     from spinemed.records import ReleaseRow
     from spinemed.tables import read_records
     from spinemed.vlm.layout import Encoded
+    from spinemed.vlm.series import captioned
 
     stage = config.stages[0]
     layout = layouts[stage.name]
     release = config.releases[stage.mixture[0].release]
     for row in read_records(release / "data" / f"{config.split}.parquet", ReleaseRow, batch=8):
-        made = layout.encode(row.messages, [image.bytes for image in row.images], training=True)
+        shown = [image.bytes for image in row.images]
+        made = layout.encode(captioned(row.messages, shown), shown, training=True)
         if isinstance(made, Encoded):
             ids = made.input_ids.tolist()
             text = layout.tokenizer.decode(ids[: made.length - made.answer_tokens])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spinemed.vlm.layout import IGNORE, Encoded, Layout, Refused
     from spinemed.vlm.load import base_of, is_adapter, load_model, load_pair
     from spinemed.vlm.processor import load_processor, save_processor
+    from spinemed.vlm.series import SeriesSlice, captioned, series_turn, slices_of, within_budget
 
 __all__ = [
     "IGNORE",
@@ -22,13 +23,18 @@ __all__ = [
     "Refused",
     "Reply",
     "Request",
+    "SeriesSlice",
     "VlmAnswerer",
     "base_of",
+    "captioned",
     "is_adapter",
     "load_model",
     "load_pair",
     "load_processor",
     "save_processor",
+    "series_turn",
+    "slices_of",
+    "within_budget",
 ]
 
 _HOME = {
@@ -45,6 +51,11 @@ _HOME = {
     "load_pair": "load",
     "load_processor": "processor",
     "save_processor": "processor",
+    "SeriesSlice": "series",
+    "captioned": "series",
+    "series_turn": "series",
+    "slices_of": "series",
+    "within_budget": "series",
 }
 
 

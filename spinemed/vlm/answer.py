@@ -19,6 +19,7 @@ from PIL import Image
 from spinemed.records import Message
 from spinemed.vlm.layout import Encoded, Layout, Refused
 from spinemed.vlm.load import load_pair
+from spinemed.vlm.series import captioned
 
 __all__ = ["Reply", "Request", "VlmAnswerer"]
 
@@ -98,7 +99,7 @@ class VlmAnswerer:
         replies: dict[int, Reply] = {}
         waiting: list[tuple[int, Encoded]] = []
         for number, request in enumerate(requests):
-            made = self.layout.encode(request.messages, request.images, training=False)
+            made = self.layout.encode(captioned(request.messages, request.images), request.images, training=False)
             if isinstance(made, Refused):
                 replies[number] = Reply("", "failed", f"{made.reason}: {made.detail}")
                 advance(1)

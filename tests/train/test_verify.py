@@ -127,6 +127,23 @@ def test_all_faults_come_together_and_a_sound_release_has_none(
     assert len(str(caught.value).splitlines()) == 3
 
 
+def test_slices_of_a_patient_bring_their_places_into_the_prompt(
+    micro_base: Path, micro_release: Path, tmp_path: Path
+) -> None:
+    from spinemed.vlm.series import slices_of
+    from spinemed.volume import Volume
+    from train.rows import read_release
+
+    volume = Volume(np.random.default_rng(0).random((3, 32, 32)), np.diag([4.0, 1.0, 1.0, 1.0]))
+    (slice_,) = slices_of(volume, sequence="T2w", most=1)
+    release = _spoiled(micro_release, tmp_path / "release", lambda rows: _put(rows[0], slice_.png))
+    prompt = verify(_config(micro_base, release)).prompt
+    assert f"Series A (id {slice_.place.series}): T2w, sagittal, 1 of 3 slices\nR 0.0 mm: " in prompt
+    rows, _ = read_release(release, "train")
+    assert rows[0].messages[0].content.startswith("Series A (id ")
+    assert rows[1].messages[0].content.startswith("<image>")
+
+
 def test_headers_find_what_is_cut_short_and_pixels_find_the_rest() -> None:
     whole = _jpeg()
     headers, pixels = PictureCheck(pixels=False), PictureCheck(pixels=True)
@@ -234,13 +251,13 @@ def test_settings_that_cannot_work_name_their_field(micro_base: Path, micro_rele
         verify(_config(micro_base, micro_release, {"max_tokens": 300}), dry_run=True)
     zero = tmp_path / "zero.json"
     for values, said in (
-        ({"zero_optimization": {"stage": 7}}, "stage 7"),
+        ({"zero_optimization": {"stage": 7}}, "no ZeRO stage"),
         ({"zero_optimization": {"stage": 2, "offload_param": {"device": "cpu"}}}, "needs ZeRO stage 3"),
     ):
         zero.write_text(json.dumps(values))
         with pytest.raises(ConfigError, match=said):
             verify(_config(micro_base, micro_release, {"deepspeed": zero}), dry_run=True)
-    with pytest.raises(ReadError, match="no such file"):
+    with pytest.raises(ConfigError, match=r"absent\.json"):
         verify(_config(micro_base, micro_release, {"deepspeed": tmp_path / "absent.json"}), dry_run=True)
 
 
