@@ -8,7 +8,7 @@ Trap: heavy imports happen inside the commands, so that help stays fast.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from data_pipeline.chain import Link
 
 __all__ = ["app"]
+
+Engine = Literal["local", "ray"]
 
 app = typer.Typer(no_args_is_help=True, help="Sources to released instructions, and every row back to bytes.")
 
@@ -26,24 +28,30 @@ def _root() -> None:
 
 
 @app.command()
-def build(
-    config: Annotated[Path, typer.Argument(help="The build config (YAML).")],
+def run(
+    config: Annotated[Path, typer.Argument(help="The config of the run (YAML).")],
     out: Annotated[Path, typer.Option(help="The run folder; the same command resumes it.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value.")] = None,
+    engine: Annotated[Engine, typer.Option(help="Who makes the shards: processes here, or Ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many at once, instead of the config's; changes no byte.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, e.g. auto; none starts one.")] = None,
 ) -> None:
     """Read sources, draft questions, verify and revise them, and write a release."""
-    from data_pipeline.build import build as run_build
-    from data_pipeline.build import resolve_sources
     from data_pipeline.config import BuildConfig
+    from data_pipeline.engines import Crew
+    from data_pipeline.run import resolve_sources, run_pipeline
     from data_pipeline.show import print_report
     from spinemed.config import load_config
     from spinemed.run import open_run
 
     loaded = load_config(config, BuildConfig, set_ or ())
     resolve_sources(loaded)  # refuse before a run folder is made
-    with open_run(out, command="data build", config=loaded) as run:
-        release = run_build(run, loaded)
-        print_report(run.outputs)
+    with open_run(out, command="data run", config=loaded) as opened:
+        with Crew(engine, workers or loaded.workers, address) as crew:
+            release = run_pipeline(opened, loaded, crew)
+        print_report(opened.outputs)
     typer.echo(f"release: {release}")
 
 
@@ -115,7 +123,7 @@ def export(
 
 @app.command()
 def trace(
-    run: Annotated[Path, typer.Option(help="The run folder of `spinemed data build`.")],
+    run: Annotated[Path, typer.Option(help="The run folder of `spinemed data run`.")],
     id_: Annotated[str | None, typer.Argument(metavar="ID", help="Id of a released row.")] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Check every released row and print only what is broken.")
@@ -168,7 +176,7 @@ def _print_link(link: Link) -> None:
 
 @app.command()
 def show(
-    run: Annotated[Path, typer.Argument(help="The run folder of `spinemed data build`.")],
+    run: Annotated[Path, typer.Argument(help="The run folder of `spinemed data run`.")],
     out: Annotated[Path, typer.Option(help="Where to write: a .png or .html file.")],
     number: Annotated[int, typer.Option(min=1, max=60, help="How many items.")] = 9,
 ) -> None:
@@ -209,7 +217,7 @@ def deidentify(
 
 @app.command()
 def plan(
-    config: Annotated[Path, typer.Argument(help="The build config (YAML).")],
+    config: Annotated[Path, typer.Argument(help="The config of the run (YAML).")],
     run: Annotated[Path | None, typer.Option(help="A run folder: its corpus is read, its log counted.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value.")] = None,
 ) -> None:
@@ -251,8 +259,8 @@ def withdraw(
     rebuild: Annotated[bool, typer.Option(help="Build the releases that held it again.")] = True,
 ) -> None:
     """Remove a case, rebuild the releases that held it, and list every release and checkpoint that saw it."""
-    from data_pipeline.build import build as run_build
     from data_pipeline.config import BuildConfig
+    from data_pipeline.run import run_pipeline
     from data_pipeline.withdraw import find_releases, withdraw_case
     from spinemed.config import load_config
     from spinemed.run import open_run
@@ -272,8 +280,8 @@ def withdraw(
             typer.echo(f"copy without its run, remove it by hand: {folder}")
             continue
         loaded = load_config(home / "config.yaml", BuildConfig)
-        with open_run(home, command="data build", config=loaded) as run:
-            typer.echo(f"built again: {run_build(run, loaded)}")
+        with open_run(home, command="data run", config=loaded) as opened:
+            typer.echo(f"built again: {run_pipeline(opened, loaded)}")
     left = find_releases(case, runs)
     typer.echo(
         f"{len(done.releases)} releases and {len(done.checkpoints)} checkpoints held it; {len(left)} releases still do"

@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from data_pipeline.corpus import Corpus
+from data_pipeline.records import Derivation
 from spinemed.errors import SourceError
-from spinemed.records import Source, Split
+from spinemed.records import Instance, Source, Split
 
-__all__ = ["UnionFind", "assign_splits", "components"]
+__all__ = ["UnionFind", "assign_splits", "components", "joined", "keys_of"]
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -28,8 +30,8 @@ class UnionFind:
     def find(self, key: str) -> str:
         """The representative of a key's set."""
         root = key
-        while self.parent.setdefault(root, root) != root:
-            root = self.parent[root]
+        while (above := self.parent.setdefault(root, root)) != root:
+            root = above
         while self.parent[key] != root:
             self.parent[key], key = root, self.parent[key]
         return root
@@ -40,20 +42,52 @@ class UnionFind:
         self.parent[right] = left
 
 
+def keys_of(instance: Instance, corpus: Corpus, derivations: Mapping[str, Derivation]) -> list[str]:
+    """Everything that ties an instance to others: its group, its pictures and where they came from, its documents."""
+    keys = [f"group:{instance.group_id}"]
+    for digest in instance.image_sha256:
+        keys.append(f"image:{digest}")
+        if digest in derivations:
+            keys.append(f"image:{derivations[digest].from_sha256}")
+    for part in instance.evidence:
+        if part.kind == "study":
+            keys.append(f"group:{corpus.studies[part.id].group_id}")
+        elif part.kind == "figure":
+            keys.append(f"group:{corpus.documents[corpus.figures[part.id].document_id].group_id}")
+        elif part.kind == "document":
+            keys.append(f"group:{corpus.documents[part.id].group_id}")
+        else:
+            keys.append(f"group:{corpus.documents[corpus.spans[part.id].document_id].group_id}")
+    return keys
+
+
 def components(keys_of: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """The component of each instance: the smallest key it is joined with.
 
     Args:
         keys_of: For each instance, everything that ties it to others.
     """
+    return joined(keys_of.items())
+
+
+def joined(tied: Iterable[tuple[str, Iterable[str]]], pairs: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """The component of each instance; ids and keys are in memory, nothing else.
+
+    Args:
+        tied: Instances with what ties them to others, streamed.
+        pairs: Instances that belong together besides, such as near duplicates; unknown ones are left out.
+    """
     sets = UnionFind()
     first: dict[str, str] = {}
-    for instance, keys in keys_of.items():
-        listed = list(keys)
-        first[instance] = listed[0]
-        sets.find(listed[0])
-        for key in listed[1:]:
-            sets.join(listed[0], key)
+    for instance, keys in tied:
+        own, *others = dict.fromkeys(keys)
+        first[instance] = own
+        sets.find(own)
+        for key in others:
+            sets.join(own, key)
+    for one, other in pairs:
+        if one in first and other in first:
+            sets.join(first[one], first[other])
     return {instance: sets.find(key) for instance, key in first.items()}
 
 

@@ -1,6 +1,6 @@
-"""Config of `spinemed data build`: sources, what to draft, what to hold it against, how to split.
+"""Config of `spinemed data run`: sources, what to draft, what to hold it against, how to split.
 
-Convention: one file drives the whole build; the split fractions and the seed are in it, the sources in their own file.
+Convention: one file drives the whole run; the split fractions and the seed are in it, the sources in their own file.
 
 Trap: a number of items such as 0.5 means "for half of the studies", drawn by seed.
 """
@@ -142,7 +142,7 @@ class ModelConfig(Config):
 
 
 class BuildConfig(Config):
-    """`spinemed data build`."""
+    """`spinemed data run`."""
 
     sources: ConfigPath
     """The `sources.yaml` to read, relative to this file."""
@@ -151,7 +151,9 @@ class BuildConfig(Config):
     counts: dict[str, int] = Field(default_factory=dict)
     """How many phantoms a source gives, by its id, over the count in the sources: for a first look at a small size."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes that read sources; the result does not depend on it."""
+    """Processes of this machine, unless `--workers` says otherwise; the result does not depend on it."""
+    shard_items: int = Field(default=2000, ge=10, le=5000)
+    """Items of a shard: what one worker has in memory, and what a kill repeats at most."""
     writer: Literal["rules", "openai", "transformers"] = "rules"
     """Who drafts and revises: rules (answers from labels and source sentences), a model behind an OpenAI-compatible
     server, or a checkpoint in this process."""

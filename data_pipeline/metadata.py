@@ -24,7 +24,17 @@ from data_pipeline.writers_prompts import all_templates, load_prompts
 from spinemed.records import Instance, Source
 from spinemed.tables import file_sha256, write_json, write_text
 
-__all__ = ["CROISSANT", "DATASHEET", "PROVENANCE", "Author", "Lineage", "gather", "write_metadata"]
+__all__ = [
+    "CROISSANT",
+    "DATASHEET",
+    "PROVENANCE",
+    "Author",
+    "Lineage",
+    "gather",
+    "lineage_of",
+    "plain_lineage",
+    "write_metadata",
+]
 
 CROISSANT, DATASHEET, PROVENANCE = "croissant.json", "DATASHEET.md", "prov.jsonld"
 
@@ -108,6 +118,51 @@ def gather(corpus: Corpus, instances: Iterable[Instance], stages: Mapping[str, s
         prompts=_prompt_names(),
         counts={name: dict(sorted(numbers.items())) for name, numbers in counts.items()},
         cases=sum(case.group_id in groups for case in corpus.cases.values()),
+        caveats=list(caveats),
+    )
+
+
+def plain_lineage(lineage: Lineage) -> dict[str, Any]:
+    """What one shard adds to the lineage, as plain JSON."""
+    return {
+        "authors": [[a.name, a.version, a.model, a.prompt_sha256, number] for a, number in lineage.authors.items()],
+        "files": lineage.files,
+        "counts": lineage.counts,
+        "caveats": lineage.caveats,
+    }
+
+
+def lineage_of(
+    shards: Iterable[Mapping[str, Any]], sources: Mapping[str, Source], cases: int, stages: Mapping[str, str]
+) -> Lineage:
+    """The lineage of a release from those of its shards.
+
+    Args:
+        shards: From :func:`plain_lineage`.
+        sources: All of the run, by id.
+        cases: Patients with a released row.
+        stages: Hash of each folder on the road, by name.
+    """
+    authors: Counter[Author] = Counter()
+    files: dict[str, dict[str, str]] = {}
+    counts: dict[str, Counter[str]] = {"source": Counter()}
+    caveats: dict[str, None] = {}
+    for shard in shards:
+        for *author, number in shard["authors"]:
+            authors[Author(*author)] += number
+        for source_id, held in shard["files"].items():
+            files.setdefault(source_id, {}).update(held)
+        for name, numbers in shard["counts"].items():
+            counts.setdefault(name, Counter()).update(numbers)
+        caveats.update(dict.fromkeys(shard["caveats"]))
+    return Lineage(
+        sources=[source for source in sources.values() if counts["source"][source.id]],
+        files={name: dict(sorted(held.items())) for name, held in sorted(files.items())},
+        stages=dict(stages),
+        authors=dict(sorted(authors.items())),
+        prompts=_prompt_names(),
+        counts={name: dict(sorted(numbers.items())) for name, numbers in counts.items()},
+        cases=cases,
         caveats=list(caveats),
     )
 

@@ -1,4 +1,4 @@
-"""What a build would ask and cost, counted before the first request leaves.
+"""What a run would ask and cost, counted before the first request leaves.
 
 Convention: drafts are counted exactly, from the same packs and draws that the build will use; tokens are estimated from
 the characters of the very requests (four of Latin script or one and a half of Chinese make a token) and, for what the
@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.build import resolve_sources
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus, read_corpus, write_corpus
+from data_pipeline.engines import Crew
 from data_pipeline.items import Desk
+from data_pipeline.run import resolve_sources
+from data_pipeline.writers import Requests
 from data_pipeline.writers_compose import Composer
 from data_pipeline.writers_model import ModelWriter, planned
 from data_pipeline.writers_prompts import load_prompts
@@ -83,7 +85,10 @@ def open_corpus(config: BuildConfig, run: Path | None) -> Corpus:
         return read_corpus(run / "outputs" / "corpus")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        facts = write_corpus(root, config.sources, resolve_sources(config), workers=config.workers)
+        sources = resolve_sources(config)
+        with Crew(workers=config.workers) as crew:
+            facts = write_corpus(root / "corpus", config.sources, sources, home=root / "shards", crew=crew)
+        root /= "corpus"
         write_manifest(root, "corpus", **facts)
         corpus = read_corpus(root)
         _ = corpus.images  # read before the folder goes
@@ -103,7 +108,7 @@ def make_plan(config: BuildConfig, corpus: Corpus, run: Path | None) -> Plan:
         raise ConfigError("is absent", field="model.server", cure="say which server to ask")
     server = config.model.server
     prices = server.prices if server is not None and config.writer == "openai" else Prices()
-    writer = ModelWriter(config, Path("requests"), {})
+    writer = ModelWriter(config, Requests(Path("requests")), {})
     composer = Composer(Desk(corpus=corpus, templates={}, seed=config.seed), config.model.figure_edge_px)
     prompts = load_prompts()
     rows: dict[tuple[str, str], PlanRow] = {}
@@ -154,5 +159,8 @@ def _logged(config: BuildConfig, run: Path | None) -> Iterable[str]:
     folder = None if run is None else run / "scratch" / "requests"
     if folder is None or not folder.is_dir() or config.writer != "openai":
         return ()
-    with RequestLog(folder) as log:
-        return {str(reply["key"]) for reply in log.replies()}
+    found: set[str] = set()
+    for home in sorted({file.parent for file in folder.glob("*/*.jsonl")}):
+        with RequestLog(home) as log:
+            found.update(str(reply["key"]) for reply in log.replies())
+    return found

@@ -14,7 +14,7 @@ from typing import Literal
 
 from spinemed.records import Record, Sha256
 
-__all__ = ["Derivation", "Exchange", "Parts"]
+__all__ = ["Derivation", "DraftSlip", "Exchange", "Parts", "Ties", "WorkSlip"]
 
 
 class Derivation(Record):
@@ -69,3 +69,42 @@ class Exchange(Record):
     prompt_tokens: int
     completion_tokens: int
     money: float
+
+
+class DraftSlip(Record):
+    """What the whole set must know of one draft: is it a twin, and which criteria does it fail."""
+
+    id: str
+    source_id: str
+    twin_key: Sha256
+    """Hash of question and pictures."""
+    applied: tuple[str, ...] = ()
+    """Criteria that say something about it."""
+    failed: tuple[str, ...] = ()
+    """Of these, those that do not hold."""
+
+
+class WorkSlip(Record):
+    """What the whole set must know of one mended draft: its passage, and where its right answer stands."""
+
+    id: str
+    """Of the revised item."""
+    draft_id: str
+    draft_sha256: Sha256
+    source_id: str
+    passage: str
+    """Hash of the words shown, hidden names and punctuation aside; empty without a passage."""
+    options: int
+    """How many; 0 for other kinds."""
+    place: int
+    """Of the right one, from 0."""
+    fixed: bool
+    """Options refer to each other by place, so they stay where they are."""
+
+
+class Ties(Record):
+    """What ties one revised item to others: splits never separate items that share one of these keys."""
+
+    id: str
+    source_id: str
+    keys: tuple[str, ...]

@@ -9,26 +9,38 @@ for local use, and the manifest says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from data_pipeline.components import assign_splits, components
+from data_pipeline.components import assign_splits, joined
 from data_pipeline.config import ReleaseConfig
 from data_pipeline.corpus import Corpus
 from data_pipeline.credits import terms_of
 from data_pipeline.items import Item
-from data_pipeline.metadata import gather, write_metadata
-from data_pipeline.records import Derivation
-from spinemed.records import Axis, ImageBlob, Instance, Origin, PackedImage, ReleaseRow, Split, content_hash
-from spinemed.tables import read_manifest, read_records, write_jsonl, write_records, write_text
+from data_pipeline.metadata import gather, lineage_of, plain_lineage, write_metadata
+from data_pipeline.records import Ties
+from data_pipeline.shards import facts_of, rechunked
+from spinemed.records import Axis, Instance, Origin, PackedImage, ReleaseRow, Source, Split, content_hash
+from spinemed.tables import arrow_schema, atomic_write, plain, write_text
 
-__all__ = ["IndexRow", "keys_of", "write_release"]
+__all__ = ["IndexRow", "Place", "assign_places", "join_release", "write_rows"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+_ROWS = 256
+"""Of a row group in a release."""
+_WINDOW = 2048
+"""Rows that are merged at a time."""
+_BATCH = 64
 
 
 class IndexRow(BaseModel):
@@ -46,72 +58,35 @@ class IndexRow(BaseModel):
     instance_sha256: str
 
 
-def keys_of(instance: Instance, corpus: Corpus, derivations: dict[str, Derivation]) -> list[str]:
-    """Everything that ties an instance to others: its group, its pictures and where they came from, its documents."""
-    keys = [f"group:{instance.group_id}"]
-    for digest in instance.image_sha256:
-        keys.append(f"image:{digest}")
-        if digest in derivations:
-            keys.append(f"image:{derivations[digest].from_sha256}")
-    for part in instance.evidence:
-        if part.kind == "study":
-            keys.append(f"group:{corpus.studies[part.id].group_id}")
-        elif part.kind == "figure":
-            keys.append(f"group:{corpus.documents[corpus.figures[part.id].document_id].group_id}")
-        elif part.kind == "document":
-            keys.append(f"group:{corpus.documents[part.id].group_id}")
-        else:
-            keys.append(f"group:{corpus.documents[corpus.spans[part.id].document_id].group_id}")
-    return keys
+# --- one shard -------------------------------------------------------------------------------------------------------
 
 
-def write_release(
-    folder: Path, items: list[Item], corpus: Corpus, drafts: Path, config: ReleaseConfig, seed: int
+def write_rows(
+    folder: Path, items: Sequence[Item], corpus: Corpus, pictures: dict[str, bytes], places: Mapping[str, Place]
 ) -> dict[str, Any]:
-    """Write the release and return the facts for its manifest.
+    """Release rows of one shard, in the order of their ids, with their pictures.
 
-    Raises:
-        SourceError: The sources' pins or allowed uses contradict each other.
+    Args:
+        folder: Where `rows.arrow` goes: a file that any row can be taken from without reading the others.
+        items: The shard.
+        corpus: Its sources are looked up here.
+        pictures: Bytes by hash.
+        places: Component and split of each item.
     """
-    derivations = {row.sha256: row for row in read_records(drafts / "derivations.parquet", Derivation)}
-    instances = sorted((item.instance for item in items), key=lambda instance: instance.id)
-    component_of = components({i.id: keys_of(i, corpus, derivations) for i in instances})
-    source_of = {i.id: corpus.sources[i.source_id] for i in instances}
-    split_of = assign_splits(component_of, source_of, config.fractions, seed)
-    pictures = {blob.sha256: blob.bytes for blob in read_records(drafts / "images.parquet", ImageBlob)}
-    pictures |= {sha: blob.bytes for sha, blob in corpus.images.items() if sha not in pictures}
-    index: list[IndexRow] = []
+    schema = _spilled()
+    rows = []
+    for item in sorted(items, key=lambda item: item.instance.id):
+        place = places[item.instance.id]
+        row = _row(item.instance, place.split, corpus, pictures)
+        rows.append({**plain(row), "component": place.component})
+    with atomic_write(folder / "rows.arrow") as stream, pa.ipc.new_file(stream, schema) as writer:
+        for start in range(0, len(rows), _BATCH):
+            writer.write_table(pa.Table.from_pylist(rows[start : start + _BATCH], schema=schema))
+    return {"rows": len(rows), "lineage": plain_lineage(gather(corpus, (item.instance for item in items), {}))}
 
-    def rows(split: Split) -> Iterator[ReleaseRow]:
-        for instance in instances:
-            if split_of[component_of[instance.id]] == split:
-                row = _row(instance, split, corpus, pictures)
-                index.append(
-                    IndexRow(
-                        id=row.id,
-                        split=split,
-                        component=component_of[row.id],
-                        axis=row.axis,
-                        origin=row.origin,
-                        source_id=row.source_id,
-                        licence=row.licence,
-                        instance_sha256=row.instance_sha256,
-                    )
-                )
-                yield row
 
-    for split in SPLITS:
-        write_records(folder / "data" / f"{split}.parquet", ReleaseRow, rows(split), batch=256)
-    if len(index) != len(instances):
-        raise AssertionError(f"{len(instances)} instances, {len(index)} released")
-    index.sort(key=lambda row: row.id)
-    write_jsonl(folder / "index.jsonl", index)
-    facts = _facts(index, corpus)
-    write_text(folder / "ATTRIBUTION.md", _credits(corpus, {row.source_id for row in index}))
-    write_text(folder / "README.md", _datasheet(facts))
-    stages = {name: read_manifest(drafts.parent / name, name)["sha256"] for name in ("corpus", "drafts", "revised")}
-    write_metadata(folder, gather(corpus, instances, stages), facts)
-    return facts
+def _spilled() -> pa.Schema:
+    return arrow_schema(ReleaseRow).append(pa.field("component", pa.string(), nullable=False))
 
 
 def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, bytes]) -> ReleaseRow:
@@ -140,26 +115,167 @@ def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, b
     )
 
 
-def _facts(index: list[IndexRow], corpus: Corpus) -> dict[str, Any]:
-    counts: dict[str, Any] = {"total": len(index)}
-    for name in ("split", "axis", "origin", "source_id"):
-        counts[name] = dict(sorted(Counter(getattr(row, name) for row in index).items()))
-    crossed = Counter((row.split, row.axis, row.origin) for row in index)
-    counts["split_axis_origin"] = {" / ".join(key): number for key, number in sorted(crossed.items())}
-    used = sorted({row.source_id for row in index})
-    kept_home = [name for name in used if "redistribute" not in corpus.sources[name].allowed_use]
-    return {
-        "counts": counts,
-        "components": len({row.component for row in index}),
-        "licences": dict(sorted(Counter(row.licence for row in index).items())),
-        "redistributable": not kept_home,
-        "not_redistributable_sources": kept_home,
-    }
+# --- the whole set ---------------------------------------------------------------------------------------------------
 
 
-def _credits(corpus: Corpus, used: set[str]) -> str:
+@dataclass(frozen=True)
+class Place:
+    """Where an item goes."""
+
+    component: str
+    split: Split
+
+
+def assign_places(
+    ties: Iterable[Ties],
+    sources: Mapping[str, Source],
+    config: ReleaseConfig,
+    seed: int,
+    pairs: Iterable[tuple[str, str]] = (),
+) -> dict[str, Place]:
+    """Component and split of every item; in memory are ids and keys.
+
+    Args:
+        ties: What ties items to each other, streamed.
+        sources: By id.
+        config: Fractions of the splits.
+        seed: Of the hash.
+        pairs: Items that belong together besides, such as near duplicates.
+
+    Raises:
+        SourceError: The sources' pins or allowed uses contradict each other.
+    """
+    source_of: dict[str, Source] = {}
+
+    def tied() -> Iterator[tuple[str, Iterable[str]]]:
+        for row in ties:
+            source_of[row.id] = sources[row.source_id]
+            yield row.id, row.keys
+
+    component_of = joined(tied(), pairs)
+    split_of = assign_splits(component_of, source_of, config.fractions, seed)
+    places = {component: Place(component, split) for component, split in split_of.items()}
+    return {name: places[component] for name, component in component_of.items()}
+
+
+def join_release(
+    folder: Path, shards: Sequence[Path], sources: Mapping[str, Source], cases: Path, stages: Mapping[str, str]
+) -> dict[str, Any]:
+    """Merge the rows of all shards into one file per split, in the order of ids, and write what describes them.
+
+    In memory are ids, and the rows that are being written.
+
+    Args:
+        folder: The release.
+        shards: What :func:`write_rows` wrote.
+        sources: By id.
+        cases: The corpus's table of patients.
+        stages: Hash of each folder on the road, by name.
+    """
+    tables = [pa.ipc.open_file(pa.memory_map(str(shard / "rows.arrow"))).read_all() for shard in shards]
+    tables = [table for table in tables if table.num_rows]
+    ids = np.array([name for table in tables for name in table["id"].to_pylist()], dtype=object)
+    which = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
+    start = np.concatenate([[0], np.cumsum([table.num_rows for table in tables])]).astype(np.int64)
+    order = np.argsort(ids, kind="stable")
+    schema, facts, total = arrow_schema(ReleaseRow), _Facts(), 0
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(atomic_write(folder / "index.jsonl"))
+        files = {split: _SplitFile(stack, folder / "data" / f"{split}.parquet", schema) for split in SPLITS}
+        for at in range(0, len(order), _WINDOW):
+            window = order[at : at + _WINDOW]
+            parts = []
+            for number in np.unique(which[window]):
+                rows = window[which[window] == number] - start[number]
+                parts.append(tables[number].take(pa.array(np.sort(rows))))
+            merged = pa.concat_tables(parts).sort_by("id").combine_chunks()
+            for row in merged.select([*IndexRow.model_fields]).to_pylist():
+                index.write(IndexRow.model_validate(row).model_dump_json().encode() + b"\n")
+                facts.add(row)
+            total += merged.num_rows
+            for split, file in files.items():
+                file.add(merged.filter(pc.equal(merged["split"], split)).drop_columns(["component"]))
+        for file in files.values():
+            file.end()
+    if total != len(ids):
+        raise AssertionError(f"{len(ids)} instances, {total} released")
+    told = facts.as_dict(sources)
+    write_text(folder / "ATTRIBUTION.md", _credits(sources, set(facts.counts["source_id"])))
+    write_text(folder / "README.md", _datasheet(told))
+    groups = {name for table in tables for name in table["group_id"].unique().to_pylist()}
+    patients = sum(name in groups for name in pq.read_table(cases, columns=["group_id"])["group_id"].to_pylist())
+    told_by_shard = [facts_of(shard)["lineage"] for shard in shards]
+    write_metadata(folder, lineage_of(told_by_shard, sources, patients, stages), told)
+    return told
+
+
+class _SplitFile:
+    """A growing file of one split, 256 rows to a row group."""
+
+    def __init__(self, stack: contextlib.ExitStack, path: Path, schema: pa.Schema) -> None:
+        stream = stack.enter_context(atomic_write(path))
+        self.schema = schema
+        self.writer = stack.enter_context(pq.ParquetWriter(stream, schema, compression="zstd"))
+        self.held: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Take over rows."""
+        self.held = [*self.held, table]
+        if sum(held.num_rows for held in self.held) < _ROWS:
+            return
+        chunks = list(rechunked(self.held, _ROWS))
+        self.held = [chunks.pop()] if chunks[-1].num_rows < _ROWS else []
+        for chunk in chunks:
+            self._write(chunk)
+
+    def _write(self, table: pa.Table) -> None:
+        self.writer.write_table(table.replace_schema_metadata(self.schema.metadata))
+
+    def end(self) -> None:
+        """Write the last, shorter row group."""
+        for table in rechunked(self.held, _ROWS):
+            self._write(table)
+
+
+class _Facts:
+    """Counts of released rows."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in ("split", "axis", "origin", "source_id")}
+        self.crossed: Counter[str] = Counter()
+        self.licences: Counter[str] = Counter()
+        self.components: set[str] = set()
+
+    def add(self, row: Mapping[str, str]) -> None:
+        """Count one row of the index."""
+        self.total += 1
+        for name, counts in self.counts.items():
+            counts[row[name]] += 1
+        self.crossed[f"{row['split']} / {row['axis']} / {row['origin']}"] += 1
+        self.licences[row["licence"]] += 1
+        self.components.add(row["component"])
+
+    def as_dict(self, sources: Mapping[str, Source]) -> dict[str, Any]:
+        """Facts for the manifest."""
+        used = sorted(self.counts["source_id"])
+        kept_home = [name for name in used if "redistribute" not in sources[name].allowed_use]
+        return {
+            "counts": {
+                "total": self.total,
+                **{name: dict(sorted(counts.items())) for name, counts in self.counts.items()},
+                "split_axis_origin": dict(sorted(self.crossed.items())),
+            },
+            "components": len(self.components),
+            "licences": dict(sorted(self.licences.items())),
+            "redistributable": not kept_home,
+            "not_redistributable_sources": kept_home,
+        }
+
+
+def _credits(sources: Mapping[str, Source], used: set[str]) -> str:
     lines = ["# Credits", "", "| source | licence | credit | allowed use |", "|---|---|---|---|"]
-    for source in corpus.sources.values():
+    for source in sources.values():
         if source.id in used:
             credit = source.attribution or "(none required)"
             lines.append(f"| {source.id} | {source.licence} | {credit} | {', '.join(source.allowed_use)} |")

@@ -1,7 +1,9 @@
 """The rule reviser: drafts that fail a written criterion are mended where a remedy is known, or dropped.
 
 Convention: a revised instance is a new record with `parent_id`; the draft stays as it was. Each change says what was
-done and which criterion asked for it. A remedy is judged by the same checks, for a few rounds.
+done and which criterion asked for it. A remedy is judged by the same checks, for a few rounds. A shard is mended alone
+(:func:`mend_drafts`); twins and letters are decided over the whole set (`settle.py`), and the shards are finished after
+that.
 
 Trap: hiding names lengthens and cutting shortens, so remedies are applied to the quotation and the passage is made from
 it again; the quotation in the evidence always covers exactly what is shown.
@@ -12,19 +14,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of, words
+from data_pipeline.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of
 from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.items import Item, compose_turn, read_items, write_items
+from data_pipeline.items import Item, compose_turn, read_items
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Derivation
-from data_pipeline.verify import Criterion, Lookup, letter_shares, load_criteria, verify
+from data_pipeline.settle import Revision, finish, settle, slip_of, twin_drop
+from data_pipeline.verify import Criterion, Lookup, load_criteria, verify
 from data_pipeline.writers_prompts import all_templates
 from spinemed import __version__
 from spinemed.questions import as_options, overlapping
@@ -32,21 +34,15 @@ from spinemed.questions.draft import KEYS
 from spinemed.records import Instance, Writer, content_hash
 from spinemed.tables import read_records
 
-__all__ = ["Revision", "revise_drafts", "write_revised"]
+__all__ = ["mend_drafts", "pools_of", "read_lookup", "read_pools", "revise_drafts"]
 
 REVISER = "rule-reviser"
+LARGEST_POOL = 5000
+"""Of one kind and source; more texts than these give no better wrong options, and every failing item sorts them."""
+_REPLACED = ("condition", "definition", "figure")
+"""Kinds of questions whose wrong options a remedy may replace."""
 _FIGURE_REFERENCE = re.compile(r"\s*\((?:see )?\[fig-[^\]]*\](?:[^)]*)\)|\s*\[fig-[^\]]*\]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"”)]?\s+(?=[\"“(]?[A-Z])")
-
-
-@dataclass
-class Revision:
-    """What became of a set of drafts."""
-
-    items: list[Item] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)
-    changed: Counter[str] = field(default_factory=Counter)
-    """Instances changed, by criterion."""
 
 
 @dataclass
@@ -132,30 +128,45 @@ class _Work:
 def revise_drafts(
     drafts: list[Item], lookup: Lookup, config: ReviseConfig, advance: Callable[[int], None] = lambda number: None
 ) -> Revision:
-    """Mend or drop each draft, then balance the letters of the right answers over the set."""
+    """All of the revision in memory: mend or drop each draft, leave out twins, balance the letters of the answers."""
+    revision = mend_drafts(drafts, lookup, config, pools_of(drafts), advance)
+    settled = settle(revision.slips)
+    items, slips = [], []
+    for item, slip, twin, place in zip(revision.items, revision.slips, settled.twins, settled.places):
+        if twin is not None:
+            revision.drops.append(twin_drop(slip, twin))
+        else:
+            items.append(finish(item, slip.draft_sha256, place, lookup, load_criteria()))
+            slips.append(slip)
+    return Revision(items, revision.drops, slips)
+
+
+def mend_drafts(
+    drafts: Iterable[Item],
+    lookup: Lookup,
+    config: ReviseConfig,
+    pools: dict[str, list[str]],
+    advance: Callable[[int], None] = lambda number: None,
+) -> Revision:
+    """Mend or drop each draft of a shard.
+
+    Args:
+        drafts: The shard.
+        lookup: What its checks look things up in.
+        config: How long to try.
+        pools: From :func:`pools_of` or :func:`read_pools`: of the whole set, where wrong options are replaced from.
+        advance: Called with 1 for each draft.
+    """
     criteria = load_criteria()
-    pools = _pools(drafts, lookup)
     revision = Revision()
-    works: list[tuple[_Work, Item]] = []
-    seen: dict[str, str] = {}
     for draft in drafts:
-        work = _start(draft, lookup)
-        item, failed = _mend(work, criteria, config, pools)
+        item, failed = _mend(_start(draft, lookup), criteria, config, pools)
         advance(1)
         if failed is not None:
             revision.drops.append(_drop(draft, f"fails {failed[0]}", failed[1]))
-            continue
-        twin = _twin(item, seen)
-        if twin is not None:
-            revision.drops.append(_drop(draft, "same passage as another", twin))
-            continue
-        works.append((work, item))
-    _balance_letters(works, load_criteria(whole_set=True))
-    for work, item in works:
-        if work.changes != list(item.instance.changes):
-            item = work.build(verify(work.build(), lookup, criteria))
-        revision.items.append(item)
-        revision.changed.update({_criterion_of(change) for change in work.changes})
+        else:
+            revision.items.append(item)
+            revision.slips.append(slip_of(item, draft))
     return revision
 
 
@@ -164,15 +175,6 @@ def _drop(draft: Item, reason: str, note: str) -> Drop:
     return Drop(
         stage="revise", source_id=instance.source_id, unit="instance", item=instance.id, reason=reason, note=note
     )
-
-
-def _twin(item: Item, seen: dict[str, str]) -> str | None:
-    """An earlier item that shows the same passage, hidden names and punctuation aside."""
-    passage = passage_of(item)
-    if not passage:
-        return None
-    key = " ".join(words(passage))
-    return None if seen.setdefault(key, item.instance.id) == item.instance.id else seen[key]
 
 
 def _start(item: Item, lookup: Lookup) -> _Work:
@@ -214,10 +216,6 @@ def _mend(
         if not mended:
             break
     return bare, (failed[0].criterion, failed[0].note)
-
-
-def _criterion_of(change: str) -> str:
-    return change.rsplit("(", 1)[1].removesuffix(")")
 
 
 # --- remedies: each answers what it did, or an empty text when it can do nothing -------------------------------------
@@ -342,64 +340,56 @@ def _pool_of(item: Item) -> str:
     return f"{item.parts.template if kind == 'figure' else kind}:{item.instance.source_id}"
 
 
-def _pools(drafts: list[Item], lookup: Lookup) -> dict[str, list[str]]:
-    """All options of one kind that the drafts hold, by kind and source: where replacements come from."""
-    pools: dict[str, dict[str, str]] = {}
+class _Pools:
+    """Options of one kind and source; of a huge pool the texts with the smallest hashes, whatever the order."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, dict[str, str]] = {}
+
+    def add(self, name: str, texts: Iterable[str]) -> None:
+        """Take over options; the first spelling of a text stays."""
+        pool = self.held.setdefault(name, {})
+        for text in texts:
+            pool.setdefault(text.casefold(), text)
+        if len(pool) > 2 * LARGEST_POOL:
+            self._prune(name)
+
+    def _prune(self, name: str) -> None:
+        pool = self.held[name]
+        few = sorted(pool, key=lambda text: hashlib.sha256(text.encode()).digest())[:LARGEST_POOL]
+        self.held[name] = {text: pool[text] for text in pool.keys() & set(few)}
+
+    def lists(self) -> dict[str, list[str]]:
+        """The texts of each pool, in alphabetical order."""
+        for name in [name for name, pool in self.held.items() if len(pool) > LARGEST_POOL]:
+            self._prune(name)
+        return {name: sorted(pool.values(), key=str.casefold) for name, pool in self.held.items()}
+
+
+def pools_of(drafts: Iterable[Item]) -> dict[str, list[str]]:
+    """Options that drafts hold, by kind and source: where replacements come from."""
+    pools = _Pools()
     for draft in drafts:
-        if draft.instance.answer_kind == "option":
-            pool = pools.setdefault(_pool_of(draft), {})
-            for option in draft.instance.options:
-                pool.setdefault(option.text.casefold(), option.text)
-    return {name: sorted(pool.values(), key=str.casefold) for name, pool in pools.items()}
+        if draft.instance.answer_kind == "option" and kind_of(draft) in _REPLACED:
+            pools.add(_pool_of(draft), (option.text for option in draft.instance.options))
+    return pools.lists()
 
 
-_FIXED_ORDER = re.compile(r"\b(?:all|none|both) of (?:the above|these)\b|\b[a-d] and [a-d]\b", re.I)
+def read_pools(folder: Path) -> dict[str, list[str]]:
+    """The same from a folder of drafts, streamed."""
+    import pyarrow.parquet as pq
 
-
-def _balance_letters(works: list[tuple[_Work, Item]], criteria: dict[str, Criterion]) -> None:
-    """Move right answers so that each letter holds equally many, over questions with equally many options.
-
-    Options that refer to each other by place stay where they are, and count first.
-    """
-    if "letters_balanced" not in criteria:
-        return
-    by_number: dict[int, list[_Work]] = {}
-    for work, item in works:
-        if item.instance.answer_kind == "option":
-            by_number.setdefault(len(work.options), []).append(work)
-    for number, group in by_number.items():
-        held = Counter(dict.fromkeys(range(number), 0))
-        free = []
-        for work in group:
-            if any(_FIXED_ORDER.search(text) for text in work.options):
-                held[work.options.index(work.answer)] += 1
-            else:
-                free.append(work)
-        # By hash, so that neighbours in the corpus do not get neighbouring letters.
-        free.sort(key=lambda work: hashlib.sha256(work.item.instance.id.encode()).digest())
-        for work in free:
-            place = min(held, key=lambda letter: (held[letter], letter))
-            held[place] += 1
-            before = work.options.index(work.answer)
-            if before != place:
-                work.options.insert(place, work.options.pop(before))
-                work.changes.append(f"moved the answer from {KEYS[before]} to {KEYS[place]} (letters_balanced)")
-
-
-def write_revised(folder: Path, revision: Revision, drafts: int) -> dict[str, Any]:
-    """Write the revised instances and the account of this stage."""
-    if drafts != len(revision.items) + len(revision.drops):
-        raise AssertionError(f"{drafts} drafts, {len(revision.items)} revised, {len(revision.drops)} dropped")
-    write_items(folder, revision.items, revision.drops)
-    shares = letter_shares(revision.items)
-    return {
-        "counts": {"drafts": drafts, "kept": len(revision.items), "dropped": len(revision.drops)},
-        "drop_reasons": dict(sorted(Counter(drop.reason for drop in revision.drops).items())),
-        "changed_by_criterion": dict(sorted(revision.changed.items())),
-        "unchanged": sum(not item.instance.changes for item in revision.items),
-        "letters": {str(number): letters for number, letters in shares.counts.items()},
-        "letters_balanced": shares.balanced,
-    }
+    pools = _Pools()
+    with pq.ParquetFile(folder / "instances.parquet") as one, pq.ParquetFile(folder / "parts.parquet") as other:
+        for place in range(one.num_row_groups):
+            rows = one.read_row_group(place, columns=["answer_kind", "options", "source_id"]).to_pylist()
+            templates = other.read_row_group(place, columns=["template"])["template"].to_pylist()
+            for row, template in zip(rows, templates, strict=True):
+                kind = template.split("_")[0]
+                if row["answer_kind"] == "option" and kind in _REPLACED:
+                    name = f"{template if kind == 'figure' else kind}:{row['source_id']}"
+                    pools.add(name, (option["text"] for option in row["options"]))
+    return pools.lists()
 
 
 def read_lookup(corpus: Corpus, drafts: Path, longest_passage: int) -> tuple[list[Item], Lookup]:

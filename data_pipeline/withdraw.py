@@ -92,7 +92,7 @@ def withdraw_case(case_id: str, sources_file: Path, searched: Iterable[Path], *,
 def _logs(releases: Iterable[str]) -> tuple[str, ...]:
     """Request logs beside releases (RUN/outputs/release, RUN/scratch/requests)."""
     folders = (Path(release).parent.parent / "scratch" / "requests" for release in releases)
-    return tuple(str(folder) for folder in folders if next(folder.glob("*.jsonl"), None) is not None)
+    return tuple(str(folder) for folder in folders if next(folder.rglob("*.jsonl"), None) is not None)
 
 
 def _withdrawn(home: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a model wrote, turned into items: turns, answer, options, evidence; and right answers spread over the letters.
+"""What a model wrote, turned into items: turns, answer, options, evidence.
 
 Convention: the structured value as the model wrote it (and, after revision, as edited) is kept in the item's parts
 under `written`, beside the id of its pack; everything else of the item is composed from it, so draft and revision
@@ -9,9 +9,7 @@ Trap: identity is the draft's: evidence, task, language, pictures and words. A r
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
 
 from data_pipeline.checks_written import levels_in
 from data_pipeline.items import Desk, Item, compose_turn
@@ -37,7 +35,6 @@ from spinemed.records import Instance, Message, Option, Study, Writer, content_h
 __all__ = [
     "EXERCISE_NOTE",
     "Composer",
-    "balance_options",
     "last_turn",
     "levels_of",
     "options_of",
@@ -245,44 +242,3 @@ def levels_of(written: Written, answer: str, language: str) -> tuple[Level, ...]
 
 def _truth(pack: Pack) -> tuple[str, ...]:
     return () if pack.study is None else (f"truth:{pack.study.truth}",)
-
-
-def balance_options(items: list[Item], drafts: list[Item], composer: Composer) -> list[Item]:
-    """Move right options so that each letter is right equally often, over questions with equally many options.
-
-    Args:
-        items: Revised items.
-        drafts: What they were made from.
-        composer: Knows the templates.
-    """
-    draft_of = {draft.instance.id: draft.instance for draft in drafts}
-    held: dict[int, Counter[str]] = {}
-    made = {item.instance.id: item for item in items}
-    choices = [item for item in items if item.instance.options]
-    for item in sorted(choices, key=lambda item: hashlib.sha256(item.instance.id.encode()).digest()):
-        texts = [option.text for option in item.instance.options]
-        letters = held.setdefault(len(texts), Counter(dict.fromkeys(KEYS[: len(texts)], 0)))
-        letter = min(letters, key=lambda key: (letters[key], key))
-        letters[letter] += 1
-        if letter != item.instance.answer:
-            made[item.instance.id] = _moved(item, letter, draft_of[item.instance.parent_id or ""], composer)
-    return [made[item.instance.id] for item in items]
-
-
-def _moved(item: Item, letter: str, draft: Instance, composer: Composer) -> Item:
-    """The same item with its right option under another letter, and a change that says so."""
-    instance = item.instance
-    texts = [option.text for option in instance.options]
-    before = KEYS.index(instance.answer)
-    texts.insert(KEYS.index(letter), texts.pop(before))
-    options = as_options(texts)
-    template = composer.desk.templates[item.parts.template]
-    changes = (*instance.changes, f"moved the answer from {instance.answer} to {letter} (letters_balanced)")
-    update = {
-        "options": options,
-        "answer": letter,
-        "messages": compose_turn(item.parts, template, options, letter, images=len(instance.image_sha256)),
-        "changes": changes,
-        "writer": _reviser(draft, changes, template, instance.writer.model),
-    }
-    return Item(Instance.model_validate(instance.model_copy(update=update).model_dump()), item.parts)

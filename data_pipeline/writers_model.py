@@ -13,26 +13,34 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus
 from data_pipeline.items import Desk, Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Exchange
-from data_pipeline.revise import Revision
+from data_pipeline.settle import Revision, slip_of
+from data_pipeline.store import CorpusStore
 from data_pipeline.verify import Criterion, Lookup, load_criteria, verify
-from data_pipeline.writers_compose import Composer, balance_options, written_of
+from data_pipeline.writers import DraftPart, Requests
+from data_pipeline.writers_compose import Composer, written_of
 from data_pipeline.writers_evidence import Pack, PackKind, egress_of, packs_of
 from data_pipeline.writers_prompts import Language, Prompt, all_templates, data_field, load_prompts
 from data_pipeline.writers_schemas import TaskName, Verdict, Written, apply_edits, schema_of
-from spinemed.chat import Chat, ChatClient, ChatError, ChatRequest, LocalChat, Reply, RequestLog
-from spinemed.tables import write_jsonl
+from spinemed.chat import Chat, ChatClient, ChatError, ChatRequest, LocalChat, Reply, RequestLog, open_ledger
 
 __all__ = ["ModelWriter", "Planned", "planned"]
+
+_STRETCH = 32
+"""Documents, figures or studies that are counted at a time."""
+_LOG_WAIT_S = 60.0
+"""How long a shard waits for the worker of a killed run to let go of its log."""
 
 
 @dataclass(frozen=True)
@@ -76,43 +84,59 @@ class ModelWriter:
     """Drafts and revisions by a language model.
 
     Args:
-        config: The build.
-        log: Folder of the request log.
+        config: The run's.
+        requests: Where requests are logged, and with how many others the server is shared.
         key: What else the words depend on.
     """
 
-    def __init__(self, config: BuildConfig, log: Path, key: dict[str, Any]) -> None:
-        self.config, self.log = config, log
+    def __init__(self, config: BuildConfig, requests: Requests, key: dict[str, Any]) -> None:
+        self.config, self.requests = config, requests
         self.key = {**key, "model": config.model.key()}
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[Exchange] | None = []
+        self._identity = ""
 
-    def size(self, corpus: Corpus) -> int:
-        """Planned drafts."""
-        return sum(1 for _ in planned(corpus, self.config))
+    def parts(self, store: CorpusStore) -> list[DraftPart]:
+        """Stretches of documents, figures and studies with as many planned drafts as a shard holds, or a few more."""
+        found: list[DraftPart] = []
+        readers = (
+            ("documents", store.documents, store.of_documents), ("figures", store.figures, store.of_figures),
+            ("studies", store.studies, store.of_studies),
+        )  # fmt: skip
+        for kind, table, read in readers:
+            start, size = 0, 0
+            for at in range(0, len(table), _STRETCH):
+                stop = min(at + _STRETCH, len(table))
+                plans = planned(read(np.arange(at, stop), pictures=False), self.config)
+                size += sum(1 for plan in plans if plan.pack.kind == kind)
+                if size >= self.config.shard_items or stop == len(table):
+                    found.append(DraftPart(kind, start, stop, size))  # type: ignore[arg-type]
+                    start, size = stop, 0
+        return found
 
     # --- drafts ------------------------------------------------------------------------------------------------------
 
-    def draft(self, corpus: Corpus, advance: Callable[[int], None]) -> Desk:
-        """Ask for every planned draft.
+    def draft(self, part: DraftPart, store: CorpusStore) -> Desk:
+        """Ask for every planned draft of a part.
 
         Raises:
             ChatError: The server ends the run, or more requests than allowed have no reply.
         """
+        corpus = part.corpus(store)
         desk = Desk(corpus=corpus, templates=all_templates(), seed=self.config.seed)
         composer = Composer(desk, self.config.model.figure_edge_px)
         for pack in packs_of(corpus, characters=self.config.model.span_characters):
-            if pack.unfit:
+            if pack.kind == part.kind and pack.unfit:
                 desk.drop(pack.source.id, "pack", pack.id, pack.unfit, pack.title)
-        plans = list(planned(corpus, self.config))
+        plans = [plan for plan in planned(corpus, self.config) if plan.pack.kind == part.kind]
         prompts = load_prompts()
-        with RequestLog(self.log) as log, self._open(log) as chat:
+        with self._log(part.name) as log, self._open(log) as chat:
             self._start(chat)
             requests = (self.request(plan, prompts["draft", plan.task, plan.language], composer) for plan in plans)
-            for plan, reply in zip(plans, chat.ask(requests, advance)):
+            for plan, reply in zip(plans, chat.ask(requests)):
                 prompt = prompts["draft", plan.task, plan.language]
                 self._note(chat, plan.tag, "draft", prompt, reply, self._seed(plan))
                 self._take_draft(desk, composer, plan, prompt, reply, chat.model)
-            self._finish(chat)
+            self._finish()
         return desk
 
     def request(self, plan: Planned, prompt: Prompt, composer: Composer) -> ChatRequest:
@@ -160,7 +184,14 @@ class ModelWriter:
 
     # --- revision ----------------------------------------------------------------------------------------------------
 
-    def revise(self, drafts: list[Item], lookup: Lookup, advance: Callable[[int], None]) -> Revision:
+    def prepare(self, drafts: Path, folder: Path) -> None:
+        """Nothing: a model is asked about each draft alone."""
+
+    def corpus(self, drafts: Sequence[Item], store: CorpusStore) -> Corpus:
+        """Whole documents, from which the packs are made again, with pictures."""
+        return store.of_items(drafts, whole_documents=True, pictures=True)
+
+    def mend(self, name: str, drafts: list[Item], lookup: Lookup, prepared: Path) -> Revision:
         """Ask for a verdict on every draft, apply its edits, and hold the outcome against the criteria.
 
         Raises:
@@ -170,22 +201,16 @@ class ModelWriter:
         composer = Composer(desk, self.config.model.figure_edge_px)
         packs = {pack.id: pack for pack in packs_of(lookup.corpus, characters=self.config.model.span_characters)}
         criteria, prompts, revision = load_criteria(), load_prompts(), Revision()
-        with RequestLog(self.log) as log, self._open(log) as chat:
+        with self._log(name) as log, self._open(log) as chat:
             self._start(chat)
             requests = (
                 self._revise_request(item, lookup, criteria, packs[_pack_id(item)], composer) for item in drafts
             )
-            for item, reply in zip(drafts, chat.ask(requests, advance)):
+            for item, reply in zip(drafts, chat.ask(requests)):
                 prompt = prompts["revise", _task(item), item.instance.language]
                 self._note(chat, item.instance.id, "revise", prompt, reply, self.config.model.decoding.seed)
                 self._take_verdict(revision, composer, item, reply, lookup, criteria, packs[_pack_id(item)], chat.model)
-            self._finish(chat)
-        revision.items = [
-            Item(made.instance.model_copy(update={"criteria": verify(made, lookup, criteria)}), made.parts)
-            for made in balance_options(revision.items, drafts, composer)
-        ]
-        for item in revision.items:
-            revision.changed.update({change.rsplit("(", 1)[1].removesuffix(")") for change in item.instance.changes})
+            self._finish()
         return revision
 
     def _revise_request(
@@ -231,37 +256,35 @@ class ModelWriter:
         if strangers:
             revision.drops.append(_drop(item, "cites an id that it was not given", strangers[0]))
             return
-        made = apply_edits(written_of(item), verdict.edits)
-        if made.fault:
-            revision.drops.append(_drop(item, "an edit cannot be applied", made.fault))
+        edited = apply_edits(written_of(item), verdict.edits)
+        if edited.fault:
+            revision.drops.append(_drop(item, "an edit cannot be applied", edited.fault))
             return
         changes = tuple(f"{edit.field}: {' '.join(edit.reason.split())} ({edit.criterion})" for edit in verdict.edits)
-        revised = composer.revised(item, pack, made.value, changes, model=model)
-        failed = [result for result in verify(revised, lookup, criteria) if not result.passed]
+        revised = composer.revised(item, pack, edited.value, changes, model=model)
+        results = verify(revised, lookup, criteria)
+        failed = [result for result in results if not result.passed]
         if failed:
             revision.drops.append(_drop(item, f"fails {failed[0].criterion}", failed[0].note))
             return
-        revision.items.append(revised)
+        made = Item(revised.instance.model_copy(update={"criteria": results}), revised.parts)
+        revision.items.append(made)
+        revision.slips.append(slip_of(made, item))
 
     # --- what was asked ----------------------------------------------------------------------------------------------
 
-    def account(self, folder: Path) -> dict[str, Any]:
-        """`exchanges.jsonl`, and what the stage used in total; nothing here depends on how often a run was resumed."""
-        write_jsonl(folder / "exchanges.jsonl", self.exchanges)
-        return {
-            "asked": len(self.exchanges),
-            "outcomes": dict(sorted(Counter(e.outcome for e in self.exchanges).items())),
-            "reasons": dict(sorted(Counter(e.reason for e in self.exchanges if e.reason).items())),
-            "prompt_tokens": sum(e.prompt_tokens for e in self.exchanges),
-            "completion_tokens": sum(e.completion_tokens for e in self.exchanges),
-            "money": round(sum(e.money for e in self.exchanges), 6),
-        }
+    def _log(self, name: str) -> RequestLog:
+        """The log of one shard: whoever takes the shard up again finds what was answered."""
+        return RequestLog(self.requests.folder / name, wait_s=_LOG_WAIT_S)
 
     def _open(self, log: RequestLog) -> ChatClient | LocalChat:
         model = self.config.model
         if self.config.writer == "openai":
             assert model.server is not None
-            return ChatClient(model.server, log)
+            share = max(1, model.server.max_in_flight // self.requests.workers)
+            update = {"max_in_flight": share, "start_in_flight": min(share, model.server.start_in_flight)}
+            ledger = open_ledger(model.server.budget, self.requests.folder, self.requests.started)
+            return ChatClient(model.server.model_copy(update=update), log, ledger=ledger)
         assert model.checkpoint is not None
         return LocalChat(model.checkpoint, log)
 
@@ -270,6 +293,7 @@ class ModelWriter:
         self._identity = json.dumps(chat.identity, sort_keys=True)
 
     def _note(self, chat: Chat, about: str, stage: str, prompt: Prompt, reply: Reply, seed: int | None) -> None:
+        assert self.exchanges is not None
         self.exchanges.append(
             Exchange(
                 about=about,
@@ -289,8 +313,9 @@ class ModelWriter:
             )
         )
 
-    def _finish(self, chat: Chat) -> None:
-        """Refuse to call a stage finished that lost too many requests: they would never be asked again."""
+    def _finish(self) -> None:
+        """Refuse to call a shard finished that lost too many requests: they would never be asked again."""
+        assert self.exchanges is not None
         lost = sum(exchange.outcome == "failed" for exchange in self.exchanges)
         allowed = int(self.config.model.lost_share * len(self.exchanges))
         if lost > allowed:

@@ -173,7 +173,7 @@ def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel)
 
     Args:
         folder: The run folder; made when absent.
-        command: What runs, e.g. `data build`.
+        command: What runs, e.g. `data run`.
         config: The resolved config.
 
     Raises:

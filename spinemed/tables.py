@@ -36,6 +36,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "file_sha256",
+    "plain",
     "read_jsonl",
     "read_manifest",
     "read_records",
@@ -152,14 +153,14 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return pa.string()  # str and the types that serialise to text, such as Disc
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A record as plain Python for Arrow: bytes stay bytes, enums and typed texts become strings."""
     if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if value is None or isinstance(value, str | bytes | bool | int | float):
         return value
     return str(value)
@@ -178,7 +179,7 @@ def write_records(path: str | os.PathLike[str], model: type[R], records: Iterabl
     with atomic_write(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         buffer: list[dict[str, Any]] = []
         for record in records:
-            buffer.append(_plain(record))
+            buffer.append(plain(record))
             if len(buffer) == batch:
                 writer.write_table(pa.Table.from_pylist(buffer, schema=schema))
                 rows, buffer = rows + len(buffer), []

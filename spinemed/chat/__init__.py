@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spinemed.chat.client import Chat, ChatClient
     from spinemed.chat.egress import ANY, LOCAL, Egress
     from spinemed.chat.errors import BudgetError, ChatError, EgressError
+    from spinemed.chat.ledger import open_ledger, start_ledger
     from spinemed.chat.local import LocalChat, LocalConfig
     from spinemed.chat.log import RequestLog
     from spinemed.chat.progress import show_progress
@@ -41,9 +42,11 @@ __all__ = [
     "Schema",
     "ServerConfig",
     "Usage",
+    "open_ledger",
     "prompt_bound",
     "request_key",
     "show_progress",
+    "start_ledger",
 ]
 
 _HOME = {
@@ -66,9 +69,11 @@ _HOME = {
     "Schema": "request",
     "ServerConfig": "server",
     "Usage": "reply",
+    "open_ledger": "ledger",
     "prompt_bound": "budget",
     "request_key": "request",
     "show_progress": "progress",
+    "start_ledger": "ledger",
 }
 
 

@@ -107,6 +107,11 @@ class Ledger:
                 # Others hold what is needed; each of them settles for what it really used.
                 if not self._fits(most, self.reserved_tokens, self.reserved_money) and self.reserved_tokens:
                     await self._settled.wait()
+        self._check_time()
+        self.reserved_tokens += most.tokens
+        self.reserved_money += most.money
+
+    def _check_time(self) -> None:
         left = self.seconds_left
         if left is not None and left <= 0:
             raise BudgetError(
@@ -114,8 +119,9 @@ class Ledger:
                 field="budget.seconds",
                 cure="raise it and run the same command again; what is logged is kept",
             )
-        self.reserved_tokens += most.tokens
-        self.reserved_money += most.money
+
+    def close(self) -> None:
+        """Nothing to let go of here."""
 
     async def settle(self, most: Usage, used: Usage) -> None:
         """Replace a reservation by what was really used."""

@@ -68,16 +68,19 @@ class ChatClient:
         config: The server.
         log: The request log, open for writing.
         window: How many requests run ahead of the oldest unfinished one; four times `max_in_flight` unless given.
+        ledger: Counts against the budget; one that sees this client and its log alone unless given. Closed with it.
 
     Raises:
         ConfigError: The API key cannot be read.
     """
 
-    def __init__(self, config: ServerConfig, log: RequestLog, *, window: int | None = None) -> None:
+    def __init__(
+        self, config: ServerConfig, log: RequestLog, *, window: int | None = None, ledger: Ledger | None = None
+    ) -> None:
         self.config, self.log = config, log
         self.counts: Counter[str] = Counter()
         self.gate = Gate(config.start_in_flight, config.max_in_flight)
-        self.ledger = Ledger(config.budget, log.spent, log.lost_tokens, log.lost_money)
+        self.ledger = ledger or Ledger(config.budget, log.spent, log.lost_tokens, log.lost_money)
         self._window = window or 4 * config.max_in_flight
         self._connection = Connection(config)
         self._host = urlsplit(config.url).netloc
@@ -95,6 +98,7 @@ class ChatClient:
             self._runner.run(self._connection.close())
         finally:
             self._runner.close()
+            self.ledger.close()
             self.log.sync()
 
     @property

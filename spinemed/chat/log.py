@@ -21,6 +21,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,13 @@ class RequestLog:
     Args:
         folder: Where the files stand; made when absent.
         name: This process's own file, without suffix; two processes never share one.
+        wait_s: How long to wait for another process that writes this file, such as the dying worker of a killed run.
 
     Raises:
         ChatError: Another process writes this file, or a line that is not the last one is damaged.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str = "log") -> None:
+    def __init__(self, folder: str | os.PathLike[str], name: str = "log", *, wait_s: float = 0.0) -> None:
         if not _NAME.fullmatch(name):
             raise ChatError(f"'{name}' is no file name", field="name", cure="use letters, digits, dots and dashes")
         self.folder = Path(folder)
@@ -62,7 +64,7 @@ class RequestLog:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._writer = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._writer, wait_s)
             self._end = _cut_torn_line(self._writer)
             for file in sorted(self.folder.glob("*.jsonl")):
                 self._read(file)
@@ -231,6 +233,19 @@ class RequestLog:
             self._schemas.add(line["key"])
         else:
             raise ValueError(kind)
+
+
+def _lock(file: int, wait_s: float) -> None:
+    """Lock a file, waiting a while for whoever holds it; raises BlockingIOError after that."""
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
 
 
 def _cut_torn_line(file: int) -> int:

@@ -54,7 +54,7 @@ class QuickstartConfig(Config):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of phantoms, splits, training order and resampling."""
     data_config: ConfigPath
-    """Config of `spinemed data build`."""
+    """Config of `spinemed data run`."""
     train_config: ConfigPath
     """Config of `spinemed train run`."""
     base: ConfigPath
@@ -109,7 +109,7 @@ def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
     stages = [
         Stage(
             "Data: read, draft, verify, revise, release",
-            ("data", "build", str(config.data_config), "--out", str(data), *_sets([seed, *config.size.data])),
+            ("data", "run", str(config.data_config), "--out", str(data), *_sets([seed, *config.size.data])),
             release,
         ),
         Stage(

@@ -136,7 +136,7 @@ def test_twenty_kills_repeat_only_what_was_under_way(
 ) -> None:
     folder = work / "data-kills"
     shutil.rmtree(folder, ignore_errors=True)
-    program = [sys.executable, "-m", "spinemed", "data", "build"]
+    program = [sys.executable, "-m", "spinemed", "data", "run"]
     quiet: dict[str, Any] = {"cwd": root, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
     plain = servers()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from data_pipeline.build import build
 from data_pipeline.config import BuildConfig
+from data_pipeline.run import run_pipeline
 from spinemed.config import load_config
 from spinemed.resources import samples_dir
 from spinemed.run import open_run
@@ -105,8 +105,8 @@ def run_build() -> Callable[[Path, Path], Path]:
 
     def run(config: Path, out: Path) -> Path:
         loaded = load_config(config, BuildConfig)
-        with open_run(out, command="data build", config=loaded) as opened:
-            build(opened, loaded)
+        with open_run(out, command="data run", config=loaded) as opened:
+            run_pipeline(opened, loaded)
         return out
 
     return run

@@ -166,7 +166,7 @@ def test_bad_source_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = write_config(tmp_path, change(entries, tmp_path, samples))
-    line = refused(["data", "build", str(config), "--out", str(tmp_path / "run")], capsys)
+    line = refused(["data", "run", str(config), "--out", str(tmp_path / "run")], capsys)
     assert where in line
     assert not field or f"{field}'" in line or f".{field}" in line or f"'{field}" in line
     assert "Cure: " in line
@@ -190,7 +190,7 @@ def test_misspelt_config_field_is_refused_before_a_run_starts(
     tmp_path: Path, entries, write_config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write_config(tmp_path, [entries["phantom"]], sed=3)
-    line = refused(["data", "build", str(config), "--out", str(tmp_path / "run")], capsys)
+    line = refused(["data", "run", str(config), "--out", str(tmp_path / "run")], capsys)
     assert "build.yaml" in line
     assert "'sed'" in line
     assert "did you mean 'seed'" in line
@@ -204,7 +204,7 @@ def test_truncated_table_of_an_earlier_step_is_named(
     run = run_build(config, tmp_path / "run")
     table = run / "outputs" / "corpus" / "studies.parquet"
     table.write_bytes(table.read_bytes()[:-100])
-    line = refused(["data", "build", str(config), "--out", str(run)], capsys)
+    line = refused(["data", "run", str(config), "--out", str(run)], capsys)
     assert "studies.parquet" in line
     assert "write the corpus again" in line
 

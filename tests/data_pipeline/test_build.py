@@ -140,7 +140,7 @@ def test_workers_end_with_a_killed_build(tmp_path: Path, write_config, entries) 
     import psutil
 
     config = write_config(tmp_path, [entries["phantom"]], workers=2, counts={"phantom-train": 5000})
-    command = [sys.executable, "-m", "spinemed", "data", "build", str(config), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "spinemed", "data", "run", str(config), "--out", str(tmp_path / "run")]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 60
     workers: list[psutil.Process] = []
@@ -164,7 +164,7 @@ def test_another_seed_gives_another_release(built: Path, tmp_path: Path, write_c
 def test_killed_build_resumes_to_the_same_bytes(built: Path, tmp_path: Path, write_config, entries) -> None:
     sources = [entries[name] for name in ("openstax", "medquad", "ct", "phantom", "phantom-test")]
     config = write_config(tmp_path, sources)
-    command = [sys.executable, "-m", "spinemed", "data", "build", str(config), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "spinemed", "data", "run", str(config), "--out", str(tmp_path / "run")]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ})
     outputs = tmp_path / "run" / "outputs"
     until = time.monotonic() + 60
@@ -173,7 +173,7 @@ def test_killed_build_resumes_to_the_same_bytes(built: Path, tmp_path: Path, wri
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     assert not (outputs / "release").exists()
-    main_returns(["data", "build", str(config), "--out", str(tmp_path / "run")], 0)
+    main_returns(["data", "run", str(config), "--out", str(tmp_path / "run")], 0)
     assert digests(tmp_path / "run") == digests(built)
     journal = (tmp_path / "run" / "journal.jsonl").read_text()
     assert '"event": "step kept", "step": "corpus"' in journal
@@ -398,7 +398,7 @@ def test_counts_shrink_phantom_sources_only(tmp_path: Path, write_config, entrie
     run = run_build(write_config(tmp_path, [entries["phantom"]], counts={"phantom-train": 2}), tmp_path / "run")
     assert len({row.group_id for row in release_rows(run)}) == 2
     config = write_config(tmp_path, [entries["medquad"], entries["phantom"]], counts={"medquad": 2})
-    main_returns(["data", "build", str(config), "--out", str(tmp_path / "other")], 2)
+    main_returns(["data", "run", str(config), "--out", str(tmp_path / "other")], 2)
     assert "the phantom sources are phantom-train" in capsys.readouterr().err
 
 

@@ -13,7 +13,7 @@ from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import read_corpus
 from data_pipeline.draft_text import axis_of, first_sentence
 from data_pipeline.items import Item, compose_turn
-from data_pipeline.revise import _pool_of, _pools, read_lookup, revise_drafts
+from data_pipeline.revise import _pool_of, pools_of, read_lookup, revise_drafts
 from data_pipeline.verify import Lookup, load_criteria, verify
 from spinemed.errors import ConfigError
 from spinemed.records import Evidence, Option
@@ -134,7 +134,7 @@ def test_the_next_vertebra_with_a_name_is_not_accepted_as_the_edge(drafted) -> N
 
 
 def test_captions_of_one_source_never_become_options_of_another(drafted) -> None:
-    items, lookup = drafted
+    items, _ = drafted
     figures = [item for item in items if item.parts.template == "figure_caption"]
     other = [
         Item(
@@ -148,7 +148,7 @@ def test_captions_of_one_source_never_become_options_of_another(drafted) -> None
         )
         for item in figures
     ]
-    pool = _pools([*figures, *other], lookup)[_pool_of(figures[0])]
+    pool = pools_of([*figures, *other])[_pool_of(figures[0])]
     assert pool
     assert not [text for text in pool if text.startswith("Foreign")]
 

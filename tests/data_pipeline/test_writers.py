@@ -122,7 +122,7 @@ def test_every_request_is_accounted_for(written: Path) -> None:
         assert len(exchanges) == facts["asked"]
         assert sum(e.prompt_tokens for e in exchanges) == facts["prompt_tokens"] > 0
         assert all(prompts[e.prompt_sha256] == e.prompt and e.seed is not None for e in exchanges)
-        logged = (written / "scratch" / "requests" / "log.jsonl").read_text()
+        logged = "".join(log.read_text() for log in (written / "scratch" / "requests").glob("*/log.jsonl"))
         assert all(key in logged for e in exchanges for key in e.request_keys)
 
 
@@ -143,7 +143,7 @@ def test_killed_and_resumed_it_gives_the_same_bytes_and_repeats_only_what_was_un
         text = config.read_text().replace(f"127.0.0.1:{config_port(config)}", f"127.0.0.1:{slow.port}")
         (folder / "build.yaml").write_text(text)
         (folder / "sources.yaml").write_bytes((config.parent / "sources.yaml").read_bytes())
-        program = [sys.executable, "-m", "spinemed", "data", "build", str(folder / "build.yaml")]
+        program = [sys.executable, "-m", "spinemed", "data", "run", str(folder / "build.yaml")]
         program += ["--out", str(folder / "run")]
         for enough in (40, 150):
             child = subprocess.Popen(program, cwd=root, stderr=subprocess.DEVNULL)
@@ -196,11 +196,11 @@ def test_a_spent_budget_stops_the_build_and_more_of_it_goes_on_in_the_same_folde
     config: Path, written: Path, tmp_path: Path, spinemed: Callable[..., Any]
 ) -> None:
     run = tmp_path / "run"
-    stopped = spinemed("data", "build", config, "--out", run, "--set", "model.server.budget.tokens=60000")
+    stopped = spinemed("data", "run", config, "--out", run, "--set", "model.server.budget.tokens=60000")
     assert stopped.returncode == 2
     assert "the budget is 60000" in stopped.stderr
     assert not (run / "outputs" / "drafts").exists()
-    done = spinemed("data", "build", config, "--out", run)
+    done = spinemed("data", "run", config, "--out", run)
     assert done.returncode == 0, done.stderr
     assert manifest(run, "release")["sha256"] == manifest(written, "release")["sha256"]
 
@@ -243,7 +243,7 @@ def test_a_writer_without_a_model_is_refused(
     tmp_path: Path, write_config: Write, entries: dict[str, Any], spinemed: Callable[..., Any]
 ) -> None:
     config = write_config(tmp_path, [entries["openstax"]], writer="openai")
-    done = spinemed("data", "build", config, "--out", tmp_path / "run")
+    done = spinemed("data", "run", config, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "model.server" in done.stderr
 

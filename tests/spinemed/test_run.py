@@ -36,7 +36,7 @@ def test_a_step_is_done_once_and_again_when_its_inputs_change(tmp_path: Path) ->
         return {"rows": len(made)}
 
     for key in ({"in": "a"}, {"in": "a"}, {"in": "b"}):
-        with open_run(tmp_path / "run", command="data build", config=Job()) as run:
+        with open_run(tmp_path / "run", command="data run", config=Job()) as run:
             folder = run.step("drafts", key=key, work=work)
     assert len(made) == 2
     manifest = json.loads((folder / "manifest.json").read_text())

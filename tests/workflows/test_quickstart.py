@@ -43,7 +43,7 @@ def test_every_stage_reads_what_an_earlier_one_wrote_or_what_is_bundled(tmp_path
 
 def test_the_seed_reaches_data_training_and_scoring(tmp_path: Path) -> None:
     lines = [" ".join(stage.arguments) for stage in plan_quickstart(job().model_copy(update={"seed": 71}), tmp_path)]
-    for verb in ("data build", "train run", "bench score"):
+    for verb in ("data run", "train run", "bench score"):
         line = next(line for line in lines if line.startswith(verb))
         assert "seed=71" in line or "--seed 71" in line
 
@@ -85,14 +85,14 @@ def test_a_printed_command_can_be_pasted(spinemed: Spinemed, tmp_path: Path) -> 
 def test_dry_run_prints_commands_and_runs_none(spinemed: Spinemed, tmp_path: Path) -> None:
     done = spinemed("quickstart", "--dry-run", "--out", tmp_path / "q")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("spinemed data build ")
+    assert done.stdout.startswith("spinemed data run ")
     assert not (tmp_path / "q").exists()
 
 
 def test_a_failing_stage_stops_the_job_and_is_named(tmp_path: Path) -> None:
     stages = [
         Stage("Says its version", ("--version",), tmp_path),
-        Stage("Fails", ("data", "build", str(tmp_path / "absent.yaml"), "--out", str(tmp_path / "d")), tmp_path),
+        Stage("Fails", ("data", "run", str(tmp_path / "absent.yaml"), "--out", str(tmp_path / "d")), tmp_path),
         Stage("Never runs", ("--version",), tmp_path),
     ]
     said: list[str] = []

@@ -108,7 +108,7 @@ def test_a_build_by_a_served_model_ends_with_every_reply_accounted_for(
     config = {"sources": "sources.yaml", "writer": "openai", "model": model}
     (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"sources": [source]}))
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
-    done = spinemed("data", "build", tmp_path / "build.yaml", "--out", tmp_path / "run")
+    done = spinemed("data", "run", tmp_path / "build.yaml", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "run" / "outputs" / "drafts" / "manifest.json").read_bytes())
     assert facts["asked"] == 4

@@ -1,0 +1,361 @@
+"""The whole run as resumable stages: corpus, drafts, revised, release; each made in shards, each a folder of files.
+
+Convention: a stage reads folders and writes one; its key holds the hashes of everything that goes in, so a resumed run
+repeats only what is missing or outdated. Inside a stage, shards are made by a crew (`engines.py`) into the run's
+scratch folder, and joined on disk when all are there; what needs the whole set (twins, letters, components) works on
+ids, hashes and small numbers. No stage holds more than a shard of texts or pictures in a process.
+
+Trap: engine and number of workers are no part of a key: they must never change a byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import spinemed
+from data_pipeline.components import keys_of
+from data_pipeline.config import BuildConfig
+from data_pipeline.corpus import shard_count, write_corpus
+from data_pipeline.draft import join_drafts, write_drafts
+from data_pipeline.engines import Crew
+from data_pipeline.readers import check_options
+from data_pipeline.records import Derivation, Ties
+from data_pipeline.release import Place, assign_places, join_release, write_rows
+from data_pipeline.ruled import TEMPLATES
+from data_pipeline.settle import (
+    finish,
+    join_revised,
+    read_slips,
+    settle,
+    twin_drop,
+    write_finished,
+    write_mended,
+)
+from data_pipeline.shards import Job, Work, job
+from data_pipeline.sources import read_sources, source_path
+from data_pipeline.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
+from data_pipeline.verify import Lookup, criteria_sha256, load_criteria
+from data_pipeline.writers import DraftPart, Requests, Writer, open_writer
+from data_pipeline.writers_prompts import all_templates
+from spinemed.errors import ConfigError
+from spinemed.records import ImageBlob, Source, content_hash
+from spinemed.run import Run, versions
+from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
+
+__all__ = ["code_sha256", "fingerprint", "resolve_sources", "run_pipeline"]
+
+_SEED_STRIDE = 1000
+"""Between the phantom seeds of two seeds; a sources file has fewer phantom sources than that."""
+
+
+def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Path:
+    """Run all stages that are not done yet.
+
+    Args:
+        run: The open run folder.
+        config: What to do.
+        crew: Who makes the shards; as many processes as the config says unless given.
+
+    Returns:
+        The release folder.
+
+    Raises:
+        SpineMedError: A source, a file or a setting is wrong; finished stages and shards stay.
+    """
+    if crew is None:
+        with Crew(workers=config.workers) as own:
+            return run_pipeline(run, config, own)
+    sources = resolve_sources(config)
+    base = {
+        "code": code_sha256(),
+        "versions": {k: v for k, v in versions().items() if k in ("numpy", "pyarrow", "pillow")},
+    }
+    key: dict[str, Any] = {**base, "sources": _source_keys(config.sources, sources)}
+
+    def read(folder: Path, home: Path) -> dict[str, Any]:
+        with run.progress("reading", shard_count(sources)) as advance:
+            return write_corpus(folder, config.sources, sources, home=home, crew=crew, advance=advance)
+
+    corpus = _step(run, "corpus", key, read)
+    started, requests = time.time(), run.scratch / "requests"
+    writer = open_writer(config, Requests(requests, crew.workers, started))
+    if writer.exchanges is not None:
+        _start_ledger(config, requests)
+    stages = Stages(run, config, crew, Requests(requests, crew.workers, started), writer, corpus)
+    key = {
+        **base,
+        **writer.key,
+        "corpus": read_manifest(corpus, "corpus")["sha256"],
+        "draft": config.draft.model_dump(mode="json"),
+        "seed": config.seed,
+        "shard_items": config.shard_items,
+        "templates": _folder_sha256(Path(spinemed.__file__).parent / "questions" / "templates"),
+        "ruled": _folder_sha256(TEMPLATES),
+        "criteria": criteria_sha256(),
+    }
+    drafts = _step(run, "drafts", key, stages.draft)
+    key = {**key, "drafts": read_manifest(drafts, "drafts")["sha256"], "revise": config.revise.model_dump(mode="json")}
+    revised = _step(run, "revised", key, partial(stages.revise, drafts))
+    key = {
+        **key,
+        "revised": read_manifest(revised, "revised")["sha256"],
+        "release": config.release.model_dump(mode="json"),
+    }
+    return _step(run, "release", key, partial(stages.release, drafts, revised))
+
+
+def _home(run: Run, stage: str, key: dict[str, Any]) -> Path:
+    """Where the shards of a stage lie until it is finished; those made of other inputs are removed."""
+    home = run.scratch / "shards" / stage
+    own = home / content_hash(key)[:16]
+    for other in home.iterdir() if home.is_dir() else ():
+        if other != own:
+            shutil.rmtree(other)
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def _step(run: Run, stage: str, key: dict[str, Any], work: Callable[[Path, Path], dict[str, Any]]) -> Path:
+    """One stage: `work` gets its folder and the home of its shards, which are removed when the stage is finished."""
+    folder = run.step(stage, key=key, work=lambda folder: work(folder, _home(run, stage, key)))
+    shutil.rmtree(run.scratch / "shards" / stage, ignore_errors=True)
+    return folder
+
+
+def _start_ledger(config: BuildConfig, requests: Path) -> None:
+    server = config.model.server
+    if server is not None and (server.budget.tokens is not None or server.budget.money is not None):
+        from spinemed.chat import start_ledger
+
+        start_ledger(requests)
+
+
+# --- what a shard is made from, and how ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every worker is told: paths and settings, no content."""
+
+    config: BuildConfig
+    requests: Requests
+    corpus: Path
+    drafts: Path = Path()
+    items: Path = Path()
+    """The folder whose `instances.parquet` and `parts.parquet` are worked on."""
+    number: int = 0
+    """Its row group."""
+    part: DraftPart | None = None
+    prepared: Path = Path()
+    decided: tuple[Any, ...] = ()
+    """What the whole set decided about each item, in order."""
+
+
+def draft_shard(task: _Task, folder: Path) -> dict[str, Any]:
+    """Draft one part of the corpus."""
+    assert task.part is not None
+    writer = open_writer(task.config, task.requests)
+    facts = write_drafts(folder, writer.draft(task.part, open_corpus(task.corpus)))
+    _write_exchanges(writer, folder)
+    return facts
+
+
+def mend_shard(task: _Task, folder: Path) -> dict[str, Any]:
+    """Verify and mend one shard of drafts."""
+    writer, store = open_writer(task.config, task.requests), open_corpus(task.corpus)
+    drafts = read_item_shard(task.items, task.number)
+    lookup = Lookup(
+        corpus=writer.corpus(drafts, store), templates=all_templates(), derivations=_derivations(task, drafts),
+        longest_passage=task.config.revise.passage_characters,
+    )  # fmt: skip
+    revision = writer.mend(f"revise-{task.number:05d}", drafts, lookup, task.prepared)
+    facts = write_mended(folder, revision, len(drafts))
+    _write_exchanges(writer, folder)
+    return facts
+
+
+def finish_shard(task: _Task, folder: Path) -> dict[str, Any]:
+    """Give each item of a mended shard the place of its right answer, and say what ties it to others."""
+    slips = list(read_slips([task.items]))
+    found = [item for group in range(len(group_sizes(task.items / "instances.parquet")))
+             for item in read_item_shard(task.items, group)]  # fmt: skip
+    kept = [(item, slip, place) for item, slip, (keep, place) in zip(found, slips, task.decided, strict=True) if keep]
+    items = [item for item, _, _ in kept]
+    derivations = _derivations(task, items)
+    lookup = Lookup(
+        corpus=open_corpus(task.corpus).of_items(items), templates=all_templates(), derivations=derivations,
+        longest_passage=task.config.revise.passage_characters,
+    )  # fmt: skip
+    criteria = load_criteria()
+    done = [finish(item, slip.draft_sha256, place, lookup, criteria) for item, slip, place in kept]
+    ties = [
+        Ties(
+            id=item.instance.id, source_id=item.instance.source_id,
+            keys=tuple(keys_of(item.instance, lookup.corpus, derivations)),
+        )
+        for item in done
+    ]  # fmt: skip
+    return write_finished(folder, done, ties)
+
+
+def release_shard(task: _Task, folder: Path) -> dict[str, Any]:
+    """Release rows of one shard."""
+    store, items = open_corpus(task.corpus), read_item_shard(task.items, task.number)
+    made = open_table(task.drafts / "images.parquet", ImageBlob, "sha256", _sha256(task.drafts, "drafts"))
+    wanted = {digest for item in items for digest in item.instance.image_sha256}
+    pictures = {blob.sha256: blob.bytes for blob in made.take(made.find(wanted))}
+    pictures |= store.pictures(wanted - pictures.keys())
+    places = {item.instance.id: Place(*where) for item, where in zip(items, task.decided, strict=True)}
+    return write_rows(folder, items, store.of_items(items), pictures, places)
+
+
+def _derivations(task: _Task, items: list[Any]) -> dict[str, Derivation]:
+    file = task.drafts / "derivations.parquet"
+    return derivations_of(open_table(file, Derivation, "sha256", _sha256(task.drafts, "drafts")), items)
+
+
+def _sha256(folder: Path, kind: str) -> str:
+    return str(read_manifest(folder, kind)["sha256"])
+
+
+def _write_exchanges(writer: Writer, folder: Path) -> None:
+    if writer.exchanges is not None:
+        write_jsonl(folder / "exchanges.jsonl", writer.exchanges)
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Stages:
+    """Whole-set work around shards."""
+
+    run: Run
+    config: BuildConfig
+    crew: Crew
+    requests: Requests
+    writer: Writer
+    corpus: Path
+
+    def _task(self, **fields: Any) -> _Task:
+        return _Task(self.config, self.requests, self.corpus, **fields)
+
+    def _make(self, label: str, work: Work, home: Path, tasks: list[tuple[int, _Task, Any]]) -> list[Path]:
+        """Shards from (size, task, identity), in order."""
+        jobs: list[Job] = [
+            job(home, number, size, work, task, identity) for number, (size, task, identity) in enumerate(tasks)
+        ]
+        with self.run.progress(label, sum(job.size for job in jobs)) as advance:
+            return self.crew.make(jobs, advance)
+
+    def draft(self, folder: Path, home: Path) -> dict[str, Any]:
+        """Draft every part of the corpus and put the parts together."""
+        parts = self.writer.parts(open_corpus(self.corpus))
+        tasks = [(part.size, self._task(part=part), [part.name, part.stop]) for part in parts]
+        return join_drafts(folder, self._make("drafting", draft_shard, home, tasks), self.config.shard_items)
+
+    def revise(self, drafts: Path, folder: Path, home: Path) -> dict[str, Any]:
+        """Mend shards, decide over the set, finish shards."""
+        self.writer.prepare(drafts, home)
+        sizes = group_sizes(drafts / "instances.parquet")
+        tasks: list[tuple[int, _Task, Any]] = [
+            (size, self._task(drafts=drafts, items=drafts, number=number, prepared=home), number)
+            for number, size in enumerate(sizes)
+        ]
+        mended = self._make("revising", mend_shard, home / "mended", tasks)
+        settled = settle(read_slips(mended))
+        twins, tasks, start = [], [], 0
+        for shard in mended:
+            slips = list(read_slips([shard]))
+            stop = start + len(slips)
+            twins += [twin_drop(s, t) for s, t in zip(slips, settled.twins[start:stop]) if t is not None]
+            decided = tuple((t is None, p) for t, p in zip(settled.twins[start:stop], settled.places[start:stop]))
+            task = self._task(drafts=drafts, items=shard, decided=decided)
+            tasks.append((len(slips), task, [shard.name, content_hash([list(each) for each in decided])]))
+            start = stop
+        finished = self._make("finishing", finish_shard, home / "finished", tasks)
+        return join_revised(folder, mended, finished, twins, self.config.shard_items)
+
+    def release(self, drafts: Path, items: Path, folder: Path, home: Path) -> dict[str, Any]:
+        """Choose splits, make rows, merge them into one file per split."""
+        sources = open_corpus(self.corpus).sources
+        ties = read_records(items / "ties.parquet", Ties)
+        places = assign_places(ties, sources, self.config.release, self.config.seed)
+        order = list(places.values())
+        tasks, start = [], 0
+        for number, size in enumerate(group_sizes(items / "instances.parquet")):
+            decided = tuple((place.component, place.split) for place in order[start : start + size])
+            start += size
+            task = self._task(drafts=drafts, items=items, number=number, decided=decided)
+            tasks.append((size, task, [number, content_hash([list(each) for each in decided])]))
+        rows = self._make("releasing", release_shard, home / "rows", tasks)
+        outputs = self.corpus.parent
+        stages = {name: _sha256(outputs / name, name) for name in ("corpus", "drafts", "revised")}
+        return join_release(folder, rows, sources, self.corpus / "cases.parquet", stages)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def resolve_sources(config: BuildConfig) -> list[Source]:
+    """The sources of a run, its counts and its seed applied to the phantoms.
+
+    Raises:
+        SourceError: A source may not be used.
+        ConfigError: `counts` names a source that is no phantom source.
+    """
+    sources = read_sources(config.sources)
+    check_options(sources, config.sources)
+    phantoms = [source.id for source in sources if source.kind == "phantom"]
+    for name in config.counts:
+        if name not in phantoms:
+            raise ConfigError(
+                f"'{name}' is no phantom source", field="counts", cure=f"the phantom sources are {', '.join(phantoms)}"
+            )
+    return [_resolve(source, config) if source.kind == "phantom" else source for source in sources]
+
+
+def _resolve(source: Source, config: BuildConfig) -> Source:
+    options = {**source.options, "count": config.counts.get(source.id, source.options["count"])}
+    options["seed"] = source.options["seed"] + _SEED_STRIDE * config.seed
+    return source.model_copy(update={"options": options})
+
+
+def fingerprint(root: Path) -> dict[str, str]:
+    """Hash of every file of a source, by path relative to it."""
+    files = [root] if root.is_file() else [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {path.relative_to(root).as_posix() if path != root else path.name: file_sha256(path) for path in files}
+
+
+def _source_keys(sources_file: Path, sources: list[Source]) -> list[dict[str, Any]]:
+    return [
+        {
+            "source": source.model_dump(mode="json"),
+            "files": {} if source.kind == "phantom" else fingerprint(source_path(sources_file, source)),
+        }
+        for source in sources
+    ]
+
+
+def _folder_sha256(folder: Path, pattern: str = "*.yaml") -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob(pattern)):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def code_sha256() -> str:
+    """Hash of the code that shapes the data, so that a build made by other code is never taken for finished."""
+    home = Path(spinemed.__file__).parent
+    parts = [_folder_sha256(Path(__file__).parent, "*.py")]
+    rooms = ("anatomy", "chat", "geometry", "phantom", "questions", "volume")
+    parts += [_folder_sha256(home / name, "*.py") for name in rooms]
+    parts += [file_sha256(home / name) for name in ("marks.py", "records.py", "tables.py")]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
