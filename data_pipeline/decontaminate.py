@@ -33,6 +33,8 @@ __all__ = [
     "benchmark_sha256",
     "find_overlap",
     "open_benchmarks",
+    "picture_row",
+    "text_rows",
 ]
 
 OVERLAP_FILE = "overlap.parquet"
@@ -148,13 +150,13 @@ def find_overlap(
     def rows() -> Iterator[OverlapRow]:
         for batch in _batches(texts):
             counts["texts"] += len(batch)
-            for found in _rows_of(index, batch):
+            for found in text_rows(index, batch):
                 counts["items_hit"] += len(found) > 0
                 reasons.update(row.reason for row in found)
                 yield from found
         for picture in pictures:
             counts["pictures"] += 1
-            row = _row_of(index, picture)
+            row = picture_row(index, picture)
             if row is not None:
                 counts["pictures_hit"] += 1
                 reasons[row.reason] += 1
@@ -181,7 +183,8 @@ def _batches(texts: Iterable[Text]) -> Iterator[list[Text]]:
         yield batch
 
 
-def _rows_of(index: HeldOut, batch: list[Text]) -> Iterator[list[OverlapRow]]:
+def text_rows(index: HeldOut, batch: Sequence[Text]) -> Iterator[list[OverlapRow]]:
+    """For each item of a batch the rules that it breaks."""
     hits = index.texts([text.text for text in batch], [text.pictures > 0 for text in batch])
     for text, hit in zip(batch, hits):
         found: list[OverlapRow] = []
@@ -203,7 +206,12 @@ def _rows_of(index: HeldOut, batch: list[Text]) -> Iterator[list[OverlapRow]]:
         yield found
 
 
-def _row_of(index: HeldOut, picture: Picture) -> OverlapRow | None:
+def picture_row(index: HeldOut, picture: Picture) -> OverlapRow | None:
+    """The rule that a picture breaks, or None.
+
+    Raises:
+        ReadError: It cannot be decoded.
+    """
     hit = index.picture(look_of(picture.bytes))
     if hit is None:
         return None

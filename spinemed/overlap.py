@@ -6,9 +6,9 @@ a text that is mostly Chinese (as in Brown et al., "Language models are few-shot
 also leaves out runs that many texts share). A picture is compared by its decoded pixels and by how it looks (pHash and
 dHash of 64 bits, by the imagehash package).
 
-Trap: questions of one template share their wording. Runs that stand in ten or more held-out questions are the
-benchmark's wording, not its content, and are left out; so is what the caller names. Short texts have no run of 13:
-they are compared whole, and only where no picture belongs to them.
+Trap: questions of one template share their wording. No run goes over the end of a line, and runs that stand in ten or
+more held-out questions are the benchmark's wording, not its content, and are left out; so is what the caller names. A
+text whose lines are all shorter than one run is compared whole, and only where no picture belongs to it.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class TextHit:
     held_out: str
     """`benchmark/id`; of several the one that shares most."""
     shared: int
-    """Runs that both have; 0 where both are shorter than one run and equal as a whole."""
+    """Runs that both have; 0 where neither has a run and both are equal as a whole."""
     share: float
     """Of the runs of the held-out question."""
 
@@ -267,14 +267,13 @@ class HeldOut:
         return len(self.names) - before
 
     def _add(self, benchmark: str, batch: list[HeldOutItem]) -> None:
-        found = [tokens(item.text) for item in batch]
-        hashes, starts = gram_hashes(found, words=self.gram, characters=self.gram)
+        found, hashes, starts = self._runs([item.text for item in batch])
         owner = np.repeat(np.arange(len(self.names), len(self.names) + len(batch)), np.diff(starts))
         self._parts.append((hashes, owner))
-        for item, said in zip(batch, found):
+        for item, said, runs in zip(batch, found, np.diff(starts).tolist()):
             name = f"{benchmark}/{item.id}"
             self.names.append(name)
-            if said and len(said) < self.gram and not item.pictures:
+            if said and not runs and not item.pictures:
                 self._wholes.setdefault(" ".join(said), name)
             for source in item.sources:
                 self._sources.setdefault(source, name)
@@ -283,6 +282,14 @@ class HeldOut:
                 if look.pixels not in self._pixels:
                     self._pixels[look.pixels] = name
                     self._looks.append((look, name))
+
+    def _runs(self, texts: Sequence[str]) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
+        """Tokens of each text, hashes of its runs, and where each text's begin. No run goes over the end of a line:
+        a passage, the question on it and the options stand on lines of their own, in any company."""
+        lines = [[tokens(line) for line in text.split("\n")] for text in texts]
+        hashes, starts = gram_hashes([line for some in lines for line in some], words=self.gram, characters=self.gram)
+        firsts = np.concatenate([[0], np.cumsum([len(some) for some in lines])]).astype(np.int64)
+        return [[token for line in some for token in line] for some in lines], hashes, starts[firsts]
 
     def _built(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Runs in order, whose they are, and how many runs each question has."""
@@ -295,7 +302,7 @@ class HeldOut:
             fresh[1:] = (grams[1:] != grams[:-1]) | (owner[1:] != owner[:-1])
             grams, owner = grams[fresh], owner[fresh]
             unique, counts = np.unique(grams, return_counts=True)
-            wording, _ = gram_hashes([tokens(text) for text in self.ignore], words=self.gram, characters=self.gram)
+            _, wording, _ = self._runs(self.ignore)
             left_out = (counts >= COMMON) | np.isin(unique, wording)
             self.common_grams = int(np.count_nonzero(counts >= COMMON))
             kept = ~np.repeat(left_out, counts)
@@ -311,8 +318,7 @@ class HeldOut:
             pictured: Whether a picture belongs to the text; such a text is not compared as a whole.
         """
         grams, owner, size = self._built()
-        found = [tokens(text) for text in texts]
-        hashes, starts = gram_hashes(found, words=self.gram, characters=self.gram)
+        found, hashes, starts = self._runs(texts)
         at = np.searchsorted(grams, hashes)
         known = np.zeros(len(hashes), dtype=bool)
         inside = at < len(grams)
@@ -328,7 +334,7 @@ class HeldOut:
                 owners = Counter(int(owner[place]) for a, b in zip(low, high) for place in range(int(a), int(b)))
                 best = min(owners, key=lambda one: (-owners[one], one))
                 hits.append(TextHit(self.names[best], owners[best], owners[best] / int(size[best])))
-            elif len(said) < self.gram and not (pictured and pictured[number]) and " ".join(said) in self._wholes:
+            elif start == end and not (pictured and pictured[number]) and " ".join(said) in self._wholes:
                 hits.append(TextHit(self._wholes[" ".join(said)], 0, 1.0))
             else:
                 hits.append(None)

@@ -169,3 +169,13 @@ def test_what_is_no_benchmark_is_refused(tmp_path: Path, bench: Path) -> None:
     write_manifest(bench, "samples")
     assert benchmark_sha256(bench) != before
     assert open_benchmarks([], OverlapConfig(gram=7)).texts(["anything"]) == [None]
+
+
+def test_no_run_goes_over_the_end_of_a_line(tmp_path: Path) -> None:
+    """One template and one distractor behind another passage are no shared content."""
+    rest = "Which condition does this passage describe? Answer with the letter.\nA. Scoliosis of the spine\nB. Stenosis"
+    held = HeldOut()
+    held.add("b", [HeldOutItem("q", f"{PASSAGE}\n{rest}"), HeldOutItem("s", f"Short.\n{rest}")])
+    texts = [Text("x", f"Another passage altogether\n{rest}"), Text("y", f"short!\n{rest}")]
+    find_overlap(tmp_path, held, texts)
+    assert rows(tmp_path) == [("y", "same text", "b/s")]
