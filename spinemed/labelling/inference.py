@@ -61,8 +61,8 @@ __all__ = [
 AIR_HU = -1000.0
 # What follows was set on 196 phantoms, none of those that the results are measured on. On 32 of them no body centre's
 # peak was below 0.4; of other places one reached 0.48 and the rest 0.28, vertebrae that the field of view cuts aside.
-# On 122 of them the namer gave "no vertebra" at most 0.03 at 2,228 vertebrae, and mostly 0.05 to 0.5 at places beside; on
-# 90 more at most 0.05 at 1,191, and the 20 places where it gave more than 0.1 were no vertebrae.
+# On 122 of them the namer gave "no vertebra" at most 0.03 at 2,228 vertebrae, and mostly 0.05 to 0.5 at places beside;
+# on 90 more at most 0.05 at 1,191, and the 20 places where it gave more than 0.1 were no vertebrae.
 _PEAK = 0.3  # of a bump of height 1; what else is no vertebra is left out by the namer
 _FLOOR = 3e-4  # smallest probability of a kind, or of none, that the naming believes in
 _SPURIOUS = 0.005  # how often a detection is no vertebra, before the namer's word
@@ -79,8 +79,8 @@ _GAPING = 0.9  # a gap that would hold a missed vertebra with more than this is 
 _GAPING_MISSED = 0.1  # if this share were missed: from 1.7 times the usual gap on,
 _SURE = 0.9  # for what is found there must be of one kind with this
 _TRUSTED_MM = 6.0  # up to here a peak of the heat and the namer's centre are two estimates of one place
-# Nearer to the upper or lower end of the image a body is not wholly in view, and its kind is not believed: the arch of a
-# cut fifth lumbar vertebra was told as a sacrum at 0.999; sacra and C1 that are in view lie 22 mm inside.
+# Nearer to the upper or lower end of the image a body is not wholly in view, and its kind is not believed: the arch of
+# a cut fifth lumbar vertebra was told as a sacrum at 0.999; sacra and C1 that are in view lie 22 mm inside.
 _CUT_MM = 10.0
 _BATCH = 16
 

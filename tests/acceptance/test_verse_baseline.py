@@ -29,8 +29,8 @@ FAMILIES = ("a", "b")
 Record = Callable[..., None]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-# Seeds 9001 to 9006, 9101 to 9106 and so on to 9401 to 9406 are spent (benchmarks/LOG.md): the labeller was changed after
-# their results were seen, so that these, which nobody has looked at, judge it from then on.
+# Seeds 9001 to 9006, 9101 to 9106 and so on to 9401 to 9406 are spent (benchmarks/LOG.md): the labeller was changed
+# after their results were seen, so that these, which nobody has looked at, judge it from then on.
 # Seed, number of scans, anomaly, views. The view decides the numbering: C2, or the sacrum with the last rib; a spine
 # with eleven or thirteen ribs is decided by its whole length only.
 HELD_OUT: tuple[tuple[int, int, str | None, dict[str, float]], ...] = (
