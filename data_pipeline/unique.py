@@ -43,10 +43,11 @@ from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateConfig, Duplicate
 from data_pipeline.items import Item
 from spinemed.config import Config, ConfigPath
 from spinemed.overlap import HeldOut, letters, tokens
+from spinemed.questions import Template
 from spinemed.records import IMAGE_PLACEHOLDER, Instance, Record
 from spinemed.tables import read_records, write_records
 
-__all__ = ["UniqueConfig", "Verdict", "read_verdicts", "text_key", "unique_key", "write_unique"]
+__all__ = ["UniqueConfig", "Verdict", "read_verdicts", "text_key", "unique_key", "wordings_of", "write_unique"]
 
 _REASONS = {"first": "", "exact": "same text as another", "near": "near copy of another"}
 _SHORT_ANSWER = 4
@@ -98,6 +99,11 @@ def unique_key(config: UniqueConfig) -> dict[str, Any]:
         "benchmarks": [[folder.name, benchmark_sha256(folder)] for folder in config.benchmarks],
         "vocabulary": load_vocabulary(config.vocabulary).sha256,
     }
+
+
+def wordings_of(templates: Mapping[str, Template]) -> list[str]:
+    """What templates say whatever they are filled with: a benchmark and items share it without sharing content."""
+    return [f"{wording} {template.ask}" for template in templates.values() for wording in template.wordings]
 
 
 def text_key(instance: Instance) -> TextKey:
@@ -204,7 +210,7 @@ def write_unique(
         origin_of: For a derived picture (a mark drawn, a figure shrunk) the hash of the one it was made from. Derived
             pictures share a split with their origin anyway; likeness is looked for among the origins.
         config: The stage's settings.
-        wordings: Texts of templates, which a benchmark and items share without sharing content.
+        wordings: Of :func:`wordings_of`.
 
     Returns:
         Counts for the manifest: items in, kept and dropped with reasons, copies, pictures, overlap, classes.

@@ -1,0 +1,159 @@
+"""Every revised item gets one verdict: kept, or left out as a copy; tied to its copies; kept out of training."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipeline.items import Item
+from data_pipeline.records import Parts
+from data_pipeline.unique import UniqueConfig, Verdict, read_verdicts, text_key, unique_key, wordings_of, write_unique
+from spinemed.questions import load_templates
+from spinemed.records import Evidence, Instance, Message, Option, Sample, Writer
+from spinemed.tables import read_records, write_jsonl, write_manifest
+
+ZERO = "0" * 64
+STENOSIS = (
+    "The canal is narrow at the fourth lumbar disc, with thick ligaments behind and bulging tissue in front of it"
+)
+
+
+def picture(seed: int, shift: int = 0) -> bytes:
+    coarse = np.random.default_rng(seed).integers(0, 250, (9, 9), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    Image.fromarray(np.minimum(np.asarray(image), 250) + np.uint8(shift)).save(stream, "png")
+    return stream.getvalue()
+
+
+def item(
+    name: str, text: str, group: str = "g", *, right: str = "Spinal stenosis", images: tuple[bytes, ...] = ()
+) -> Item:
+    options = tuple(Option(key=key, text=said) for key, said in zip("ABC", (right, "Ewing sarcoma", "Discitis")))
+    shown = "\n".join(["<image>"] * len(images) + [text, *(f"{option.key}. {option.text}" for option in options)])
+    instance = Instance(
+        id=name, stage="revised", parent_id=f"{name}-draft", source_id="s", group_id=group, origin="real",
+        axis="pathology", task="multiple_choice",
+        messages=(Message(role="user", content=shown), Message(role="assistant", content="A")),
+        image_sha256=tuple(hashlib.sha256(data).hexdigest() for data in images), answer="A", answer_kind="option",
+        options=options, evidence=(Evidence(kind="span", id=f"span of {name}", sha256=ZERO, quote="q"),),
+        writer=Writer(name="w", version="1", prompt_sha256=ZERO, request_sha256=ZERO),
+    )  # fmt: skip
+    return Item(instance, Parts(instance_id=name, template="exercise", wording=0, values=json.dumps({})))
+
+
+def run(
+    folder: Path, shards: list[list[Item]], pictures: tuple[bytes, ...] = (), config: UniqueConfig | None = None,
+    origin_of: dict[str, str] | None = None,
+) -> tuple[dict[str, Verdict], dict[str, object]]:  # fmt: skip
+    def given() -> Iterator[tuple[str, bytes]]:
+        return ((hashlib.sha256(data).hexdigest(), data) for data in (*pictures, *pictures))
+
+    folder.mkdir()
+    named = [(f"{number:05d}", items) for number, items in enumerate(shards)]
+    facts = write_unique(
+        folder, named, given, origin_of or {}, config or UniqueConfig(), wordings=wordings_of(load_templates())
+    )
+    found = {}
+    for name, items in named:
+        verdicts = read_verdicts(folder, name)
+        assert [verdict.id for verdict in verdicts] == [each.instance.id for each in items]
+        found |= {verdict.id: verdict for verdict in verdicts}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "duplicate_images.parquet", "duplicates.parquet", "overlap.parquet", "verdicts",
+    ]  # fmt: skip
+    return found, facts
+
+
+def test_copies_are_left_out_in_their_group_and_tied_across_groups(tmp_path: Path) -> None:
+    near = STENOSIS.replace("thick", "thickened")
+    shards = [
+        [item("a", STENOSIS), item("b", STENOSIS.upper()), item("c", "Something else about the spine altogether")],
+        [item("d", near), item("e", STENOSIS, "other group")],
+    ]
+    found, facts = run(tmp_path / "u", shards)
+    assert {name: (verdict.copy_of, verdict.reason) for name, verdict in found.items()} == {
+        "a": ("", ""), "b": ("a", "same text as another"), "c": ("", ""), "d": ("a", "near copy of another"),
+        "e": ("", ""),
+    }  # fmt: skip
+    assert {name for name, verdict in found.items() if verdict.ties} == {"a", "b", "d", "e"}
+    assert {verdict.ties for verdict in found.values() if verdict.ties} == {("text:a",)}
+    assert facts["items"] == {
+        "in": 5, "kept": 3, "dropped": {"near copy of another": 1, "same text as another": 1}, "held_out": 0,
+    }  # fmt: skip
+
+
+def test_another_right_answer_or_another_picture_is_another_question(tmp_path: Path) -> None:
+    one, other = picture(1), picture(2)
+    items = [
+        item("a", STENOSIS), item("b", STENOSIS, right="Vertebral fracture"), item("c", STENOSIS, images=(one,)),
+        item("d", STENOSIS, images=(other,)),
+    ]  # fmt: skip
+    found, _ = run(tmp_path / "u", [items], (one, other))
+    assert not any(verdict.reason for verdict in found.values())
+    assert len({text_key(each.instance).apart for each in items}) == 4
+
+
+def test_one_picture_in_two_groups_ties_them(tmp_path: Path) -> None:
+    one, again, marked = picture(3), picture(3, shift=1), picture(4)
+    digest = hashlib.sha256(one).hexdigest()
+    shards = [
+        [item("a", STENOSIS, "g1", images=(marked,)), item("b", "Another question on a spine", "g2", images=(again,))]
+    ]
+    found, facts = run(
+        tmp_path / "u", shards, (one, again, marked), origin_of={hashlib.sha256(marked).hexdigest(): digest}
+    )
+    assert found["a"].ties == found["b"].ties != ()
+    assert facts["pictures"]["clusters_across_groups"] == 1  # type: ignore[index]
+
+
+def test_what_a_benchmark_asks_is_kept_out_of_training_and_nothing_is_dropped(tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    asked = item("q", STENOSIS, "patient 9").instance
+    write_jsonl(
+        bench / "samples.jsonl",
+        [
+            Sample(
+                id="q", axis="pathology", task="multiple_choice", messages=asked.messages[:1], images=(), answer="A",
+                answer_kind="option", options=asked.options, cluster="patient 9", origin="real", source_id="s",
+            )
+        ],
+    )  # fmt: skip
+    write_manifest(bench, "samples")
+    config = UniqueConfig(benchmarks=(bench,))
+    shards = [[item("a", f"A case. {STENOSIS}"), item("b", "Unlike it", "patient 9"), item("c", "Unlike it at all")]]
+    found, facts = run(tmp_path / "u", shards, config=config)
+    assert {name: (verdict.held_out, verdict.held_out_reason) for name, verdict in found.items()} == {
+        "a": ("bench/q", "same words"), "b": ("bench/q", "same source"), "c": ("", ""),
+    }  # fmt: skip
+    assert facts["items"] == {"in": 3, "kept": 3, "dropped": {}, "held_out": 2}
+    before = unique_key(config)
+    write_manifest(bench, "samples", changed=True)
+    assert unique_key(config) != before
+
+
+def test_wrong_options_do_not_decide_what_an_item_is_about(tmp_path: Path) -> None:
+    found, facts = run(tmp_path / "u", [[item("a", "Which condition is this? See the lumbar spine")]])
+    assert found["a"].conditions == ("STENOSIS",)
+    assert found["a"].tags == ("condition:STENOSIS", "subfield:SPINE")
+    assert facts["classes"] == {"conditions": {"STENOSIS": 1}, "subfields": {"SPINE": 1}}
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_shards_change_no_verdict(tmp_path: Path, size: int) -> None:
+    words = ["canal", "disc", "root", "cord", "facet", "joint", "plate"]
+    items = [item(f"{n:02d}", STENOSIS.replace("front", words[n % 7])) for n in range(14)]
+    shards = [items[start : start + size] for start in range(0, 14, size)]
+    found, _ = run(tmp_path / "u", shards)
+    one, _ = run(tmp_path / "one", [items])
+    assert found == one
+    assert sum(bool(verdict.reason) for verdict in found.values()) >= 7
+    assert len(list(read_records(tmp_path / "one" / "verdicts" / "00000.parquet", Verdict))) == 14
