@@ -34,7 +34,8 @@ def compare(
         caption="Intervals and p resample spines, not questions; p corrected by Holm. Research use only.",
     )
     for name in ("", "n", "clusters", found["first"], found["second"], "difference", "p", "p (Holm)", "seen from"):
-        table.add_column(Text(name), justify="left" if not name else "right")
+        first_column = {"min_width": 24, "overflow": "fold"} if not name else {"justify": "right"}
+        table.add_column(Text(name), **first_column)  # type: ignore[arg-type]
     for one in found["rows"]:
         table.add_row(
             one["row"],
@@ -82,7 +83,8 @@ def power(
     console = Console(highlight=False)
     table = Table(title=f"Smallest gap in points seen with a power of {100 * target:.0f} %, two-sided {alpha:g}")
     for name in ("", "n", "clusters", "design effect", "effective n", "discordant", "paired", "unpaired"):
-        table.add_column(name, justify="left" if not name else "right")
+        first_column = {"min_width": 24, "overflow": "fold"} if not name else {"justify": "right"}
+        table.add_column(name, **first_column)  # type: ignore[arg-type]
     for key, one in rows:
         table.add_row(
             key, str(one["n"]), str(one["clusters"]), f"{one['design_effect']:.2f}", f"{one['effective_n']:.0f}",

@@ -43,9 +43,15 @@ def asks_level_or_side(sample: Sample) -> bool:
     if sample.answer_kind == "category":
         return set(sample.categories) & set(SIDES) >= {"left", "right"}
     if sample.answer_kind == "option":
-        chosen = next(option.text for option in sample.options if option.key == sample.answer)
-        return bool(find_levels(chosen)) or chosen.casefold() in SIDES
+        return sum(_names_level_or_side(option.text) for option in sample.options) >= 2
     return False
+
+
+def _names_level_or_side(text: str) -> bool:
+    """Whether an option is a level or a side, and not a sentence that mentions one."""
+    if text.casefold().removesuffix(" side") in SIDES:
+        return True
+    return any(2 * (mention.end - mention.start) >= len(text) for mention in find_levels(text))
 
 
 def is_confident_wrong(sample: Sample, score: Score, *, confident: float = CONFIDENT) -> bool:
