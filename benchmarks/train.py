@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # this file is named like the package that it measures
-sys.path.append(str(Path(__file__).parent))
+# This file is named like the package that it measures: the package comes first.
+sys.path = [str(ROOT), *(path for path in sys.path if path != str(ROOT / "benchmarks")), str(ROOT / "benchmarks")]
 PEERS = ROOT / "benchmarks" / "peers"
 OURS = ("padded", "grouped", "packed_all_logits", "packed", "packed_cache", "packed_cached")
 TITLES = {
