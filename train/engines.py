@@ -116,27 +116,31 @@ def forget_engine() -> None:
     unset_hf_deepspeed_config()
 
 
-def check_engine(model: Any, zero: int) -> None:
+def check_engine(model: Any, zero: int) -> dict[str, Any]:
     """Refuse another engine than was asked for.
 
     Args:
         model: As the trainer wrapped it.
         zero: ZeRO stage that the config asks for; 0 without.
 
+    Returns:
+        `engine`, the class that wraps the model, `zero` and `processes`, as found.
+
     Raises:
         RunError: The model is wrapped otherwise.
     """
     name = type(model).__name__
+    found = int(model.zero_optimization_stage()) if name == "DeepSpeedEngine" else 0
     if zero:
-        right = name == "DeepSpeedEngine" and int(model.zero_optimization_stage()) == zero
+        right = name == "DeepSpeedEngine" and found == zero
         asked = f"DeepSpeed with ZeRO-{zero}"
     elif process_count() > 1:
         right, asked = name == "DistributedDataParallel", "DistributedDataParallel"
     else:
         right, asked = name not in ("DeepSpeedEngine", "DistributedDataParallel"), "no wrapper for one process"
     if not right:
-        found = f"{name} with ZeRO-{model.zero_optimization_stage()}" if name == "DeepSpeedEngine" else name
         raise RunError(
-            f"{asked} was asked for, and {found} came up",
+            f"{asked} was asked for, and {name}{f' with ZeRO-{found}' if found else ''} came up",
             cure="check the launcher, and that accelerate and DeepSpeed are the versions of pyproject.toml",
         )
+    return {"engine": name, "zero": found, "processes": process_count()}

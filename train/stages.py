@@ -5,8 +5,8 @@
 Convention: what is computed here is the same in every process, so that no process has to send another more than
 "train this stage". Files are written by the first process alone.
 
-Trap: where the vision tower would be asked by some processes and not by others, ZeRO-3 and DDP wait for each other for
-ever. A batch without a picture then gets a small one whose row carries no loss.
+Trap: where the vision tower is asked by some processes and not by others, ZeRO-3 waits for ever. There a batch without a
+picture gets a small one whose row carries no loss.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from spinemed.vlm.layout import IGNORE, Encoded, Layout, Refused
 from spinemed.vlm.load import load_model, peft_calls
 from spinemed.vlm.processor import save_processor
 from train.config import PARTS, Schedule, Stage, TrainConfig
-from train.engines import process_count, process_rank, read_deepspeed
+from train.engines import forget_engine, process_count, process_rank
 from train.merge import save_checkpoint
 from train.parts import ENCODERS, PROJECTORS, adapter_targets, count_parameters, empty_tensors, freeze
 from train.plan import Mixture, StagePlan, plan_stage
@@ -241,10 +241,9 @@ def _dummy_row(layout: Layout) -> Encoded:
 
 
 def _needs_dummy(stage: Stage) -> bool:
-    if process_count() == 1:
-        return False
-    zero = 0 if stage.deepspeed is None else read_deepspeed(stage.deepspeed)["zero_optimization"]["stage"]
-    return zero > 0 or not stage.parts.language_only
+    """Under ZeRO alone: DDP leaves weights that no process asked without a gradient, as one process does, and a small
+    picture would let Adam's memory move them in a step that has no picture."""
+    return process_count() > 1 and stage.deepspeed is not None
 
 
 def _batches(
@@ -465,13 +464,13 @@ def _gathered(trainer: Any) -> dict[str, torch.Tensor] | None:
     """The trained weights, whole, in the first process; None where every process holds them whole anyway."""
     if trainer.zero != 3:
         return None
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
     state: dict[str, torch.Tensor] = {}
     for name, weight in trainer.model.named_parameters():
         if not weight.requires_grad:
             continue
-        with GatheredParameters([weight], modifier_rank=None):
+        with deepspeed.zero.GatheredParameters([weight], modifier_rank=0):
             if process_rank() == 0:
                 state[name] = weight.detach().cpu().clone()
     return state
@@ -490,6 +489,7 @@ def _save(
 ) -> None:
     if stage.method == "full":
         if state is not None:
+            forget_engine()  # or the model would be sharded again as it is loaded
             model = load_model(base, revision=config.base_revision if base == config.base else None)
             strange = set(model.load_state_dict(state, strict=False).unexpected_keys)
             if strange:

@@ -96,6 +96,7 @@ class SpineTrainer(Trainer):
     Args:
         parts: What trains, and how fast; one rate for all unless given.
         zero: ZeRO stage that must have come up; 0 without.
+        announce: Told in the first step which engine came up.
         observe: Called with each batch before its forward pass.
     """
 
@@ -104,11 +105,12 @@ class SpineTrainer(Trainer):
         *arguments: Any,
         parts: PartRates | None = None,
         zero: int = 0,
+        announce: Callable[[dict[str, Any]], None] = lambda facts: None,
         observe: Callable[[dict[str, Any]], None] | None = None,
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
-        self.parts, self.zero, self.observe = parts, zero, observe
+        self.parts, self.zero, self.observe, self.announce = parts, zero, observe, announce
         self._engine_seen = False
         self.optimizer: Any = getattr(self, "optimizer", None)
 
@@ -136,7 +138,7 @@ class SpineTrainer(Trainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; the batch is shown to the meter first."""
         if not self._engine_seen:
-            check_engine(model, self.zero)
+            self.announce(check_engine(model, self.zero))
             self._engine_seen = True
         if self.observe is not None:
             self.observe(inputs)
@@ -287,6 +289,7 @@ def fit(
                 compute_loss_func=loss,
                 parts=parts,
                 zero=zero,
+                announce=lambda facts: run.journal("engine", stage=stage, **facts),
                 observe=None if meter is None else meter.observe,
                 callbacks=[_Journal(run, stage, advance, zero), *([] if meter is None else [meter])],
             )

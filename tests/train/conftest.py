@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +83,57 @@ def micro_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_records(folder / "data" / "train.parquet", ReleaseRow, release_rows(24))
     write_manifest(folder, "release")
     return folder
+
+
+@pytest.fixture(scope="session")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[int]]]:
+    """Run training jobs of several processes; exit codes come back. A job past its deadline is killed: -9."""
+    logs = tmp_path_factory.mktemp("crew")
+    errors = open(logs / "crew.log", "wb")  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("crew.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    count = 0
+
+    def run(
+        config: Path,
+        out: Path,
+        *,
+        world: int = 2,
+        overrides: Sequence[str] = (),
+        seconds: float = 120,
+        kill_at: int | None = None,
+        fails: bool = False,
+    ) -> list[int]:
+        nonlocal count
+        count += 1
+        log = logs / f"job-{count}"
+        job = {
+            "config": str(config), "out": str(out), "world": world, "overrides": list(overrides),
+            "log": str(log), "seconds": seconds, "kill_at": kill_at,
+        }  # fmt: skip
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        text = "\n".join(file.read_text(errors="replace")[-4000:] for file in sorted(logs.glob(f"job-{count}.*")))
+        assert answer, (logs / "crew.log").read_text()[-4000:]
+        codes: list[int] = json.loads(answer)
+        assert fails or kill_at is not None or not any(codes), f"{codes}\n{text}"
+        if fails:
+            assert any(codes)
+            (out.parent / f"{out.name}.log").write_text(text)
+        return codes
+
+    yield run
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    errors.close()

@@ -1,0 +1,181 @@
+"""Many processes: one gradient whatever shares the work, engines that are what was asked for, no waiting for ever."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spinemed.config import dump_config
+from spinemed.errors import ConfigError, RunError
+from train.config import TrainConfig
+from train.engines import check_engine, engine_arguments, read_deepspeed
+
+Crew = Callable[..., list[int]]
+EVERYTHING = {"vision": "train", "projector": "train", "language": "train"}
+
+
+def job(base: Path, release: Path, folder: Path, **stage: Any) -> Path:
+    schedule = {
+        "steps": 10, "batch_size": 2, "global_batch_size": 4, "learning_rate": 0.003, "warmup_steps": 1,
+        "save_every": 20, "log_every": 1, **stage.pop("schedule", {}),
+    }  # fmt: skip
+    own = {"name": "sft", "mixture": [{"release": "main"}], "schedule": schedule, "max_tokens": 96, **stage}
+    config = TrainConfig.model_validate(
+        {"base": base, "releases": {"main": release}, "stages": [own], "threads": 1, "logs": {"tensorboard": False}}
+    )
+    file = folder / "job.yaml"
+    file.write_text(dump_config(config))
+    return file
+
+
+def zero(folder: Path, stage: int) -> Path:
+    file = folder / f"zero{stage}.json"
+    file.write_text(json.dumps({"zero_optimization": {"stage": stage}, "train_batch_size": "auto"}))
+    return file
+
+
+def events(out: Path, name: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == name]
+
+
+def steps(out: Path) -> list[tuple[float, float]]:
+    return [(line["loss"], line["grad_norm"]) for line in events(out, "metrics") if "loss" in line]
+
+
+@pytest.mark.parametrize(("weights", "first"), [("float32", 1e-5), ("float64", 1e-6)])
+def test_four_by_one_is_one_by_four_is_two_processes(
+    micro_base: Path, micro_release: Path, tmp_path: Path, crew: Crew, weights: str, first: float
+) -> None:
+    config = job(micro_base, micro_release, tmp_path, method="full", parts=EVERYTHING)
+    found = {}
+    for name, size, world in (("4x1", 4, 1), ("1x4", 1, 1), ("2 processes", 2, 2), ("2 processes, 1x2", 1, 2)):
+        out = tmp_path / name.replace(" ", "_")
+        crew(config, out, world=world, overrides=[f"stages.0.schedule.batch_size={size}", f"weights={weights}"])
+        found[name] = steps(out)
+        assert len(found[name]) == 10
+        assert events(out, "engine")[0]["engine"] == (
+            "DistributedDataParallel" if world == 2 else "Qwen3VLForConditionalGeneration"
+        )
+    for name, other in found.items():
+        assert other[0] == pytest.approx(found["4x1"][0], rel=first), name
+        assert [loss for loss, _ in other] == pytest.approx([loss for loss, _ in found["4x1"]], rel=1e-4), name
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_zero_shards_and_says_so_and_saves_whole_weights(
+    micro_base: Path, micro_release: Path, tmp_path: Path, crew: Crew, stage: int
+) -> None:
+    config = job(micro_base, micro_release, tmp_path, schedule={"steps": 4, "save_every": 2})
+    engine = f"stages.0.deepspeed={zero(tmp_path, stage)}"
+    # Batches of one row: in most steps one process has a picture and the other has none.
+    single = "stages.0.schedule.batch_size=1"
+    crew(config, tmp_path / "ddp", overrides=[single])
+    crew(config, tmp_path / "zero", overrides=[single, engine], seconds=90)
+    told = events(tmp_path / "zero", "engine")[0]
+    assert (told["engine"], told["zero"], told["processes"]) == ("DeepSpeedEngine", stage, 2)
+    for (loss, norm), (other, other_norm) in zip(steps(tmp_path / "ddp"), steps(tmp_path / "zero"), strict=True):
+        assert (other, other_norm) == pytest.approx((loss, norm), rel=1e-4)
+    for name in ("adapter/adapter_model.safetensors", "model/model.safetensors"):
+        mine, theirs = (load_file(tmp_path / run / "outputs" / name) for run in ("ddp", "zero"))
+        assert mine.keys() == theirs.keys()
+        for key, tensor in mine.items():
+            assert torch.allclose(theirs[key], tensor, atol=1e-4), key
+            assert "lora_B" not in key or bool(theirs[key].any()), key
+
+    # Killed between two checkpoints, it goes on to the same digits; shares fit the same number of processes only.
+    whole = steps(tmp_path / "zero")
+    shutil.rmtree(tmp_path / "zero" / "outputs")
+    shutil.rmtree(tmp_path / "zero" / "scratch" / "sft" / "checkpoint-4")
+    (tmp_path / "zero" / "journal.jsonl").unlink()
+    shutil.copytree(tmp_path / "zero", tmp_path / "fewer")
+    crew(config, tmp_path / "zero", overrides=[single, engine])
+    assert events(tmp_path / "zero", "resumed")[0]["checkpoint"] == "checkpoint-2"
+    assert steps(tmp_path / "zero") == whole[2:]
+    if stage == 2:
+        crew(config, tmp_path / "fewer", world=1, overrides=[single, engine], fails=True)
+        assert "ZeRO shares work among processes" in (tmp_path / "fewer.log").read_text()
+
+
+def test_zero_three_trains_all_weights_of_mixed_batches(
+    micro_base: Path, micro_release: Path, tmp_path: Path, crew: Crew
+) -> None:
+    config = job(
+        micro_base, micro_release, tmp_path, method="full", parts=EVERYTHING, schedule={"steps": 4, "batch_size": 1}
+    )
+    crew(config, tmp_path / "one", world=1)
+    crew(config, tmp_path / "zero", overrides=[f"stages.0.deepspeed={zero(tmp_path, 3)}"], seconds=90)
+    crew(config, tmp_path / "ddp", seconds=90)
+    whole = load_file(tmp_path / "one" / "outputs" / "model" / "model.safetensors")
+    for run in ("zero", "ddp"):
+        assert steps(tmp_path / run)[0] == pytest.approx(steps(tmp_path / "one")[0], rel=1e-5)
+        found = load_file(tmp_path / run / "outputs" / "model" / "model.safetensors")
+        assert found.keys() == whole.keys()
+        assert all(torch.allclose(found[name], tensor, atol=1e-3) for name, tensor in whole.items())
+
+
+def test_a_checkpoint_of_two_processes_goes_on_in_one(
+    micro_base: Path, micro_release: Path, tmp_path: Path, crew: Crew
+) -> None:
+    config = job(micro_base, micro_release, tmp_path, schedule={"steps": 6, "save_every": 2})
+    crew(config, tmp_path / "two")
+    whole = steps(tmp_path / "two")
+    # As a kill after the checkpoint of step 4 would leave it.
+    shutil.rmtree(tmp_path / "two" / "outputs")
+    shutil.rmtree(tmp_path / "two" / "scratch" / "sft" / "checkpoint-6")
+    (tmp_path / "two" / "journal.jsonl").unlink()
+    crew(config, tmp_path / "two", world=1)
+    assert events(tmp_path / "two", "resumed")[0]["checkpoint"] == "checkpoint-4"
+    for (loss, norm), (other, other_norm) in zip(whole[4:], steps(tmp_path / "two"), strict=True):
+        assert (other, other_norm) == pytest.approx((loss, norm), rel=1e-4)
+    ledger = [json.loads(line) for line in (tmp_path / "two" / "ledger.jsonl").read_text().splitlines()]
+    assert [(line["processes"], line["from_step"]) for line in ledger] == [(2, 0), (1, 4)]
+
+
+def test_rows_that_cannot_be_shared_end_the_job_in_every_process(
+    micro_base: Path, micro_release: Path, tmp_path: Path, crew: Crew
+) -> None:
+    config = job(micro_base, micro_release, tmp_path)
+    crew(config, tmp_path / "run", overrides=["stages.0.schedule.batch_size=4"], fails=True, seconds=60)
+    assert "cannot be shared by 2 processes" in (tmp_path / "run.log").read_text()
+
+
+def test_another_engine_than_was_asked_for_is_named() -> None:
+    with pytest.raises(RunError, match="DeepSpeed with ZeRO-2 was asked for, and Linear came up"):
+        check_engine(torch.nn.Linear(1, 1), 2)
+    assert check_engine(torch.nn.Linear(1, 1), 0) == {"engine": "Linear", "zero": 0, "processes": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"zero_optimization": {"stage": 4}}, "no ZeRO stage of 1, 2 or 3"),
+        ({"zero_optimization": {"stage": 2}, "gradient_clipping": 3.0}, "said by the stage's schedule"),
+        ({"zero_optimization": {"stage": 2}, "optimizer": {"type": "AdamW"}}, "said by the stage's schedule"),
+        ([], "no ZeRO stage"),
+    ],
+)
+def test_deepspeed_files_that_say_too_much_are_refused(tmp_path: Path, values: Any, message: str) -> None:
+    file = tmp_path / "ds.json"
+    file.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=message):
+        read_deepspeed(file)
+
+
+def test_offload_without_a_gpu_is_refused_before_it_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    file = tmp_path / "ds.json"
+    file.write_text(json.dumps({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}}))
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ConfigError, match="does not end"):
+        engine_arguments(file)
+    monkeypatch.delenv("LOCAL_RANK")
+    with pytest.raises(ConfigError, match="started alone"):
+        engine_arguments(file)
