@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from data_pipeline.checks_tasks import TASK_CHECKS
 from data_pipeline.checks_written import WRITTEN_CHECKS
 from data_pipeline.corpus import Corpus
 from data_pipeline.draft_images import spine_of
@@ -58,11 +59,12 @@ class Lookup:
     def study(self, item: Item) -> Study | None:
         """The study an item is about, or None."""
         found = next((part.id for part in item.instance.evidence if part.kind == "study"), None)
-        return None if found is None else self.corpus.studies[found]
+        return None if found is None else self.corpus.studies.get(found)  # `evidence_exists` says that it is gone
 
     def spans(self, item: Item) -> list[Span]:
-        """The spans an item quotes."""
-        return [self.corpus.spans[part.id] for part in item.instance.evidence if part.kind == "span"]
+        """The spans an item quotes, as far as the corpus holds them."""
+        named = [part.id for part in item.instance.evidence if part.kind == "span"]
+        return [self.corpus.spans[name] for name in named if name in self.corpus.spans]
 
 
 def words(text: str) -> list[str]:
@@ -137,10 +139,11 @@ def options_differ(item: Item, lookup: Lookup) -> str | None:
 
 
 def options_alike(item: Item, lookup: Lookup) -> str | None:
-    """All options start with a capital letter or none does."""
+    """All options start with a capital letter or none does; scripts without capitals are left out."""
     if item.instance.answer_kind != "option":
         return None
-    starts = {option.text[:1].isupper() for option in item.instance.options if option.text[:1].isalpha()}
+    firsts = [option.text[:1] for option in item.instance.options]
+    starts = {first.isupper() for first in firsts if first.lower() != first.upper()}
     return "" if len(starts) <= 1 else "some options start with a capital letter, some do not"
 
 
@@ -420,30 +423,34 @@ def letters_balanced(letters: dict[str, int]) -> bool:
     return not letters or max(letters.values()) - min(letters.values()) <= 1
 
 
-CHECKS: dict[str, Check] = WRITTEN_CHECKS | {
-    check.__name__: check
-    for check in (
-        question_mark,
-        plain_language,
-        no_identifiers,
-        levels_exist,
-        options_differ,
-        options_alike,
-        research_use,
-        mark_on_target,
-        numbering_needs_anchor,
-        finding_supports_answer,
-        construct_follows_rule,
-        quote_in_document,
-        passage_from_quote,
-        answer_supported,
-        no_giveaway,
-        options_exclusive,
-        options_not_in_passage,
-        passage_length,
-        stands_alone,
-        is_prose,
-        enough_left,
-    )
-}
+CHECKS: dict[str, Check] = (
+    WRITTEN_CHECKS
+    | TASK_CHECKS
+    | {
+        check.__name__: check
+        for check in (
+            question_mark,
+            plain_language,
+            no_identifiers,
+            levels_exist,
+            options_differ,
+            options_alike,
+            research_use,
+            mark_on_target,
+            numbering_needs_anchor,
+            finding_supports_answer,
+            construct_follows_rule,
+            quote_in_document,
+            passage_from_quote,
+            answer_supported,
+            no_giveaway,
+            options_exclusive,
+            options_not_in_passage,
+            passage_length,
+            stands_alone,
+            is_prose,
+            enough_left,
+        )
+    }
+)
 """Every check by name."""

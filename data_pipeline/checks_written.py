@@ -17,26 +17,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spinemed.anatomy import Disc, Level, find_levels
+from spinemed.questions import significant_words
 
 if TYPE_CHECKING:
     from data_pipeline.checks import Lookup
     from data_pipeline.items import Item
 
-__all__ = ["WRITTEN_CHECKS", "levels_in"]
+__all__ = ["WRITTEN_CHECKS", "levels_in", "written_value"]
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]")
 _SIDE = {"left": re.compile(r"\bleft\b|左", re.I), "right": re.compile(r"\bright(?!\s+(?:answer|option))\b|右", re.I)}
 _MODALITY = {
-    "CT": re.compile(r"\bCT\b|computed tomograph|计算机断层", re.I),
-    "MR": re.compile(r"\bMRI?\b|magnetic resonance|磁共振|核磁", re.I),
+    # Chinese signs are letters to a regular expression: no boundary stands between them and "CT".
+    "CT": re.compile(r"(?<![A-Za-z])CT(?![A-Za-z])|computed tomograph|计算机断层", re.I),
+    "MR": re.compile(r"(?<![A-Za-z])MRI?(?![A-Za-z])|magnetic resonance|磁共振|核磁", re.I),
     "XR": re.compile(r"\bX-?rays?\b|radiograph|X线|X光|平片", re.I),
 }
 _DISCLAIMER = {"en": "research use only", "zh": "仅供研究"}
 _UNSAFE = Path(__file__).with_name("prompts") / "unsafe.txt"
 
 
-def _written(item: Item) -> dict[str, Any] | None:
+def written_value(item: Item) -> dict[str, Any] | None:
     """What a model or the rule writer wrote in the forms of the four tasks, or None for other items."""
     if not item.parts.template.startswith(("written_", "ruled_")):
         return None
@@ -73,21 +75,32 @@ def _evidence_text(item: Item, lookup: Lookup) -> str:
 
 
 def answer_not_leaked(item: Item, lookup: Lookup) -> str | None:
-    """The stem of a multiple-choice question does not hold the right option's words."""
-    value = _written(item)
-    if value is None or "right" not in value:
+    """The stem does not hold the answer: the right option's words, or all that an open answer begins with.
+
+    Passages have a check of their own, `no_giveaway`; printed exercises stand as they are.
+    """
+    value, instance = written_value(item), item.instance
+    if value is not None and "right" in value:
+        stem, right = value["question"], value["right"]
+    elif value is not None and "answer" in value:
+        first = re.split(r"(?<=[.!?。])\s*", value["answer"])[0]
+        said = significant_words(first)
+        told = bool(said) and said <= significant_words(value["question"])
+        return "the question says what the answer says" if told or first in value["question"] else ""
+    elif instance.options and not item.parts.template.startswith("exercise") and "passage" not in item.parts.filled:
+        stem = lookup.templates[item.parts.template].question(item.parts.wording, item.parts.filled)
+        right = next(option.text for option in instance.options if option.key == instance.answer)
+    else:
         return None
-    right = value["right"].casefold().strip(" .。")
-    leaked = len(right) > 2 and right in value["question"].casefold()
-    return "the question holds the words of the right option" if leaked else ""
+    right = right.casefold().strip(" .。")
+    found = len(right) > 1 and re.search(rf"(?<![a-z0-9]){re.escape(right)}(?![a-z0-9])", stem.casefold())
+    return "the question holds the words of the right option" if found else ""
 
 
 def language_as_asked(item: Item, lookup: Lookup) -> str | None:
     """English holds no Chinese; Chinese is mostly Chinese beside its Latin terms."""
-    value = _written(item)
-    if value is None:
-        return None
-    text = " ".join(_prose(value))
+    value = written_value(item)
+    text = " ".join(message.content for message in item.instance.messages) if value is None else " ".join(_prose(value))
     han, latin = len(_HAN.findall(text)), len(_LATIN.findall(text))
     if item.instance.language == "en":
         return "" if not han else f"{han} Chinese characters in an English item"
@@ -96,7 +109,7 @@ def language_as_asked(item: Item, lookup: Lookup) -> str | None:
 
 def quotes_cited(item: Item, lookup: Lookup) -> str | None:
     """Every span that is cited is cited with its words."""
-    value = _written(item)
+    value = written_value(item)
     if value is None:
         return None
     spans = {part.id for part in item.instance.evidence if part.kind == "span"}
@@ -106,7 +119,7 @@ def quotes_cited(item: Item, lookup: Lookup) -> str | None:
 
 def levels_in_evidence(item: Item, lookup: Lookup) -> str | None:
     """No vertebra is named that neither the cited spans nor the study's record name."""
-    value = _written(item)
+    value = written_value(item)
     if value is None:
         return None
     study = lookup.study(item)
@@ -121,7 +134,7 @@ def levels_in_evidence(item: Item, lookup: Lookup) -> str | None:
 
 def side_and_modality_agree(item: Item, lookup: Lookup) -> str | None:
     """With a study: no other modality is claimed for it, and no side that its findings contradict."""
-    value, study = _written(item), lookup.study(item)
+    value, study = written_value(item), lookup.study(item)
     if value is None or study is None or "options" in value:
         return None
     told = {name: part for name, part in value.items() if name in ("question", "answer", "findings", "turns")}
@@ -140,17 +153,20 @@ def side_and_modality_agree(item: Item, lookup: Lookup) -> str | None:
 
 
 def no_unsafe_advice(item: Item, lookup: Lookup) -> str | None:
-    """Nothing from the list of words that could harm somebody who believed them."""
-    value = _written(item)
-    if value is None:
-        return None
-    found = _unsafe().search(" ".join(_prose(value)))
+    """Nothing from the list of words that could harm somebody who believed them.
+
+    Of items in other forms the answer is searched; their questions quote sources, which nobody learns to say.
+    """
+    value, instance = written_value(item), item.instance
+    right = [option.text for option in instance.options if option.key == instance.answer]
+    said = [message.content for message in instance.messages if message.role == "assistant"]
+    found = _unsafe().search(" ".join([*said, *right] if value is None else _prose(value)))
     return f"says '{found[0]}'" if found else ""
 
 
 def says_research_use(item: Item, lookup: Lookup) -> str | None:
     """A report and a conversation say that they are for research."""
-    value = _written(item)
+    value = written_value(item)
     if value is None or not ("basis" in value or "turns" in value):
         return None
     if "basis" in value:

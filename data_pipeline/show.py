@@ -56,11 +56,10 @@ def print_report(outputs: Path) -> None:
         for reason, number in stage["drop_reasons"].items():
             table.add_row(f"{stage['kind']}: {reason}", str(number))
     console.print(table)
-    table = Table("criterion", "drafts failing", "instances changed", title="criteria")
-    for name in sorted({*drafts["criteria_failed"], *revised["changed_by_criterion"]}):
-        table.add_row(
-            name, str(drafts["criteria_failed"].get(name, 0)), str(revised["changed_by_criterion"].get(name, 0))
-        )
+    table = Table("criterion", "drafts judged", "failing", "instances changed", title="criteria")
+    counts = [drafts["criteria_applied"], drafts["criteria_failed"], revised["changed_by_criterion"]]
+    for name in sorted({name for numbers in counts for name in numbers}):
+        table.add_row(name, *(str(numbers.get(name, 0)) for numbers in counts))
     console.print(table)
     table = Table("split / axis / origin", "rows", title=f"release: {release['counts']['total']} rows")
     for name, number in release["counts"]["split_axis_origin"].items():

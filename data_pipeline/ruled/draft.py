@@ -148,7 +148,12 @@ def _source_words(
 
 
 def _sentences(text: str) -> str:
-    """Whole sentences from the start, as many as fit; empty where the text does not begin like one."""
+    """Whole sentences from the start, as many as fit; empty where the text does not begin like one.
+
+    A first sentence that asks again what was asked is left out.
+    """
+    asked = re.match(r"[^.!?]*\?\s+", text)
+    text = text if asked is None else text[asked.end() :]
     if not re.match(r"[A-Z(\[\"“]", text) or "__" in text:
         return ""
     ends = [match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= _LONGEST_ANSWER]

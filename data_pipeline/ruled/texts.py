@@ -297,7 +297,7 @@ def _report(facts: Facts, words: Words, rng: np.random.Generator) -> Report:
     else:
         clinician.append(words.say("clinician_plain", rng))
     origin, truth = _term(words, "origin", study.origin), _term(words, "truth", study.truth)
-    basis = words.say("basis", rng, study=study.id, truth=truth, origin=origin)
+    basis = words.say("basis", rng, truth=truth, origin=origin)
     return Report(
         axis="pathology",
         cited=_cited(facts),

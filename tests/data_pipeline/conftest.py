@@ -95,7 +95,10 @@ def write_config() -> Write:
 @pytest.fixture(scope="session")
 def entries() -> dict[str, dict[str, Any]]:
     """The source entries that tests change, by name."""
-    named = {"openstax": OPENSTAX, "medquad": MEDQUAD, "ct": CT, "phantom": PHANTOM, "phantom-test": PHANTOM_TEST}
+    named = {
+        "openstax": OPENSTAX, "medquad": MEDQUAD, "roco": ROCO, "ct": CT, "phantom": PHANTOM,
+        "phantom-test": PHANTOM_TEST,
+    }  # fmt: skip
     return copy.deepcopy(named)
 
 
@@ -117,6 +120,30 @@ def built(tmp_path_factory: pytest.TempPathFactory, write_config: Write, run_bui
     """A finished run over text, a real CT crop and twelve phantoms. Read only."""
     folder = tmp_path_factory.mktemp("built")
     return run_build(write_config(folder, [OPENSTAX, MEDQUAD, CT, PHANTOM, PHANTOM_TEST]), folder / "run")
+
+
+ROCO = {
+    **OPENSTAX,
+    "id": "roco",
+    "kind": "bank",
+    "path": "text/roco",
+    "licence": "LicenseRef-CC-BY",
+    "attribution": "ROCO",
+    "options": {"layout": "captions", "article": "pmc_file", "licences": {"CC BY": "LicenseRef-CC-BY"}},
+}
+TASKS = {
+    **CONFIG["draft"],  # type: ignore[dict-item]
+    "texts": {"answers": True, "figures": True, "captions": True},
+    "tasks": {"default": {"multiple_choice": 2, "open": 2, "consultation": 1, "report": 1}},
+}
+
+
+@pytest.fixture(scope="session")
+def tasked(tmp_path_factory: pytest.TempPathFactory, write_config: Write, run_build: Callable[..., Path]) -> Path:
+    """A finished run of the rule writer over all four tasks, in both languages and forms. Read only."""
+    folder = tmp_path_factory.mktemp("tasked")
+    sources = [OPENSTAX, MEDQUAD, ROCO, CT, PHANTOM, PHANTOM_TEST]
+    return run_build(write_config(folder, sources, draft=TASKS), folder / "run")
 
 
 INJECTION = (

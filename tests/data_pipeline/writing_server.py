@@ -29,14 +29,14 @@ WORDS = {
         "q": "Which of these statements is supported by what is known here ({n})?", "yes": "The statement numbered {n}",
         "no": "A statement of another kind, {n}", "a": "It is as the source says, and the reason is given there ({n}).",
         "doc": "The pictures show what the record states; this is a research exercise and replaces no visit ({n}).",
-        "part": "What the record states is all that is known here ({n}).",
+        "part": "What the record states is all that is known here ({n}); the rest is not assessable.",
         "end": "Research use only; not a medical report.",
     },
     "zh": {
         "q": "下列哪一项说法符合已知情况（第{n}题）？", "yes": "编号为{n}的这一项说法",
         "no": "另一类不同的说法，编号{n}", "a": "情况与资料所述一致，理由也已在资料中说明（{n}）。",
         "doc": "图像所示与记录一致；本对话仅供研究练习，不能代替就诊（{n}）。",
-        "part": "目前所知仅限于记录所述内容（{n}）。", "end": "仅供研究使用，不是医疗报告。",
+        "part": "目前所知仅限于记录所述内容（{n}），其余无法评估。", "end": "仅供研究使用，不是医疗报告。",
     },
 }  # fmt: skip
 
