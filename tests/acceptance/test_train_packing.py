@@ -70,8 +70,8 @@ def test_packed_against_padded(measured: dict[str, Any], record: Record) -> None
         "shuffled batches of 16)",
         measured=f"{packed['ratio_padded']:.2f}× ({packed['ratio_padded_cpu']:.2f}× by processor time): packed "
         f"{rate(packed)}, padded {rate(padded)}; batches of like length {grouped['ratio_padded']:.2f}×, packed with "
-        f"all positions through the output layer {full['ratio_padded']:.2f}×. Padding {padded['padding_percent']:.0f} % "
-        f"padded, {grouped['padding_percent']:.0f} % grouped, 0 packed; bins {100 * packed['fill']:.1f} % full",
+        f"all positions through the output layer {full['ratio_padded']:.2f}×. Padding {padded['padding_percent']:.0f} "
+        f"% padded, {grouped['padding_percent']:.0f} % grouped, 0 packed; bins {100 * packed['fill']:.1f} % full",
         met=met, command=COMMAND,
         note=note_of(measured, f"{packed['steps']} steps packed, {padded['steps']} padded; {packed['isolation']}"),
     )  # fmt: skip
@@ -87,7 +87,8 @@ def test_packed_against_trl(measured: dict[str, Any], record: Record) -> None:
         ISSUE, 31, "packed against TRL's SFTTrainer, answer tokens per second", asked="≥ 1.3× TRL",
         measured=f"{packed['ratio_trl']:.2f}× ({packed['ratio_trl_cpu']:.2f}× by processor time): packed "
         f"{rate(packed)}, TRL {rate(trl)}; ours padded {measured['rows']['padded']['ratio_trl']:.2f}×. First loss "
-        f"{packed['first_loss']:.3f} and {trl['first_loss']:.3f}, last {packed['last_loss']:.3f} and {trl['last_loss']:.3f}",
+        f"{packed['first_loss']:.3f} and {trl['first_loss']:.3f}, last {packed['last_loss']:.3f} and "
+        f"{trl['last_loss']:.3f}",
         met=met, command=COMMAND,
         note=note_of(
             measured,
