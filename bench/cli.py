@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import compare, power
+from bench.commands import compare, power, rank
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -137,4 +137,5 @@ def board(
 
 
 app.command()(compare)
+app.command()(rank)
 app.command()(power)

@@ -1,4 +1,4 @@
-"""`compare` and `power`: two systems on the same samples, and what gap a benchmark can show. Files alone, no model."""
+"""`compare`, `rank` and `power`: two systems, many systems, what gap a benchmark can show. Files alone, no model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["compare", "power"]
+__all__ = ["compare", "power", "rank"]
 
 
 def compare(
@@ -35,7 +35,7 @@ def compare(
     )
     for name in ("", "n", "clusters", found["first"], found["second"], "difference", "p", "p (Holm)", "seen from"):
         first_column = {"min_width": 24, "overflow": "fold"} if not name else {"justify": "right"}
-        table.add_column(Text(name), **first_column)  # type: ignore[arg-type]
+        table.add_column(Text(name), **first_column)
     for one in found["rows"]:
         table.add_row(
             one["row"],
@@ -53,6 +53,46 @@ def compare(
     if out is not None:
         write_json(out, found)
         console.print(f"written: {out}", markup=False, soft_wrap=True)
+
+
+def rank(
+    samples: Annotated[Path, typer.Option(help="Samples folder.")],
+    predictions: Annotated[
+        list[Path], typer.Option(help="Predictions folder or bare predictions.jsonl; repeat for each system.")
+    ],
+    out: Annotated[Path, typer.Option(help="Leaderboard folder to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap and tests.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 10_000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read and judge.")] = 1,
+) -> None:
+    """Score and rank many systems on the same samples, with intervals of shares and of ranks."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.spinebench.leaderboard import LEADERBOARD_FILE, rank_predictions
+
+    found = rank_predictions(samples, predictions, out, seed=seed, resamples=resamples, workers=workers)
+    console = Console(highlight=False)
+    for row in found["rows"]:
+        table = Table(title=Text(f"{row['key']}: {row['n']} questions of {row['clusters']} spines and documents"))
+        for name in ("rank", "95 %", "", "% right", "95 %", "behind the leader", "p (Holm)"):
+            table.add_column(name, justify="left" if not name else "right")
+        order = sorted(range(len(found["systems"])), key=lambda at: (row["rank"][at] or len(row["rank"]) + 1, at))
+        for at in order:
+            place = row["rank"][at]
+            table.add_row(
+                "-" if place is None else str(place),
+                _span(row["rank_low"][at], row["rank_high"][at], 0),
+                Text(found["systems"][at]["name"]),
+                _percent(row["value"][at]),
+                _span(row["low"][at], row["high"][at], 1, 100),
+                "" if row["difference"][at] is None else f"{100 * row['difference'][at]:+.1f}",
+                "" if row["p_holm"][at] is None else f"{row['p_holm'][at]:.4f}",
+            )
+        console.print(table)
+    console.print("Systems that failed on over 2 % of the requests have no rank. Research use only.")
+    console.print(f"written: {out / LEADERBOARD_FILE}", markup=False, soft_wrap=True)
 
 
 def power(
@@ -84,7 +124,7 @@ def power(
     table = Table(title=f"Smallest gap in points seen with a power of {100 * target:.0f} %, two-sided {alpha:g}")
     for name in ("", "n", "clusters", "design effect", "effective n", "discordant", "paired", "unpaired"):
         first_column = {"min_width": 24, "overflow": "fold"} if not name else {"justify": "right"}
-        table.add_column(name, **first_column)  # type: ignore[arg-type]
+        table.add_column(name, **first_column)
     for key, one in rows:
         table.add_row(
             key, str(one["n"]), str(one["clusters"]), f"{one['design_effect']:.2f}", f"{one['effective_n']:.0f}",
@@ -95,6 +135,10 @@ def power(
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _span(low: float | None, high: float | None, digits: int, times: float = 1) -> str:
+    return "-" if low is None or high is None else f"{times * low:.{digits}f} to {times * high:.{digits}f}"
 
 
 def _gap(value: float | None) -> str:

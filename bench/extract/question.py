@@ -9,6 +9,7 @@ Trap: the categories of a grade scale are digits; "2" in it must not be found in
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from bench.samples import spine_of
 from spinemed.anatomy import REGULAR, Spine
@@ -33,6 +34,13 @@ class Question:
     """Of a number: one of `UNITS`; None for a plain count."""
     spine: Spine = field(default=REGULAR)
     """The patient's column, which decides what a list of levels leaves out."""
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.kind, tuple(option.text for option in self.options), self.categories, self.unit))
+
+    def __hash__(self) -> int:
+        return self._hash  # the reader looks a question up once per reply
 
 
 def question_of(sample: Sample) -> Question:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from bench.extract.options import says_undecided
 from spinemed.records import NOT_DETERMINABLE, Sample, Score
 
-__all__ = ["AbstentionRates", "abstained", "abstention_rates", "is_undecidable"]
+__all__ = ["AbstentionRates", "abstained", "abstaining_answers", "abstention_rates", "is_undecidable"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,16 @@ def is_undecidable(sample: Sample) -> bool:
     return sample.answer == NOT_DETERMINABLE
 
 
+def abstaining_answers(sample: Sample) -> frozenset[str]:
+    """The canonical answers to a sample that abstain: "not determinable", and the options that say so."""
+    return frozenset(
+        {NOT_DETERMINABLE, *(option.key for option in sample.options if says_undecided(option.text))}
+    )  # fmt: skip
+
+
 def abstained(sample: Sample, score: Score) -> bool:
     """Whether the reply said that the question cannot be decided, or declined to answer."""
-    if score.outcome == "refused":
-        return True
-    if sample.answer_kind == "option" and score.parsed is not None:
-        chosen = next((option.text for option in sample.options if option.key == score.parsed), score.parsed)
-        return says_undecided(chosen)
-    return score.parsed == NOT_DETERMINABLE
+    return score.outcome == "refused" or (score.parsed is not None and score.parsed in abstaining_answers(sample))
 
 
 def abstention_rates(samples: Sequence[Sample], scores: Sequence[Score]) -> AbstentionRates:

@@ -19,7 +19,15 @@ from spinemed.statistics.intervals import (
     wilson_interval,
     wilson_of,
 )
-from spinemed.statistics.many import ManyEstimates, Ranks, bootstrap_many, rank_systems, sign_flip_many
+from spinemed.statistics.many import (
+    ManyEstimates,
+    Ranks,
+    bootstrap_macro,
+    bootstrap_many,
+    proportion_bounds,
+    rank_systems,
+    sign_flip_many,
+)
 from spinemed.statistics.paired import (
     PairedResult,
     holm,
@@ -45,6 +53,7 @@ __all__ = [
     "PairedResult",
     "PowerRow",
     "Ranks",
+    "bootstrap_macro",
     "bootstrap_many",
     "bootstrap_means",
     "design_effect",
@@ -57,6 +66,7 @@ __all__ = [
     "paired_difference",
     "paired_gap",
     "power_table",
+    "proportion_bounds",
     "proportion_interval",
     "rank_systems",
     "sign_flip_many",

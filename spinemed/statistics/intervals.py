@@ -40,6 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 from spinemed.statistics.clusters import Clusters
 
 __all__ = [
+    "FEW",
     "FEWEST_CLUSTERS",
     "FEWEST_RANKED",
     "RESAMPLES",
@@ -50,6 +51,7 @@ __all__ = [
     "mean_interval",
     "percentile_bounds",
     "proportion_interval",
+    "too_few",
     "wilson_interval",
     "wilson_of",
 ]
@@ -60,7 +62,8 @@ FEWEST_CLUSTERS = 6
 FEWEST_RANKED = 20
 """Below this a benchmark prints no interval."""
 _BLOCK = 1_000
-_FEW = 5
+FEW = 5
+"""Clusters that must hold a right answer, and as many a wrong one, for a bootstrap of a share."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def proportion_interval(
         return Interval(share, low, high, n, count, "wilson", confidence)
     right = clusters.sums(array)
     seldom = min(int((right > 0).sum()), int((right < clusters.sizes).sum()))
-    if count < FEWEST_CLUSTERS or seldom < _FEW:
+    if count < FEWEST_CLUSTERS or seldom < FEW:
         low, high = wilson_interval(share * count, count, confidence=confidence)
         return Interval(share, low, high, n, count, "wilson on clusters", confidence)
     estimates = bootstrap_means(array, clusters, rng, resamples=resamples)

@@ -17,6 +17,7 @@ paired difference tests that.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spinemed.statistics.clusters import Clusters
-from spinemed.statistics.intervals import FEWEST_RANKED, RESAMPLES
+from spinemed.statistics.intervals import FEW, FEWEST_RANKED, RESAMPLES, too_few
 
-__all__ = ["ManyEstimates", "Ranks", "bootstrap_many", "rank_systems", "sign_flip_many"]
+__all__ = [
+    "ManyEstimates",
+    "Ranks",
+    "bootstrap_macro",
+    "bootstrap_many",
+    "proportion_bounds",
+    "rank_systems",
+    "sign_flip_many",
+]
 
 _BLOCK = 500
 
@@ -103,14 +112,91 @@ def bootstrap_many(
     exact = bool((whole == np.rint(whole)).all()) and count * float(np.abs(whole).max()) < 2**24
     kind: type[np.floating[Any]] = np.float32 if exact else np.float64
     whole = whole.astype(kind)
+    for start, draws in _draws(count, rng, resamples):
+        totals = (draws.astype(kind) @ whole).astype(np.float64)
+        estimates[start : start + len(draws)] = totals[:, :-1] / totals[:, -1:]
+    return ManyEstimates(table.mean(axis=0), estimates, sums, clusters, fewest)
+
+
+def bootstrap_macro(
+    values: ArrayLike,
+    classes: ArrayLike,
+    clusters: Clusters,
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+    fewest: int = FEWEST_RANKED,
+) -> ManyEstimates:
+    """Mean over classes of every column's mean within the class, over the same resampled clusters.
+
+    A class that a bootstrap sample did not draw is left out of that sample's mean, as in `macro_interval`.
+
+    Args:
+        values: 0 or 1, shape (questions, systems).
+        classes: The true class of each question as a whole number from 0, shape (questions,).
+        clusters: The grouping of the questions.
+        rng: Generator of the bootstrap.
+        resamples: Bootstrap samples.
+        fewest: Clusters below which there are no bounds.
+
+    Raises:
+        ValueError: Not one row of finite values and one class per question, or no question.
+    """
+    table, labels = np.asarray(values, dtype=np.float64), clusters.checked(classes).astype(np.int64)
+    if table.ndim != 2 or table.shape[0] != clusters.size or clusters.size == 0 or not np.isfinite(table).all():
+        raise ValueError(f"{clusters.size} questions need finite values of shape ({clusters.size}, systems)")
+    present, place = np.unique(labels, return_inverse=True)
+    count, systems = clusters.count, table.shape[1]
+    # Sums and sizes of every cluster within every class: the rows of a table by cluster and class.
+    cell = clusters.index * present.size + place
+    whole = np.zeros((count * present.size, systems + 1), dtype=np.float32)
+    np.add.at(whole, cell, np.concatenate([table, np.ones((clusters.size, 1))], axis=1))
+    flat = whole.reshape(count, present.size * (systems + 1))
+    estimates = np.empty((resamples, systems))
+    for start, draws in _draws(count, rng, resamples):
+        totals = (draws.astype(np.float32) @ flat).reshape(len(draws), present.size, systems + 1).astype(np.float64)
+        drawn = totals[:, :, -1:]
+        means = np.divide(totals[:, :, :-1], drawn, out=np.zeros_like(totals[:, :, :-1]), where=drawn > 0)
+        estimates[start : start + len(draws)] = means.sum(axis=1) / (drawn > 0).sum(axis=1)
+    macro = np.mean([table[place == number].mean(axis=0) for number in range(present.size)], axis=0)
+    return ManyEstimates(macro, estimates, cluster_sums(table, clusters), clusters, fewest)
+
+
+def proportion_bounds(
+    values: ArrayLike, many: ManyEstimates, *, confidence: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Bounds of shares by the rules of `proportion_interval`, for all systems at once, and how each was made.
+
+    Args:
+        values: 0 or 1, shape (questions, systems): those that `many` was made of.
+        many: From `bootstrap_many`.
+        confidence: E.g. 0.95.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    table, clusters = np.asarray(values, dtype=np.float64), many.clusters
+    systems, count = table.shape[1], clusters.count
+    low, high = many.bounds(confidence)
+    if count < max(2, many.fewest):
+        return low, high, [too_few(count, many.fewest) if count else "empty"] * systems
+    seldom = np.minimum((many.sums > 0).sum(axis=0), (many.sums < clusters.sizes[:, None]).sum(axis=0)) < FEW
+    methods = ["wilson on clusters" if few else "cluster bootstrap" for few in seldom]
+    trials = clusters.size if clusters.single else count
+    if clusters.single:
+        methods, seldom = ["wilson"] * systems, np.ones(systems, dtype=bool)
+    wilson_low, wilson_high = proportion_confint(many.values * trials, trials, alpha=1 - confidence, method="wilson")
+    low = np.where(seldom, np.where(many.values == 0, 0.0, wilson_low), low)
+    high = np.where(seldom, np.where(many.values == 1, 1.0, wilson_high), high)
+    return low, high, methods
+
+
+def _draws(count: int, rng: np.random.Generator, resamples: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """How often each cluster is drawn, in blocks with the number of their first sample."""
     for start in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - start)
         drawn = rng.integers(0, count, size=(rows, count), dtype=np.int32)
         drawn += np.arange(rows, dtype=np.int32)[:, None] * count
-        draws = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(kind)
-        totals = (draws @ whole).astype(np.float64)
-        estimates[start : start + rows] = totals[:, :-1] / totals[:, -1:]
-    return ManyEstimates(table.mean(axis=0), estimates, sums, clusters, fewest)
+        yield start, np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
 
 
 def cluster_sums(table: NDArray[np.float64], clusters: Clusters) -> NDArray[np.float64]:

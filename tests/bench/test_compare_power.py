@@ -1,4 +1,4 @@
-"""`bench compare` and `bench power`, from files alone."""
+"""`bench compare`, `bench rank` and `bench power`, from files alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.cli import app
 from bench.runner import ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
 from bench.spinebench import score_predictions
+from bench.spinebench.leaderboard import rank_predictions
 from bench.spinebench.pair import ALL, compare_pair, power_of_scores
 from spinemed.errors import RecordError
 
@@ -77,3 +78,45 @@ def test_power_is_read_from_scores(samples_folder: Path, two: Path, tmp_path: Pa
     for (_, one), (_, other) in zip(rows, stricter, strict=True):
         if one["paired_gap"] is not None and other["paired_gap"] is not None:
             assert other["paired_gap"] > one["paired_gap"]
+
+
+def test_a_leaderboard_says_what_the_scores_say(samples_folder: Path, two: Path, tmp_path: Path) -> None:
+    folders = [two / "good", two / "poor"]
+    summary = score_predictions(samples_folder, folders, tmp_path / "s", subject="good", resamples=2_000)
+    board = rank_predictions(samples_folder, folders, tmp_path / "b", resamples=2_000)
+    for row, many in zip(summary["rows"], board["rows"], strict=True):
+        assert (many["key"], many["n"], many["clusters"]) == (row["key"], row["n"], row["clusters"])
+        for at, name in enumerate(("good", "poor")):
+            own = row["systems"][name]
+            assert many["value"][at] == pytest.approx(own["value"])
+            assert many["method"][at] == own["method"]
+            assert many["low"][at] == pytest.approx(own["low"], abs=0.02)
+            assert many["high"][at] == pytest.approx(own["high"], abs=0.02)
+            assert many["rank"][at] == row["ranks"][name]["rank"] == at + 1
+        assert many["leader"] == 0
+        assert many["difference"][0] is None
+        assert many["p_value"][1] < 0.01
+    for group, systems in summary["levels"].items():
+        many = board["levels"][group]
+        for at, name in enumerate(("good", "poor")):
+            for measure in ("exact", "within_one", "region", "macro"):
+                assert many[measure]["value"][at] == pytest.approx(systems[name][measure]["value"])
+            assert many["mean_distance_levels"][at] == systems[name]["distance"]["mean_levels"]
+    for at, name in enumerate(("good", "poor")):
+        assert board["total"]["value"][at] == pytest.approx(summary["total"][name]["value"])
+        for key, value in board["abstention"][at].items():
+            assert value == pytest.approx(summary["abstention"][name][key])
+        assert board["systems"][at]["outcomes"] == summary["systems"][at]["outcomes"]
+    again = rank_predictions(samples_folder, folders, tmp_path / "b", resamples=2_000, workers=2)
+    assert again == board
+
+
+def test_an_incomplete_system_is_named_in_a_leaderboard(samples_folder: Path, two: Path, tmp_path: Path) -> None:
+    lines = (two / "good" / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_text("".join(lines[1:]))
+    with pytest.raises(RecordError, match="1 samples have no prediction"):
+        rank_predictions(samples_folder, [tmp_path / "cut.jsonl"], tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "twice.jsonl").write_text("".join([*lines, lines[0]]))
+    with pytest.raises(RecordError, match="answered twice"):
+        rank_predictions(samples_folder, [tmp_path / "twice.jsonl"], tmp_path / "b")
