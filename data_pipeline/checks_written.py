@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["WRITTEN_CHECKS", "levels_in", "written_value"]
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
+_HAN_PAIR = re.compile(r"[\u4e00-\u9fff]{2}")
 _LATIN = re.compile(r"[A-Za-z]")
 _SIDE = {"left": re.compile(r"\bleft\b|左", re.I), "right": re.compile(r"\bright(?!\s+(?:answer|option))\b|右", re.I)}
 _MODALITY = {
@@ -84,8 +85,8 @@ def answer_not_leaked(item: Item, lookup: Lookup) -> str | None:
         stem, right = value["question"], value["right"]
     elif value is not None and "answer" in value:
         first = re.split(r"(?<=[.!?。])\s*", value["answer"])[0]
-        said = significant_words(first)
-        told = bool(said) and said <= significant_words(value["question"])
+        said = _content(first)
+        told = bool(said) and said <= _content(value["question"])
         return "the question says what the answer says" if told or first in value["question"] else ""
     elif instance.options and not item.parts.template.startswith("exercise") and "passage" not in item.parts.filled:
         stem = lookup.templates[item.parts.template].question(item.parts.wording, item.parts.filled)
@@ -95,6 +96,11 @@ def answer_not_leaked(item: Item, lookup: Lookup) -> str | None:
     right = right.casefold().strip(" .。")
     found = len(right) > 1 and re.search(rf"(?<![a-z0-9]){re.escape(right)}(?![a-z0-9])", stem.casefold())
     return "the question holds the words of the right option" if found else ""
+
+
+def _content(text: str) -> set[str]:
+    """What a text says: its significant words, and pairs of neighbouring Chinese signs."""
+    return set(significant_words(text)) | {text[n : n + 2] for n in range(len(text) - 1) if _HAN_PAIR.match(text, n)}
 
 
 def language_as_asked(item: Item, lookup: Lookup) -> str | None:

@@ -36,6 +36,7 @@ __all__ = [
     "write_metadata",
 ]
 
+_COUNTED = ("task", "form", "language", "axis", "origin", "source", "truth")
 CROISSANT, DATASHEET, PROVENANCE = "croissant.json", "DATASHEET.md", "prov.jsonld"
 
 
@@ -79,9 +80,7 @@ def gather(corpus: Corpus, instances: Iterable[Instance], stages: Mapping[str, s
         instances: The released ones.
         stages: Hash of each folder on the road, by name.
     """
-    counts: dict[str, Counter[str]] = {
-        name: Counter() for name in ("task", "form", "language", "axis", "origin", "source", "truth")
-    }
+    counts: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}
     authors: Counter[Author] = Counter()
     files: dict[str, dict[str, str]] = {}
     caveats: dict[str, None] = {}
@@ -145,7 +144,7 @@ def lineage_of(
     """
     authors: Counter[Author] = Counter()
     files: dict[str, dict[str, str]] = {}
-    counts: dict[str, Counter[str]] = {"source": Counter()}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}  # a release may be empty
     caveats: dict[str, None] = {}
     for shard in shards:
         for *author, number in shard["authors"]:
@@ -153,7 +152,7 @@ def lineage_of(
         for source_id, held in shard["files"].items():
             files.setdefault(source_id, {}).update(held)
         for name, numbers in shard["counts"].items():
-            counts.setdefault(name, Counter()).update(numbers)
+            counts[name].update(numbers)
         caveats.update(dict.fromkeys(shard["caveats"]))
     return Lineage(
         sources=[source for source in sources.values() if counts["source"][source.id]],
