@@ -27,6 +27,7 @@ from data_pipeline.items import Item, read_items, redo_derivation, text_sha256
 from data_pipeline.readers import Drop, Reading, read_source
 from data_pipeline.records import Derivation, Parts
 from data_pipeline.sources import source_path
+from data_pipeline.unique import read_verdicts
 from data_pipeline.verify import Lookup, load_criteria, verify
 from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ReadError, RecordError, SpineMedError
@@ -47,7 +48,6 @@ _COPIED = (
     "origin",
     "source_id",
     "group_id",
-    "tags",
 )
 """What a release row takes over from its instance as it stands."""
 _EVIDENCE = {"study": "study", "span": "evidence span", "figure": "figure", "document": "document file"}
@@ -99,6 +99,15 @@ def _find_row(row_id: str, outputs: Path) -> tuple[ReleaseRow, Path]:
             file=outputs / "release",
             field="id",
             cure="see revised/dropped.jsonl",
+        )
+    verdict = next((each for each in read_verdicts(outputs / "unique") if each.id == row_id), None)
+    if verdict is not None:
+        because = verdict.reason or f"{verdict.held_out_reason} as a benchmark"
+        raise ReadError(
+            f"'{row_id}' was revised but not released: {because} ({verdict.copy_of or verdict.held_out})",
+            file=outputs / "release",
+            field="id",
+            cure="see unique/verdicts.parquet",
         )
     near = difflib.get_close_matches(row_id, known, n=3, cutoff=0.0)
     raise ReadError(
@@ -366,6 +375,11 @@ def _revised_link(row: ReleaseRow, revised: Item) -> Link:
     link.hold(instance.messages == row.messages, "the messages differ from the release row")
     for name in _COPIED:
         link.hold(getattr(instance, name) == getattr(row, name), f"{name} differs from the release row")
+    own, classes = row.tags[: len(instance.tags)], row.tags[len(instance.tags) :]
+    link.hold(own == instance.tags, "tags differs from the release row")
+    link.facts.append(("classes", ", ".join(classes) or "(none)"))
+    strange = [tag for tag in classes if not tag.startswith(("condition:", "subfield:"))]
+    link.hold(not strange, f"tags of the release row that are none of its instance and no classes: {strange}")
     evidence = tuple(part.id for part in instance.evidence)
     link.hold(evidence == row.evidence_ids, "evidence_ids differs from the release row")
     pictures = tuple(image.path.removesuffix(".png") for image in row.images)

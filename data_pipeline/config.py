@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_pipeline.config_tasks import StudyTasks, TextTasks
+from data_pipeline.unique import UniqueConfig
 from data_pipeline.writers_schemas import TaskName
 from spinemed.chat import Decoding, LocalConfig, ServerConfig
 from spinemed.config import Config, ConfigPath
@@ -163,5 +164,7 @@ class BuildConfig(Config):
     """What the rule writer drafts."""
     revise: ReviseConfig = ReviseConfig()
     """How drafts are mended."""
+    unique: UniqueConfig = UniqueConfig()
+    """How copies are found, and which benchmarks stay out of training."""
     release: ReleaseConfig = ReleaseConfig()
     """How the release is split."""

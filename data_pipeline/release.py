@@ -77,7 +77,7 @@ def write_rows(
     rows = []
     for item in sorted(items, key=lambda item: item.instance.id):
         place = places[item.instance.id]
-        row = _row(item.instance, place.split, corpus, pictures)
+        row = _row(item.instance, place, corpus, pictures)
         rows.append({**plain(row), "component": place.component})
     with atomic_write(folder / "rows.arrow") as stream, pa.ipc.new_file(stream, schema) as writer:
         for start in range(0, len(rows), _BATCH):
@@ -89,11 +89,11 @@ def _spilled() -> pa.Schema:
     return arrow_schema(ReleaseRow).append(pa.field("component", pa.string(), nullable=False))
 
 
-def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, bytes]) -> ReleaseRow:
+def _row(instance: Instance, place: Place, corpus: Corpus, pictures: dict[str, bytes]) -> ReleaseRow:
     licence, credit = terms_of(instance, corpus)
     return ReleaseRow(
         id=instance.id,
-        split=split,
+        split=place.split,
         messages=instance.messages,
         images=tuple(PackedImage(bytes=pictures[digest], path=f"{digest}.png") for digest in instance.image_sha256),
         axis=instance.axis,
@@ -111,7 +111,7 @@ def _row(instance: Instance, split: Split, corpus: Corpus, pictures: dict[str, b
         attribution=credit,
         evidence_ids=tuple(part.id for part in instance.evidence),
         instance_sha256=content_hash(instance),
-        tags=instance.tags,
+        tags=(*instance.tags, *place.tags),
     )
 
 
@@ -124,6 +124,8 @@ class Place:
 
     component: str
     split: Split
+    tags: tuple[str, ...] = ()
+    """Its classes, which the row has besides the tags of its instance."""
 
 
 def assign_places(

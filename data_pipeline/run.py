@@ -1,4 +1,4 @@
-"""The whole run as resumable stages: corpus, drafts, revised, release; each made in shards, each a folder of files.
+"""The whole run as resumable stages: corpus, drafts, revised, unique, release; made in shards, each a folder of files.
 
 Convention: a stage reads folders and writes one; its key holds the hashes of everything that goes in, so a resumed run
 repeats only what is missing or outdated. Inside a stage, shards are made by a crew (`engines.py`) into the run's
@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import shard_count, write_corpus
 from data_pipeline.draft import join_drafts, write_drafts
 from data_pipeline.engines import Crew
+from data_pipeline.items import Item
 from data_pipeline.readers import check_options
 from data_pipeline.records import Derivation, Ties
 from data_pipeline.release import Place, assign_places, join_release, write_rows
@@ -41,11 +43,12 @@ from data_pipeline.settle import (
 from data_pipeline.shards import Job, Work, job
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
+from data_pipeline.unique import read_verdicts, unique_key, wordings_of, write_unique
 from data_pipeline.verify import Lookup, criteria_sha256, load_criteria
 from data_pipeline.writers import DraftPart, Requests, Writer, open_writer
 from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ConfigError
-from spinemed.records import ImageBlob, Source, content_hash
+from spinemed.records import ImageBlob, Source, Split, content_hash
 from spinemed.run import Run, versions
 from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
 
@@ -106,9 +109,16 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
     key = {
         **key,
         "revised": read_manifest(revised, "revised")["sha256"],
+        "unique": unique_key(config.unique),
+        "pins": stages.pins,
+    }
+    unique = _step(run, "unique", key, partial(stages.unique, drafts, revised))
+    key = {
+        **key,
+        "verdicts": read_manifest(unique, "unique")["sha256"],
         "release": config.release.model_dump(mode="json"),
     }
-    return _step(run, "release", key, partial(stages.release, drafts, revised))
+    return _step(run, "release", key, partial(stages.release, drafts, revised, unique))
 
 
 def _home(run: Run, stage: str, key: dict[str, Any]) -> Path:
@@ -207,12 +217,14 @@ def finish_shard(task: _Task, folder: Path) -> dict[str, Any]:
 
 def release_shard(task: _Task, folder: Path) -> dict[str, Any]:
     """Release rows of one shard."""
-    store, items = open_corpus(task.corpus), read_item_shard(task.items, task.number)
+    store, shard = open_corpus(task.corpus), read_item_shard(task.items, task.number)
+    kept = [(item, where) for item, where in zip(shard, task.decided, strict=True) if where is not None]
+    items = [item for item, _ in kept]
     made = open_table(task.drafts / "images.parquet", ImageBlob, "sha256", _sha256(task.drafts, "drafts"))
     wanted = {digest for item in items for digest in item.instance.image_sha256}
     pictures = {blob.sha256: blob.bytes for blob in made.take(made.find(wanted))}
     pictures |= store.pictures(wanted - pictures.keys())
-    places = {item.instance.id: Place(*where) for item, where in zip(items, task.decided, strict=True)}
+    places = {item.instance.id: Place(*where) for item, where in kept}
     return write_rows(folder, items, store.of_items(items), pictures, places)
 
 
@@ -283,22 +295,60 @@ class Stages:
         finished = self._make("finishing", finish_shard, home / "finished", tasks)
         return join_revised(folder, mended, finished, twins, self.config.shard_items)
 
-    def release(self, drafts: Path, items: Path, folder: Path, home: Path) -> dict[str, Any]:
+    @cached_property
+    def pins(self) -> dict[str, Split]:
+        """Sources that are pinned to a split."""
+        sources = open_corpus(self.corpus).sources
+        return {name: source.split for name, source in sources.items() if source.split is not None}
+
+    def unique(self, drafts: Path, items: Path, folder: Path, home: Path) -> dict[str, Any]:
+        """Find copies, file items under the vocabulary, mark what a benchmark asks."""
+        sizes = group_sizes(items / "instances.parquet")
+
+        def pictures() -> Iterator[tuple[str, bytes]]:
+            for table in (drafts / "images.parquet", self.corpus / "images.parquet"):
+                yield from ((blob.sha256, blob.bytes) for blob in read_records(table, ImageBlob, batch=64))
+
+        with self.run.progress("comparing", sum(sizes)) as advance:
+
+            def shards() -> Iterator[tuple[str, list[Item]]]:
+                for number, size in enumerate(sizes):
+                    yield f"{number:05d}", read_item_shard(items, number)
+                    advance(size)
+
+            made = read_records(drafts / "derivations.parquet", Derivation)
+            origin_of = {row.sha256: row.from_sha256 for row in made}
+            wordings = wordings_of(all_templates())
+            config = self.config.unique
+            return write_unique(folder, shards(), pictures, origin_of, config, pins=self.pins, wordings=wordings)
+
+    def release(self, drafts: Path, items: Path, unique: Path, folder: Path, home: Path) -> dict[str, Any]:
         """Choose splits, make rows, merge them into one file per split."""
         sources = open_corpus(self.corpus).sources
-        ties = read_records(items / "ties.parquet", Ties)
-        places = assign_places(ties, sources, self.config.release, self.config.seed)
-        order = list(places.values())
+        verdicts = zip(read_records(items / "ties.parquet", Ties), read_verdicts(unique), strict=True)
+        kept = (ties.model_copy(update={"keys": (*ties.keys, *v.ties)}) for ties, v in verdicts if not v.reason)
+        places = assign_places(kept, sources, self.config.release, self.config.seed)
+        order: list[tuple[str, Split, tuple[str, ...]] | None] = []
+        left_out: Counter[str] = Counter()
+        for verdict in read_verdicts(unique):
+            place = places.get(verdict.id)
+            asked = verdict.held_out if place is not None and place.split != "test" else ""
+            if place is None or asked:
+                left_out[verdict.reason or f"{verdict.held_out_reason} as a benchmark"] += 1
+                order.append(None)
+            else:
+                order.append((place.component, place.split, verdict.tags))
         tasks, start = [], 0
         for number, size in enumerate(group_sizes(items / "instances.parquet")):
-            decided = tuple((place.component, place.split) for place in order[start : start + size])
+            decided = tuple(order[start : start + size])
             start += size
             task = self._task(drafts=drafts, items=items, number=number, decided=decided)
-            tasks.append((size, task, [number, content_hash([list(each) for each in decided])]))
+            tasks.append((size, task, [number, content_hash([each and list(each) for each in decided])]))
         rows = self._make("releasing", release_shard, home / "rows", tasks)
         outputs = self.corpus.parent
-        stages = {name: _sha256(outputs / name, name) for name in ("corpus", "drafts", "revised")}
-        return join_release(folder, rows, sources, self.corpus / "cases.parquet", stages)
+        stages = {name: _sha256(outputs / name, name) for name in ("corpus", "drafts", "revised", "unique")}
+        facts = join_release(folder, rows, sources, self.corpus / "cases.parquet", stages)
+        return {**facts, "left_out": dict(sorted(left_out.items()))}
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """The stage between revision and release: copies found, conditions filed, benchmarks kept apart; one verdict an item.
 
-Convention: revised items come shard by shard, and for each shard a file of verdicts is written with a row for every
-item in the same order, so that the release reads both side by side. Besides these, `duplicates.parquet`,
-`duplicate_images.parquet` and `overlap.parquet` say why. Nothing is removed here: a verdict says what is to be left
-out, with what an item must share its split, and which tags it gets.
+Convention: revised items come shard by shard, and `verdicts.parquet` has a row for every item in the same order, so
+that the release reads both side by side; `duplicates.parquet`, `duplicate_images.parquet` and `overlap.parquet` say
+why. Nothing is removed here: a verdict says what is to be left out, with what an item must share its split, and which
+tags it gets. Copies whose sources are pinned to different splits cannot share one: those of the split that is trained
+on are left out, by name.
 
 Trap: an item that overlaps a benchmark is kept out of training and validation alone. That the next release's own test
 split holds last release's test questions is as it should be.
@@ -41,14 +42,26 @@ from data_pipeline.duplicate_images import (
 )
 from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateConfig, DuplicateRow, TextKey, find_duplicates
 from data_pipeline.items import Item
+from data_pipeline.readers.reading import Drop
 from spinemed.config import Config, ConfigPath
 from spinemed.overlap import HeldOut, letters, tokens
 from spinemed.questions import Template
-from spinemed.records import IMAGE_PLACEHOLDER, Instance, Record
-from spinemed.tables import read_records, write_records
+from spinemed.records import IMAGE_PLACEHOLDER, Instance, Record, Split
+from spinemed.tables import read_records, write_jsonl, write_records
 
-__all__ = ["UniqueConfig", "Verdict", "read_verdicts", "text_key", "unique_key", "wordings_of", "write_unique"]
+__all__ = [
+    "VERDICTS_FILE",
+    "UniqueConfig",
+    "Verdict",
+    "read_verdicts",
+    "text_key",
+    "unique_key",
+    "wordings_of",
+    "write_unique",
+]
 
+VERDICTS_FILE = "verdicts.parquet"
+_RANK: dict[Split | None, int] = {None: -1, "train": 0, "validation": 1, "test": 2}
 _REASONS = {"first": "", "exact": "same text as another", "near": "near copy of another"}
 _SHORT_ANSWER = 4
 """Words of an answer up to which two copies must have the same one."""
@@ -74,9 +87,10 @@ class Verdict(Record):
 
     id: str
     copy_of: str = ""
-    """The item of the same group that stands for it; empty for what is kept."""
+    """The item of the same group that stands for it, or the tie to those that are pinned; empty for what is kept."""
     reason: str = ""
-    """Why it is left out: `same text as another`, `near copy of another`; empty for what is kept."""
+    """Why it is left out: `same text as another`, `near copy of another`, `copy of an item that is pinned to test`;
+    empty for what is kept."""
     ties: tuple[str, ...] = ()
     """Keys that it shares with its copies in other groups: all of them belong into one split."""
     held_out: str = ""
@@ -133,6 +147,7 @@ class _ItemRow(Record):
     """What the pass over the items keeps of one until it is judged."""
 
     id: str
+    source_id: str
     pictures: tuple[str, ...]
     origins: tuple[str, ...]
     conditions: tuple[str, ...]
@@ -178,6 +193,7 @@ class _Pass:
         self.counts["subfields"].update(classes.subfields or (UNCLASSIFIED,))
         return _ItemRow(
             id=instance.id,
+            source_id=instance.source_id,
             pictures=instance.image_sha256,
             origins=origins,
             conditions=classes.conditions,
@@ -198,9 +214,10 @@ def write_unique(
     origin_of: Mapping[str, str],
     config: UniqueConfig,
     *,
+    pins: Mapping[str, Split] | None = None,
     wordings: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Compare, file and judge all items; write `verdicts/NAME.parquet` for each shard.
+    """Compare, file and judge all items; write `verdicts.parquet` and, of what is left out, `dropped.jsonl`.
 
     Args:
         folder: An existing folder.
@@ -210,6 +227,7 @@ def write_unique(
         origin_of: For a derived picture (a mark drawn, a figure shrunk) the hash of the one it was made from. Derived
             pictures share a split with their origin anyway; likeness is looked for among the origins.
         config: The stage's settings.
+        pins: Splits of the sources that are pinned to one.
         wordings: Of :func:`wordings_of`.
 
     Returns:
@@ -234,7 +252,7 @@ def write_unique(
                 row = picture_row(held, Picture(digest, data))
                 seen.overlap += [] if row is None else [row]
         write_records(folder / OVERLAP_FILE, OverlapRow, seen.overlap)
-        outcome = _judge(folder, seen)
+        outcome = _judge(folder, seen, pins or {})
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
@@ -259,51 +277,105 @@ def _once(pictures: Iterable[tuple[str, bytes]], wanted: Container[str]) -> Iter
             yield digest, data
 
 
-def _judge(folder: Path, seen: _Pass) -> dict[str, Any]:
-    """Write the verdicts, from the tables on disk: their rows are copies alone, and fit into memory."""
-    copies = {row.id: row for row in read_records(folder / DUPLICATES_FILE, DuplicateRow)}
-    across = {
-        alike.sha256: alike.cluster
-        for alike in read_records(folder / DUPLICATE_IMAGES_FILE, DuplicateImageRow)
-        if alike.crosses_groups
-    }
+@dataclass
+class _Judge:
+    """Verdicts from the tables on disk: their rows are copies alone, and fit into memory."""
+
+    seen: _Pass
+    pins: Mapping[str, Split]
+    copies: dict[str, DuplicateRow]
+    alike: dict[str, str]
+    """Cluster of each picture that is shown in several groups."""
+    overlap: dict[tuple[str, str], OverlapRow]
+    pinned: dict[str, set[Split]] = field(default_factory=dict)
+    """Splits that the members of a tie are pinned to."""
+    counts: Counter[str] = field(default_factory=Counter)
+    drops: list[Drop] = field(default_factory=list)
+    held_out: int = 0
+
+    def rows(self) -> Iterator[_ItemRow]:
+        """All items in their order."""
+        for name in self.seen.shards:
+            yield from read_records(self.seen.scratch / f"{name}.parquet", _ItemRow)
+
+    def ties(self, row: _ItemRow) -> tuple[str, ...]:
+        """Keys that an item shares with its copies in other groups."""
+        copy = self.copies.get(row.id)
+        found = [f"text:{copy.cluster}"] if copy is not None and copy.crosses_groups else []
+        found += [f"picture:{self.alike[digest]}" for digest in row.origins if digest in self.alike]
+        return tuple(dict.fromkeys(found))
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """One verdict an item, counted."""
+        for row in self.rows():
+            if row.source_id in self.pins:
+                for tie in self.ties(row):
+                    self.pinned.setdefault(tie, set()).add(self.pins[row.source_id])
+        for row in self.rows():
+            verdict = self._of(row)
+            self.counts[verdict.reason or "kept"] += 1
+            self.held_out += bool(verdict.held_out)
+            if verdict.reason:
+                self.drops.append(
+                    Drop(
+                        stage="release", source_id=row.source_id, unit="instance", item=row.id, reason=verdict.reason,
+                        note=verdict.copy_of,
+                    )
+                )  # fmt: skip
+            yield verdict
+
+    def _of(self, row: _ItemRow) -> Verdict:
+        copy, ties = self.copies.get(row.id), self.ties(row)
+        hits = [self.overlap.get(("item", row.id)), *(self.overlap.get(("picture", each)) for each in row.pictures)]
+        hit = next((found for found in hits if found is not None), None)
+        copy_of = reason = ""
+        if copy is not None and copy.representative != row.id:
+            copy_of, reason = copy.representative, _REASONS[copy.kind]
+        for tie in ties:
+            own = self.pins.get(row.source_id)
+            rival = max(self.pinned.get(tie, {own}), key=_RANK.__getitem__)
+            if not reason and own is not None and _RANK[own] < _RANK[rival]:
+                copy_of, reason = tie, f"copy of an item that is pinned to {rival}"
+        return Verdict(
+            id=row.id,
+            copy_of=copy_of,
+            reason=reason,
+            ties=ties,
+            held_out=hit.held_out if hit is not None else "",
+            held_out_reason=hit.reason if hit is not None else "",
+            conditions=row.conditions,
+            subfields=row.subfields,
+        )
+
+
+def _judge(folder: Path, seen: _Pass, pins: Mapping[str, Split]) -> dict[str, Any]:
+    """Write the verdicts."""
     overlap: dict[tuple[str, str], OverlapRow] = {}
     for broken in seen.overlap:
         overlap.setdefault((broken.what, broken.id), broken)
-    counts, held_out = Counter[str](), 0
-    for name in seen.shards:
-        verdicts = []
-        for row in read_records(seen.scratch / f"{name}.parquet", _ItemRow):
-            copy = copies.get(row.id)
-            ties = [f"text:{copy.cluster}"] if copy is not None and copy.crosses_groups else []
-            ties += [f"picture:{across[digest]}" for digest in row.origins if digest in across]
-            hits = [overlap.get(("item", row.id)), *(overlap.get(("picture", digest)) for digest in row.pictures)]
-            hit = next((found for found in hits if found is not None), None)
-            dropped = copy is not None and copy.representative != row.id
-            verdict = Verdict(
-                id=row.id,
-                copy_of=copy.representative if copy is not None and dropped else "",
-                reason=_REASONS[copy.kind] if copy is not None and dropped else "",
-                ties=tuple(dict.fromkeys(ties)),
-                held_out=hit.held_out if hit is not None else "",
-                held_out_reason=hit.reason if hit is not None else "",
-                conditions=row.conditions,
-                subfields=row.subfields,
-            )
-            verdicts.append(verdict)
-            counts[verdict.reason or "kept"] += 1
-            held_out += hit is not None
-        write_records(folder / "verdicts" / f"{name}.parquet", Verdict, verdicts)
-    if sum(counts.values()) != seen.items:
-        raise AssertionError(f"{seen.items} items, {sum(counts.values())} verdicts")
-    kept = counts.pop("kept", 0)
-    return {"kept": kept, "dropped": dict(sorted(counts.items())), "held_out": held_out}
+    judge = _Judge(
+        seen=seen,
+        pins=pins,
+        copies={row.id: row for row in read_records(folder / DUPLICATES_FILE, DuplicateRow)},
+        alike={
+            row.sha256: row.cluster
+            for row in read_records(folder / DUPLICATE_IMAGES_FILE, DuplicateImageRow)
+            if row.crosses_groups
+        },
+        overlap=overlap,
+    )
+    write_records(folder / VERDICTS_FILE, Verdict, judge.verdicts())
+    write_jsonl(folder / "dropped.jsonl", judge.drops)
+    if sum(judge.counts.values()) != seen.items:
+        raise AssertionError(f"{seen.items} items, {sum(judge.counts.values())} verdicts")
+    kept = judge.counts.pop("kept", 0)
+    return {"kept": kept, "dropped": dict(sorted(judge.counts.items())), "held_out": judge.held_out}
 
 
-def read_verdicts(folder: Path, shard: str) -> list[Verdict]:
-    """The verdicts of one shard, in the order of its items.
+def read_verdicts(folder: Path) -> Iterator[Verdict]:
+    """The verdicts in the order of the items.
 
     Raises:
         ReadError, RecordError: The file is missing, truncated or breaks its contract.
     """
-    return list(read_records(folder / "verdicts" / f"{shard}.parquet", Verdict))
+    return read_records(folder / VERDICTS_FILE, Verdict, batch=1024)

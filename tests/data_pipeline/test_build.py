@@ -115,7 +115,10 @@ def test_account_adds_up_at_every_stage(built: Path) -> None:
     kept = sum(numbers["kept"] for numbers in drafts["counts"].values())
     revised = read_manifest(outputs / "revised", "revised")["counts"]
     assert revised["drafts"] == kept == revised["kept"] + revised["dropped"]
-    assert revised["kept"] == len(release_rows(built))
+    unique = read_manifest(outputs / "unique", "unique")["items"]
+    assert revised["kept"] == unique["in"] == unique["kept"] + sum(unique["dropped"].values())
+    left_out = read_manifest(outputs / "release", "release")["left_out"]
+    assert unique["kept"] == len(release_rows(built)) + sum(left_out.values()) - sum(unique["dropped"].values())
     dropped = [json.loads(line) for line in (outputs / "revised" / "dropped.jsonl").read_text().splitlines()]
     assert len(dropped) == revised["dropped"]
     assert all(drop["reason"] for drop in dropped)

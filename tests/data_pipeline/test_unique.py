@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from data_pipeline.items import Item
+from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts
 from data_pipeline.unique import UniqueConfig, Verdict, read_verdicts, text_key, unique_key, wordings_of, write_unique
 from spinemed.questions import load_templates
-from spinemed.records import Evidence, Instance, Message, Option, Sample, Writer
-from spinemed.tables import read_records, write_jsonl, write_manifest
+from spinemed.records import Evidence, Instance, Message, Option, Sample, Split, Writer
+from spinemed.tables import read_jsonl, write_jsonl, write_manifest
 
 ZERO = "0" * 64
 STENOSIS = (
@@ -34,12 +35,18 @@ def picture(seed: int, shift: int = 0) -> bytes:
 
 
 def item(
-    name: str, text: str, group: str = "g", *, right: str = "Spinal stenosis", images: tuple[bytes, ...] = ()
+    name: str,
+    text: str,
+    group: str = "g",
+    *,
+    right: str = "Spinal stenosis",
+    images: tuple[bytes, ...] = (),
+    source: str = "s",
 ) -> Item:
     options = tuple(Option(key=key, text=said) for key, said in zip("ABC", (right, "Ewing sarcoma", "Discitis")))
     shown = "\n".join(["<image>"] * len(images) + [text, *(f"{option.key}. {option.text}" for option in options)])
     instance = Instance(
-        id=name, stage="revised", parent_id=f"{name}-draft", source_id="s", group_id=group, origin="real",
+        id=name, stage="revised", parent_id=f"{name}-draft", source_id=source, group_id=group, origin="real",
         axis="pathology", task="multiple_choice",
         messages=(Message(role="user", content=shown), Message(role="assistant", content="A")),
         image_sha256=tuple(hashlib.sha256(data).hexdigest() for data in images), answer="A", answer_kind="option",
@@ -51,7 +58,7 @@ def item(
 
 def run(
     folder: Path, shards: list[list[Item]], pictures: tuple[bytes, ...] = (), config: UniqueConfig | None = None,
-    origin_of: dict[str, str] | None = None,
+    origin_of: dict[str, str] | None = None, pins: dict[str, Split] | None = None,
 ) -> tuple[dict[str, Verdict], dict[str, object]]:  # fmt: skip
     def given() -> Iterator[tuple[str, bytes]]:
         return ((hashlib.sha256(data).hexdigest(), data) for data in (*pictures, *pictures))
@@ -59,17 +66,17 @@ def run(
     folder.mkdir()
     named = [(f"{number:05d}", items) for number, items in enumerate(shards)]
     facts = write_unique(
-        folder, named, given, origin_of or {}, config or UniqueConfig(), wordings=wordings_of(load_templates())
+        folder, named, given, origin_of or {}, config or UniqueConfig(), pins=pins,
+        wordings=wordings_of(load_templates()),
     )
-    found = {}
-    for name, items in named:
-        verdicts = read_verdicts(folder, name)
-        assert [verdict.id for verdict in verdicts] == [each.instance.id for each in items]
-        found |= {verdict.id: verdict for verdict in verdicts}
+    verdicts = list(read_verdicts(folder))
+    assert [verdict.id for verdict in verdicts] == [each.instance.id for items in shards for each in items]
     assert sorted(path.name for path in folder.iterdir()) == [
-        "duplicate_images.parquet", "duplicates.parquet", "overlap.parquet", "verdicts",
+        "dropped.jsonl", "duplicate_images.parquet", "duplicates.parquet", "overlap.parquet", "verdicts.parquet",
     ]  # fmt: skip
-    return found, facts
+    dropped = {drop.item: drop.reason for drop in read_jsonl(folder / "dropped.jsonl", Drop)}
+    assert dropped == {verdict.id: verdict.reason for verdict in verdicts if verdict.reason}
+    return {verdict.id: verdict for verdict in verdicts}, facts
 
 
 def test_copies_are_left_out_in_their_group_and_tied_across_groups(tmp_path: Path) -> None:
@@ -156,4 +163,16 @@ def test_shards_change_no_verdict(tmp_path: Path, size: int) -> None:
     one, _ = run(tmp_path / "one", [items])
     assert found == one
     assert sum(bool(verdict.reason) for verdict in found.values()) >= 7
-    assert len(list(read_records(tmp_path / "one" / "verdicts" / "00000.parquet", Verdict))) == 14
+
+
+def test_copies_that_are_pinned_apart_are_left_out_of_training(tmp_path: Path) -> None:
+    shards = [
+        [item("a", STENOSIS, "g1", source="books"), item("b", STENOSIS, "g2", source="exam")],
+        [item("c", STENOSIS, "g3", source="web"), item("d", "Something else about the spine", "g1", source="books")],
+    ]
+    found, _ = run(tmp_path / "u", shards, pins={"books": "train", "exam": "test"})
+    assert {name for name, verdict in found.items() if verdict.reason} == {"a"}
+    assert found["a"].reason == "copy of an item that is pinned to test"
+    assert found["b"].ties == found["c"].ties == ("text:a",)
+    unpinned, _ = run(tmp_path / "v", shards)
+    assert not any(verdict.reason for verdict in unpinned.values())
