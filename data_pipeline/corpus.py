@@ -19,6 +19,7 @@ from typing import Any
 
 from data_pipeline.engines import Crew
 from data_pipeline.readers import read_source
+from data_pipeline.records import FigurePair
 from data_pipeline.shards import facts_of, job, join_lines, join_tables
 from data_pipeline.sources import source_path, verify_hashes
 from spinemed.errors import ReadError, RecordError
@@ -80,6 +81,7 @@ _TABLES: dict[str, tuple[type[Record], int]] = {
     "figures": (Figure, 1024),
     "studies": (Study, 512),
     "cases": (Case, 256),
+    "figure_pairs": (FigurePair, 1024),
     "images": (ImageBlob, 64),
 }
 """Tables of a corpus, with the rows of a row group: what is in memory when one of them is looked up. Pictures last."""
@@ -93,6 +95,7 @@ def read_shard(work: tuple[Source, Path], folder: Path) -> dict[str, Any]:
     tables = {
         "documents": reading.documents, "spans": reading.spans, "figures": reading.figures,
         "studies": reading.studies, "cases": reading.cases,
+        "figure_pairs": reading.figure_pairs,
         "images": list({blob.sha256: blob for blob in reading.images}.values()),
     }  # fmt: skip
     corpus = Corpus(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from data_pipeline.config import TextItems
+from data_pipeline.figures_labels import without_label
 from data_pipeline.items import Desk
 from spinemed.anatomy import REGULAR
 from spinemed.questions import (
@@ -50,6 +51,8 @@ _SPINE = re.compile(
     r"|nuchal|pulposus|anulus|\bribs?\b",
     re.I,
 )
+_WITH_FIGURES = ("pdf", "jats", "html", "markdown")
+"""Readers that tie figures to captions, besides CNXML. Their sections are no titles of figures."""
 _DIRECTIONS: tuple[Literal["above", "below"], ...] = ("above", "below")
 _NUMBERING = re.compile(r"T1–T12.*L1–L5", re.S)
 
@@ -63,7 +66,8 @@ def axis_of(text: str) -> Axis | None:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence, without a leading panel letter such as `(a)`."""
+    """The first sentence, without a printed number such as `Figure 3.` or a leading panel letter such as `(a)`."""
+    text = without_label(text)
     text = re.sub(r"^\s*\([a-z]\)\s*", "", text)
     match = re.search(r"(?<=[a-z)\]”\"])[.!?](?=\s+[A-Z(])", text)
     return text[: match.end()] if match else text
@@ -84,6 +88,8 @@ def draft_documents(desk: Desk, wanted: TextItems) -> None:
                 _figures(desk, document, source, wanted)
             if wanted.rules:
                 _rules(desk, document, source)
+        if source.kind in _WITH_FIGURES and wanted.figures:
+            _figures(desk, document, source, wanted)
 
 
 def _spans(desk: Desk, document: Document, *kinds: str) -> Iterator[Span]:
@@ -170,6 +176,9 @@ def _exercises(desk: Desk, document: Document, source: Source) -> None:
 def _figures(desk: Desk, document: Document, source: Source, wanted: TextItems) -> None:
     captions = {span.id: span for span in _spans(desk, document, "caption")}
     # A module with a single figure borrows captions from the other modules of its source.
+    shown = {figure.caption_span_id for figure in desk.corpus.figures.values()}
+    if source.kind != "cnxml":  # captions of tables, and of pictures that nobody has approved
+        captions = {name: span for name, span in captions.items() if name in shown}
     pool = list(captions.values())
     if len(pool) <= wanted.distractors:
         pool = [
@@ -177,7 +186,9 @@ def _figures(desk: Desk, document: Document, source: Source, wanted: TextItems) 
             for other in desk.corpus.documents.values()
             if other.source_id == source.id
             for span in _spans(desk, other, "caption")
+            if source.kind == "cnxml" or span.id in shown
         ]
+    asked = (("figure_caption", _caption_text), ("figure_title", _title_text))
     for figure in desk.corpus.figures.values():
         if figure.document_id != document.id or figure.caption_span_id is None:
             continue
@@ -191,7 +202,7 @@ def _figures(desk: Desk, document: Document, source: Source, wanted: TextItems) 
             Evidence(kind="figure", id=figure.id, sha256=figure.image_sha256),
             *desk.span_evidence(caption),
         )
-        for template, text_of in (("figure_caption", _caption_text), ("figure_title", _title_text)):
+        for template, text_of in asked if source.kind == "cnxml" else asked[:1]:
             rng = desk.rng(figure.id, template)
             others = [text_of(span) for span in pool]
             question = choice_question(

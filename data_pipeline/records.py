@@ -14,7 +14,7 @@ from typing import Literal
 
 from spinemed.records import Record, Sha256
 
-__all__ = ["Derivation", "DraftSlip", "Exchange", "Parts", "Ties", "WorkSlip"]
+__all__ = ["Derivation", "DraftSlip", "Exchange", "FigureDecision", "FigurePair", "Parts", "Ties", "WorkSlip"]
 
 
 class Derivation(Record):
@@ -46,6 +46,45 @@ class Parts(Record):
     def filled(self) -> dict[str, str]:
         """The values as a dict."""
         return {str(key): str(value) for key, value in json.loads(self.values).items()}
+
+
+class FigurePair(Record):
+    """A picture on a page and the caption it was given, sure or not. Written as `corpus/figure_pairs.parquet`."""
+
+    figure_id: str
+    """Id of the figure it is, or becomes once it is approved."""
+    document_id: str
+    caption_span_id: str
+    mention_span_ids: tuple[str, ...] = ()
+    image_sha256: Sha256
+    label: str = ""
+    page: int
+    box: tuple[float, ...]
+    """Of the picture: left, bottom, right, top in points from the page's lower left corner."""
+    caption_box: tuple[float, ...]
+    place: Literal["below", "above", "beside", "next page"]
+    """Where the caption stands."""
+    shared: bool
+    """Whether another figure has the same caption."""
+    score: float
+    parts: str
+    """JSON: what the score is the product of."""
+    reason: str
+    """Why it is doubted, worst first; empty where it is not."""
+    queue: bool
+    """It waits for a person, and no item is made of it."""
+    decision: Literal["", "by score", "approve", "reject"] = ""
+    """Who let it pass or not: its score, or a person."""
+
+
+class FigureDecision(Record):
+    """One line of a source's `figure_approvals.jsonl`: what a person says of a waiting pair."""
+
+    figure_id: str
+    caption_span_id: str
+    decision: Literal["approve", "reject"]
+    reviewer: str
+    reason: str = ""
 
 
 class Exchange(Record):

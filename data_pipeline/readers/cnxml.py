@@ -17,6 +17,7 @@ from typing import Any, Literal
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
+from data_pipeline.figures_labels import Mentioned, link_mentions
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.readers.safe_xml import local_name, parse_xml, plain_text
 from spinemed.errors import ReadError
@@ -200,7 +201,8 @@ def _add_figure(reading: Reading, blocks: Blocks, figure: dict[str, Any], pictur
         reading.drop("figure", item, "picture is not among the files", figure["src"])
         return
     blob = read_picture(path)
-    mentions = tuple(span.id for span in blocks.spans if f"[{figure['id']}]" in span.text)
+    mentioned = Mentioned("it", (), (figure["id"],))
+    mentions = link_mentions([mentioned], [(span.id, span.text) for span in blocks.spans])["it"]
     reading.images.append(blob)
     reading.figures.append(
         Figure(

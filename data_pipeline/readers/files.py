@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_pipeline.readers.reading import Drop, Reading
+from data_pipeline.records import FigurePair
 from data_pipeline.sandbox import Answer, Limits, Rejection, run_limited
 from spinemed.errors import ReadError
 from spinemed.records import Document, Figure, ImageBlob, Source, Span, Study
@@ -52,6 +53,7 @@ class _Packed(BaseModel):
     spans: list[Span]
     figures: list[Figure]
     studies: list[Study]
+    figure_pairs: list[FigurePair]
     found: dict[str, int]
     kept: dict[str, int]
     drops: list[Drop]
@@ -65,6 +67,7 @@ def pack(reading: Reading) -> Answer:
         spans=reading.spans,
         figures=reading.figures,
         studies=reading.studies,
+        figure_pairs=reading.figure_pairs,
         found=dict(reading.found),
         kept=dict(reading.kept),
         drops=reading.drops,
@@ -87,7 +90,7 @@ def unpack(source_id: str, answer: Answer) -> Reading:
         raise ReadError("the parser answered what is no reading", cure="report this file") from error
     reading = Reading(source_id, packed.documents, packed.spans, packed.figures, packed.studies, images)
     reading.found, reading.kept = Counter(packed.found), Counter(packed.kept)
-    reading.drops = packed.drops
+    reading.drops, reading.figure_pairs = packed.drops, packed.figure_pairs
     return reading
 
 

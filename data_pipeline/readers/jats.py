@@ -1,7 +1,8 @@
 """JATS articles (journals, Europe PMC): title, abstract, sections, tables' cells, figures with captions and mentions.
 
 Convention: blocks in reading order, each an exact span; references, formulas and supplements are left out. A figure is
-tied to the paragraphs whose `xref` names it. A picture is looked for beside the article by the stem of its `href`.
+tied to the paragraphs whose `xref` leads to it or whose words name its number (:mod:`data_pipeline.figures_labels`). A
+picture is looked for beside the article by the stem of its `href`.
 
 Trap: an article states its own licence. Where that grants less than the source's entry claims (NC, ND), the article is
 dropped: an entry for a whole collection must not widen it.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.figures_labels import Mentioned, caption_head, link_mentions
 from data_pipeline.readers.documents import add_document, add_figure, check_picture
 from data_pipeline.readers.files import FileOptions, pack, read_files
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id
@@ -85,12 +87,19 @@ def parse_jats(path: str, name: str, source: dict[str, Any]) -> Answer:
     if body is not None:
         walker.walk(body, title)
     add_document(reading, entry, blocks, name, data, title)
-    mentions: dict[str, list[str]] = {}
-    for span_id, targets in walker.mentions:
-        for target in targets:
-            mentions.setdefault(target, []).append(span_id)
-    for figure in walker.figures:
-        _add(reading, blocks, figure, file.parent, tuple(dict.fromkeys(mentions.get(figure["id"], []))), name)
+    figures = [
+        Mentioned(
+            str(place),
+            head.labels if (head := caption_head(figure["label"])) else (),
+            (figure["id"],),
+            figure["caption"],
+        )
+        for place, figure in enumerate(walker.figures)
+    ]
+    texts = [(span.id, span.text) for span in blocks.spans if span.kind != "heading"]
+    mentions = link_mentions(figures, texts, dict(walker.mentions))
+    for place, figure in enumerate(walker.figures):
+        _add(reading, blocks, figure, file.parent, mentions[str(place)], name)
     return pack(reading)
 
 

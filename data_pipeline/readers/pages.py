@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from data_pipeline.figures_labels import Mentioned, caption_head, link_mentions
 from data_pipeline.readers.documents import add_document, add_figure, check_picture
 from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id
@@ -106,6 +107,7 @@ class _Page:
     def __init__(self, blocks: Blocks, reading: Reading, name: str, folder: Path) -> None:
         self.blocks, self.reading, self.name, self.folder = blocks, reading, name, folder
         self.figures: list[tuple[str, str | None, str]] = []
+        self.links: dict[str, list[str]] = {}
         self.section = ""
 
     def walk(self, tree: Any, title: str) -> None:
@@ -123,7 +125,13 @@ class _Page:
                 self._figure(element, address)
             elif tag in _BLOCKS:
                 text = self._visible(element)
-                self.blocks.add(_BLOCKS[tag], text, self.section, address)
+                span = self.blocks.add(_BLOCKS[tag], text, self.section, address)
+                if span is not None:
+                    self.links[span] = [
+                        link.removeprefix("#")
+                        for each in element.iter("a")
+                        if (link := each.get("href") or "")[:1] == "#"
+                    ]
                 if tag.startswith("h") and text:
                     self.section = text[:200]
                 stack += [child for child in reversed(element) if self._holds_blocks(child)]
@@ -180,12 +188,36 @@ class _Page:
 
     def add_figures(self) -> None:
         """Tie pictures that lie beside the page to their captions."""
-        for link, caption, address in self.figures:
-            _add_local(self.reading, self.blocks, self.folder, link, caption, f"{self.name}#{address}", address)
+        mentions = _mentions(self.blocks, self.figures, self.links)
+        for (link, caption, address), mentioned in zip(self.figures, mentions):
+            _add_local(
+                self.reading, self.blocks, self.folder, link, caption, mentioned, f"{self.name}#{address}", address
+            )
+
+
+def _mentions(
+    blocks: Blocks, figures: list[tuple[str, str | None, str]], links: dict[str, list[str]]
+) -> list[tuple[str, ...]]:
+    """Which paragraphs mention each figure: by a link to it, or by the number its caption begins with."""
+    texts = {span.id: span.text for span in blocks.spans}
+    mentioned = []
+    for place, (_, caption, address) in enumerate(figures):
+        head = caption_head(texts.get(caption or "", ""))
+        mentioned.append(Mentioned(str(place), head.labels if head else (), (address,), caption))
+    shown = [(span.id, span.text) for span in blocks.spans if span.kind != "heading"]
+    found = link_mentions(mentioned, shown, links)
+    return [found[str(place)] for place in range(len(figures))]
 
 
 def _add_local(
-    reading: Reading, blocks: Blocks, folder: Path, link: str, caption: str | None, item: str, label: str
+    reading: Reading,
+    blocks: Blocks,
+    folder: Path,
+    link: str,
+    caption: str | None,
+    mentions: tuple[str, ...],
+    item: str,
+    label: str,
 ) -> None:
     path = folder / unquote(link).split("?")[0]
     if caption is None:
@@ -200,9 +232,6 @@ def _add_local(
     except ReadError as error:
         reading.drop("figure", item, "picture cannot be read", error.problem, failed=True)
         return
-    mentions = tuple(
-        s.id for s in blocks.spans if s.kind == "paragraph" and re.search(rf"\b{re.escape(label)}\b", s.text)
-    )
     add_figure(reading, blocks, blob, caption, mentions, label)
 
 
@@ -267,8 +296,8 @@ def parse_markdown(path: str, name: str, source: dict[str, Any]) -> Answer:
                 start = number
             pending.append(line.strip())
     add_document(reading, entry, blocks, name, data, title)
-    for link, span, label in figures:
-        _add_local(reading, blocks, file.parent, link, span, f"{name}#{label}", label)
+    for (link, span, label), mentioned in zip(figures, _mentions(blocks, figures, {})):
+        _add_local(reading, blocks, file.parent, link, span, mentioned, f"{name}#{label}", label)
     return pack(reading)
 
 

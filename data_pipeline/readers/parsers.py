@@ -18,6 +18,7 @@ import pydantic
 import pydicom
 import pydicom.pixels
 import scipy.ndimage
+import scipy.optimize
 import scipy.spatial
 
 from data_pipeline.readers import dicom, files, reading, safe_xml

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from data_pipeline.records import FigurePair
 from spinemed.errors import SourceError
 from spinemed.records import Case, Document, Figure, ImageBlob, Source, Span, Study, content_hash
 
@@ -91,6 +92,8 @@ class Reading:
     studies: list[Study] = field(default_factory=list)
     images: list[ImageBlob] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
+    figure_pairs: list[FigurePair] = field(default_factory=list)
+    """Which caption was given to which picture where no markup says so, sure or not."""
     found: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     drops: list[Drop] = field(default_factory=list)
@@ -118,6 +121,7 @@ class Reading:
         self.studies += other.studies
         self.images += other.images
         self.cases += other.cases
+        self.figure_pairs += other.figure_pairs
         self.found += other.found
         self.kept += other.kept
         self.drops += other.drops

@@ -1,0 +1,667 @@
+"""Documents with known picture-caption pairs, rendered to PDF: the gold set that the figure matcher is scored on.
+
+Convention: one seed is one document. Its looks (page, columns, faces, sizes, gaps, where captions stand, how they are
+numbered) and its contents (texts, captions and pictures of the bundled CNXML modules, made articles, drawings) come
+from one generator; the truth is written down while the page is drawn. Boxes are points from the lower left corner.
+Seeds below 5000 are for building the matcher; those from 5000 on are for measuring and nobody looks at them before.
+
+Trap: the matcher must never read this file, and this file takes nothing from the matcher: texts are read from the
+modules' XML here, so that a fault of a reader cannot hide in both.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from lxml import etree
+from PIL import Image
+from reportlab.lib.enums import TA_CENTER, TA_JUSTIFY, TA_LEFT
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Paragraph
+
+__all__ = ["HELD_OUT", "KINDS", "GoldDocument", "GoldFigure", "make_document"]
+
+HELD_OUT = 5000
+"""First seed of the held-out documents."""
+Kind = Literal["single", "two", "shared"]
+KINDS: tuple[Kind, ...] = ("single", "two", "shared")
+OPENSTAX = Path(__file__).resolve().parent.parent / "samples" / "text" / "openstax"
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class GoldFigure:
+    """One figure: where its panels lie, and the caption it has."""
+
+    label: str
+    caption: str
+    panels: list[tuple[int, Box]]
+    """Page from 1 and box of each."""
+    what: str
+    """How it was drawn and set: for the account of failures."""
+
+
+@dataclass
+class GoldDocument:
+    """The truth about one PDF."""
+
+    seed: int
+    kind: str
+    language: str
+    figures: list[GoldFigure] = field(default_factory=list)
+    mentions: list[tuple[str, str]] = field(default_factory=list)
+    """Label, and a word that stands right beside the mention and nowhere else."""
+    distractors: list[str] = field(default_factory=list)
+
+
+# --- what the documents are made of ----------------------------------------------------------------------------------
+
+
+@cache
+def _module_texts() -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, bytes], ...]]:
+    """Paragraphs, captions and pictures (small JPEG) of the bundled modules."""
+    paragraphs, captions = [], []
+    for path in sorted(OPENSTAX.glob("*.cnxml")):
+        tree = etree.parse(str(path), etree.XMLParser(resolve_entities=False, no_network=True))
+        for element in tree.iter("{*}para", "{*}caption"):
+            text = " ".join("".join(element.itertext()).split()).replace("()", "")
+            text = re.sub(r"[^\x20-\x7e\u2013\u2019\u201c\u201d]", " ", text)
+            if len(text) > 60:
+                (captions if element.tag.endswith("caption") else paragraphs).append(text[:1400])
+    pictures = []
+    for path in sorted((OPENSTAX / "media").iterdir()):
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+        small.thumbnail((260, 260))
+        stream = io.BytesIO()
+        small.save(stream, "JPEG", quality=70)
+        pictures.append((path.stem, stream.getvalue()))
+    return tuple(paragraphs), tuple(captions), tuple(pictures)
+
+
+_MADE = (
+    "Patients with degenerative spondylolisthesis at L4-L5 were followed for {n} months after decompression. The slip "
+    "was measured on standing lateral radiographs, and two readers graded every disc without knowing the outcome.",
+    "The sagittal vertical axis was corrected by {n} mm on average. Screws in T{t} and L1 held in all but two.",
+    "Computed tomography was made with a slice thickness of {n} mm. The canal was narrowest at the level of the disc.",
+    "Of {n} vertebrae with a loss of height, most were wedge shaped and lay between T{t} and L2. No cord was hurt.",
+    "Complications were rare: {n} dural tears, one haematoma and one deep infection were recorded within ninety days.",
+)
+_MADE_CAPTIONS = (
+    "Lateral radiograph of a {n}-year-old woman with a fracture of T{t}.",
+    "Cobb angle before and after the operation in {n} patients. Bars show the mean, whiskers one standard deviation.",
+    "Flow of the {n} patients through the study.",
+    "Sagittal T2-weighted image. The disc at L5-S1 has lost its signal (arrow), and the canal is narrow at L4-L5. The "
+    "inset shows the same level {n} months later.",
+    "Schematic drawing of the vertebral body T{t} with the planes along which heights were measured",
+)
+_HAN = (
+    "腰椎由五个椎体组成，椎间盘位于相邻椎体之间，承受轴向载荷并允许一定范围的运动。",
+    "患者术前腰痛{n}个月，影像学检查提示腰椎滑脱，行后路减压融合术，术后症状明显缓解。",
+    "矢状位影像可见椎间盘信号减低，椎管前后径为{n}毫米，硬膜囊受压。",
+    "随访{n}个月，内固定位置良好，未见松动及断裂，融合节段骨性愈合。",
+    "骨质疏松性椎体压缩骨折多见于胸腰段，椎体高度丢失超过百分之{n}者建议进一步检查。",
+)
+_HAN_CAPTIONS = (
+    "腰椎侧位X线片，箭头示第四腰椎椎体前滑脱。", "术前与术后{n}个月矢状位影像比较。",
+    "椎体各部分的名称及测量方法示意图。",
+    "患者入组流程，共纳入{n}例。",
+)  # fmt: skip
+
+
+@dataclass
+class _Looks:
+    """Everything about a document that is drawn once."""
+
+    width: float
+    height: float
+    margin: float
+    columns: int
+    gutter: float
+    body: ParagraphStyle
+    caption: ParagraphStyle
+    heading: ParagraphStyle
+    word: str
+    number: str
+    separator: str
+    bold: bool
+    place: str
+    gap: float
+    after: float
+    panel_gap: float
+    letters: str
+    logo: str
+    han: bool
+
+    @property
+    def column(self) -> float:
+        """Width of a column."""
+        return (self.width - 2 * self.margin - (self.columns - 1) * self.gutter) / self.columns
+
+
+_FACES = (("Times-Roman", "Times-Bold", "Times-Italic"), ("Helvetica", "Helvetica-Bold", "Helvetica-Oblique"))
+
+
+def _looks(rng: np.random.Generator, kind: Kind, han: bool) -> _Looks:
+    columns = 1 if kind == "single" else 2 if kind == "two" else int(rng.integers(1, 3))
+    width, height = [(595.0, 842.0), (612.0, 792.0), (540.0, 700.0)][rng.integers(3)]
+    if han:
+        faces = ("STSong-Light",) * 3
+    else:
+        faces = _FACES[rng.integers(2)]
+    cap_faces = faces if han or rng.random() < 0.7 else _FACES[rng.integers(2)]
+    size = float(rng.choice([9, 9.5, 10, 10.5, 11] if columns == 1 else [8.5, 9, 9.5, 10]))
+    lead = float(rng.choice([1.15, 1.2, 1.3, 1.45]))
+    down = float(rng.choice([0, 0.5, 1, 1.5, 2]))
+    slanted = bool(rng.random() < 0.2)
+    bold = bool(rng.random() < 0.55) and not han
+    separator = str(rng.choice([".", ".", ".", ":", " |", "", " \u2014"] if not han else ["", "", ".", "："]))
+    if down == 0 and not bold and separator == "":
+        down = 1.0  # nothing at all would set such a caption off, for a reader neither
+    word = "图" if han else str(rng.choice(["Figure", "Figure", "Fig.", "FIGURE", "Fig"]))
+    align = TA_CENTER if rng.random() < 0.25 else TA_JUSTIFY if rng.random() < 0.5 else TA_LEFT
+    wrap = {"wordWrap": "CJK"} if han else {}
+    body = ParagraphStyle(
+        "body", fontName=faces[0], fontSize=size, leading=size * lead,
+        alignment=TA_LEFT if han else TA_JUSTIFY if rng.random() < 0.7 else TA_LEFT,
+        firstLineIndent=float(rng.choice([0, 0, 12])), spaceAfter=float(rng.choice([2, 4, 7])), **wrap,
+    )  # fmt: skip
+    caption = ParagraphStyle(
+        "caption", fontName=cap_faces[2] if slanted else cap_faces[0], fontSize=size - down,
+        leading=(size - down) * float(rng.choice([1.15, 1.2, 1.3])), alignment=align, **wrap,
+    )  # fmt: skip
+    heading = ParagraphStyle(
+        "heading", fontName=faces[1], fontSize=size + float(rng.choice([1, 2, 3])), leading=size * 1.6,
+        spaceAfter=4, **wrap,
+    )  # fmt: skip
+    place = str(
+        rng.choice(["below", "below", "below", "above", "beside"] if kind != "two" else ["below"] * 4 + ["above"])
+    )
+    return _Looks(
+        width, height, float(rng.uniform(45, 75)), columns, float(rng.uniform(14, 26)), body, caption, heading, word,
+        str(rng.choice(["n", "n", "n", "3.n", "2-n"])), separator, bold, place, float(rng.uniform(3, 14)),
+        float(rng.uniform(10, 26)), float(rng.uniform(4, 20)), str(rng.choice(["", "A", "(a)", "in"])),
+        str(rng.choice(["", "picture", "drawn", "picture"])), han,
+    )  # fmt: skip
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def _noise_picture(rng: np.random.Generator, wide: int = 96, tall: int = 80) -> bytes:
+    """A made radiograph: soft blobs on dark ground."""
+    y, x = np.mgrid[0:tall, 0:wide]
+    array = np.full((tall, wide), 30.0)
+    for _ in range(6):
+        cx, cy, r = rng.uniform(0, wide), rng.uniform(0, tall), rng.uniform(8, 24)
+        array += rng.uniform(30, 120) * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * r * r))
+    stream = io.BytesIO()
+    Image.fromarray(np.clip(array, 0, 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _draw_chart(canvas: Canvas, rng: np.random.Generator, box: Box) -> Box:
+    """Axes, ticks with numbers, bars or a curve, a legend."""
+    left, bottom, right, top = box
+    canvas.setFont("Helvetica", 6)
+    ax, ay = left + 22, bottom + 16
+    canvas.setStrokeGray(0)
+    canvas.line(ax, ay, right - 2, ay)
+    canvas.line(ax, ay, ax, top - 2)
+    for tick in range(5):
+        y = ay + (top - ay - 8) * tick / 4
+        canvas.line(ax - 3, y, ax, y)
+        canvas.drawRightString(ax - 5, y - 2, str(20 * tick))
+    number = int(rng.integers(3, 7))
+    step = (right - ax - 8) / number
+    curve = rng.random() < 0.5
+    path = canvas.beginPath()
+    for bar in range(number):
+        tall = (top - ay - 12) * float(rng.uniform(0.2, 0.95))
+        x = ax + 6 + bar * step
+        if curve:
+            (path.moveTo if bar == 0 else path.lineTo)(x, ay + tall)
+            canvas.circle(x, ay + tall, 2, fill=1)
+        else:
+            canvas.setFillColorRGB(*rng.uniform(0.2, 0.8, 3))
+            canvas.rect(x, ay, step * 0.6, tall, fill=1, stroke=int(rng.integers(2)))
+        canvas.setFillGray(0)
+        canvas.drawCentredString(x + step * 0.3, ay - 8, f"L{bar + 1}")
+    if curve:
+        canvas.drawPath(path)
+    canvas.drawCentredString((ax + right) / 2, bottom + 1, "level")
+    canvas.setFillGray(0)
+    return left + 8, bottom, right, top
+
+
+def _draw_spine(canvas: Canvas, rng: np.random.Generator, box: Box) -> Box:
+    """Rounded bodies along a curve, with labels."""
+    left, bottom, right, top = box
+    number = int(rng.integers(3, 6))
+    tall = (top - bottom) / number
+    canvas.setLineWidth(float(rng.uniform(0.5, 1.5)))
+    canvas.setFont("Helvetica", 7)
+    for body in range(number):
+        x = (left + right) / 2 - 25 + 14 * np.sin(body)
+        y = bottom + body * tall + 3
+        canvas.setFillColorRGB(0.95, 0.9, 0.7)
+        canvas.roundRect(x, y, 50, tall - 7, 5, fill=1)
+        canvas.setFillGray(0)
+        canvas.line(x + 50, y + tall / 2, right - 22, y + tall / 2)
+        canvas.drawString(right - 20, y + tall / 2 - 2, f"L{number - body}")
+    corner = max(left, (left + right) / 2 - 75)
+    canvas.ellipse(corner, bottom, corner + 12, bottom + 12)
+    return corner, bottom, right - 10, top - 4
+
+
+def _draw_flow(canvas: Canvas, rng: np.random.Generator, box: Box) -> Box:
+    """Boxes with words, joined by arrows."""
+    left, bottom, right, top = box
+    number = int(rng.integers(2, 4))
+    step = (top - bottom) / number
+    wide = 0.6 * (right - left)
+    middle = (left + right) / 2
+    canvas.setFont("Helvetica", 6.5)
+    for place in range(number):
+        y = top - (place + 1) * step + 12
+        canvas.roundRect(middle - wide / 2, y, wide, step - 16, 3)
+        canvas.drawCentredString(
+            middle,
+            y + (step - 16) / 2 - 2,
+            f"{['Screened', 'Included', 'Followed'][place]} (n = {rng.integers(20, 400)})",
+        )
+        if place < number - 1:
+            canvas.line(middle, y, middle, y - 16)
+            canvas.line(middle, y - 16, middle - 3, y - 11)
+            canvas.line(middle, y - 16, middle + 3, y - 11)
+    canvas.rect(left, bottom, 10, top - bottom - 4)
+    canvas.line(left + 10, bottom + 20, middle - wide / 2, bottom + 20)
+    return left, bottom, middle + wide / 2, top - 4
+
+
+_DRAWN = {"chart": _draw_chart, "spine": _draw_spine, "flow": _draw_flow}
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+class _Printer:
+    """Flows paragraphs and figures over columns and pages, and keeps the truth."""
+
+    def __init__(self, canvas: Canvas, looks: _Looks, rng: np.random.Generator, gold: GoldDocument) -> None:
+        self.canvas, self.looks, self.rng, self.gold = canvas, looks, rng, gold
+        self.page = 1
+        self.column = 0
+        self.top = looks.height - looks.margin
+        self.y = self.top
+        self.number = 0
+        self.head_logo = _noise_picture(rng, 40, 16)
+        self.furniture()
+
+    @property
+    def x(self) -> float:
+        return self.looks.margin + self.column * (self.looks.column + self.looks.gutter)
+
+    @property
+    def bottom(self) -> float:
+        return self.looks.margin
+
+    def furniture(self) -> None:
+        """Head, foot, logo."""
+        looks, canvas = self.looks, self.canvas
+        y = looks.height - 0.55 * looks.margin
+        canvas.setFont("Helvetica", 7)
+        canvas.drawString(looks.margin, y, "Journal of Made Spines 12 (3), 101")
+        canvas.drawCentredString(looks.width / 2, 0.5 * looks.margin, str(100 + self.page))
+        if looks.logo == "picture":
+            canvas.drawImage(ImageReader(io.BytesIO(self.head_logo)), looks.width - looks.margin - 60, y - 6, 60, 24)
+        elif looks.logo == "drawn":
+            canvas.setFillColorRGB(0.1, 0.3, 0.6)
+            canvas.circle(looks.width - looks.margin - 15, y + 6, 12, fill=1, stroke=0)
+            canvas.rect(looks.width - looks.margin - 70, y, 36, 12, fill=1, stroke=0)
+            canvas.setFillGray(0)
+        canvas.setLineWidth(0.5)
+        canvas.line(looks.margin, y - 8, looks.width - looks.margin, y - 8)
+
+    def turn(self) -> None:
+        """The next column or page."""
+        if self.column + 1 < self.looks.columns:
+            self.column += 1
+            self.y = self.top
+        else:
+            self.new_page()
+
+    def new_page(self) -> None:
+        self.canvas.showPage()
+        self.page += 1
+        self.column = 0
+        self.top = self.looks.height - self.looks.margin
+        self.y = self.top
+        self.furniture()
+
+    def text(self, text: str, style: ParagraphStyle) -> None:
+        """A paragraph, over columns where needed."""
+        rest = [Paragraph(text, style)]
+        while rest:
+            room = self.y - self.bottom
+            pieces = rest[0].split(self.looks.column, room) if room > 2.2 * style.leading else []
+            if not pieces:
+                self.turn()
+                continue
+            _, tall = pieces[0].wrap(self.looks.column, room)
+            pieces[0].drawOn(self.canvas, self.x, self.y - tall)
+            self.y -= tall + style.spaceAfter
+            rest = pieces[1:]
+            if rest:
+                self.turn()
+
+    # --- figures -----------------------------------------------------------------------------------------------------
+
+    def label(self, number: int) -> str:
+        return self.looks.number.replace("n", str(number))
+
+    def caption_text(self, words: str, labels: list[int]) -> tuple[str, str]:
+        """Printed markup and plain text of a caption."""
+        looks = self.looks
+        word = looks.word
+        if len(labels) == 2:
+            numbers = f"{self.label(labels[0])}{'、' if looks.han else ' and '}{self.label(labels[1])}"
+            word = {"Figure": "Figures", "Fig.": "Figs.", "FIGURE": "FIGURES", "Fig": "Figs"}.get(word, word)
+        else:
+            numbers = self.label(labels[0])
+        head = f"{word}{'' if looks.han else ' '}{numbers}{looks.separator}"
+        marked = f"<b>{head}</b>" if looks.bold else head
+        return f"{marked} {words}", f"{head} {words}"
+
+    def picture(self, what: str, box: Box) -> Box:
+        """Draw it; returns the box of its ink."""
+        canvas = self.canvas
+        if what in _DRAWN:
+            canvas.saveState()
+            box = _DRAWN[what](canvas, self.rng, box)
+            canvas.restoreState()
+        elif what == "made":
+            canvas.drawImage(
+                ImageReader(io.BytesIO(_noise_picture(self.rng))), box[0], box[1], box[2] - box[0], box[3] - box[1]
+            )
+        else:
+            data = dict(_module_texts()[2])[what]
+            canvas.drawImage(ImageReader(io.BytesIO(data)), box[0], box[1], box[2] - box[0], box[3] - box[1])
+        return box
+
+    def figure(self, words: str, *, panels: int, wide: bool, what: str, shared: str, over: bool) -> None:
+        """One float: pictures and caption, in the column or across the page.
+
+        Args:
+            words: The caption's.
+            panels: How many pictures.
+            wide: Across all columns, at the top of the next page.
+            what: `module`, `made`, `chart`, `spine` or `flow`.
+            shared: `two` for two numbers in one caption, else empty.
+            over: The caption goes to the top of the next page.
+        """
+        looks, rng = self.looks, self.rng
+        above = looks.letters in ("A", "(a)") and panels > 1
+        panel_gap = max(looks.panel_gap, 13.0) if above else looks.panel_gap
+        labels = [self.number + 1, self.number + 2] if shared == "two" else [self.number + 1]
+        self.number += len(labels)
+        marked, plain = self.caption_text(words, labels)
+        width = looks.width - 2 * looks.margin if wide else looks.column
+        place = looks.place
+        if place == "beside" and (panels > 1 or width < 330 or over):
+            place = "below"
+        across = panels if panels <= 3 else int(np.ceil(panels / 2))
+        rows = int(np.ceil(panels / across))
+        use = width * (float(rng.uniform(0.45, 0.6)) if place == "beside" else float(rng.uniform(0.62, 1.0)))
+        use = max(use, min(width, 120.0))
+        each = (use - (across - 1) * panel_gap) / across
+        tall = float(rng.uniform(70, 170)) if panels == 1 else float(rng.uniform(60, 110))
+        paragraph = Paragraph(marked, looks.caption)
+        cap_width = width - use - 14 if place == "beside" else (width if rng.random() < 0.6 else max(use, 0.7 * width))
+        _, cap_tall = paragraph.wrap(cap_width, 1000)
+        pictures_tall = rows * tall + (rows - 1) * panel_gap
+        need = pictures_tall + looks.after * 2 + (0 if place == "beside" or over else cap_tall + looks.gap)
+        if wide and looks.columns > 1:
+            self.new_page()
+        elif over:
+            if self.y - self.bottom < need:
+                self.turn()
+            # Fill the column down to where the picture just fits.
+            while self.y - self.bottom > need + 3 * looks.body.leading:
+                self.text(self.sentence(), looks.body)
+                if self.column or self.y - self.bottom < need:
+                    break
+        if self.y - self.bottom < need:
+            self.turn()
+        align = float(rng.choice([0, 0.5, 1])) if place != "beside" else 0.0
+        left = self.x + align * (width - use)
+        start = self.y - looks.after * 0.6
+        cap_left = self.x + (0 if cap_width >= width - 1 else align * (width - cap_width))
+        if place == "above":
+            paragraph.drawOn(self.canvas, cap_left, start - cap_tall)
+            start -= cap_tall + looks.gap + (11 if above else 0)
+        if place == "beside":
+            cap_top = start - float(rng.choice([0, 1])) * max(0.0, pictures_tall - cap_tall)
+            paragraph.drawOn(self.canvas, left + use + 14, cap_top - cap_tall)
+        boxes: list[tuple[int, Box]] = []
+        names = [name for name, _ in _module_texts()[2]]
+        for panel in range(panels):
+            row, column = divmod(panel, across)
+            x = left + column * (each + panel_gap)
+            y = start - (row + 1) * tall - row * panel_gap
+            box = (x, y, x + each, y + tall)
+            boxes.append((self.page, self.picture(str(rng.choice(names)) if what == "module" else what, box)))
+            if panels > 1 and looks.letters and shared != "two":
+                self.canvas.setFont("Helvetica-Bold", 9)
+                letter = "ABCDEFGH"[panel]
+                if looks.letters == "in":
+                    self.canvas.setFillGray(1)
+                    self.canvas.drawString(x + 3, y + tall - 11, letter)
+                    self.canvas.setFillGray(0)
+                else:
+                    self.canvas.drawString(
+                        x + 2, y + tall + 1, f"({letter.lower()})" if looks.letters == "(a)" else letter
+                    )
+        self.y = start - pictures_tall
+        if place == "below" and not over:
+            self.y -= looks.gap
+            paragraph.drawOn(self.canvas, cap_left, self.y - cap_tall)
+            self.y -= cap_tall
+        if place == "beside":
+            self.y = min(self.y, cap_top - cap_tall)
+        self.y -= looks.after
+        if over:
+            self.new_page()
+            paragraph.drawOn(self.canvas, self.x, self.y - cap_tall)
+            self.y -= cap_tall + looks.after
+        if wide and looks.columns > 1:
+            self.top = self.y
+        note = f"{what}, {panels} panels, {'wide, ' if wide else ''}{'next page' if over else place}"
+        if shared == "two":
+            half = len(boxes) // 2
+            for label, part in zip(labels, (boxes[:half], boxes[half:])):
+                self.gold.figures.append(GoldFigure(self.label(label), plain, part, note + ", two numbers"))
+        else:
+            self.gold.figures.append(GoldFigure(self.label(labels[0]), plain, boxes, note))
+
+    def sentence(self) -> str:
+        rng = self.rng
+        pool: tuple[str, ...] = _HAN if self.looks.han else (*_MADE, *_module_texts()[0])
+        text = str(rng.choice(np.array(pool, dtype=object)))
+        return text.replace("{n}", str(rng.integers(3, 90))).replace("{t}", str(rng.integers(5, 12)))
+
+    def paragraph(self, labels: list[str]) -> None:
+        """A paragraph, which may mention figures."""
+        looks, rng = self.looks, self.rng
+        pieces = [self.sentence() for _ in range(int(rng.integers(1, 3)))]
+        if labels and rng.random() < 0.6:
+            label = str(rng.choice(labels))
+            word = f"note{len(self.gold.mentions) + 1}q"
+            if looks.han:
+                mention = str(
+                    rng.choice(
+                        [f"如图{label}所示（{word}）。", f"（图{label}，{word}）。", f"见图 {label}（{word}）。"]
+                    )
+                )
+            else:
+                mention = str(
+                    rng.choice(
+                        [
+                            f"This is seen in Figure {label} ({word}).",
+                            f"The rest is as before (Fig. {label}, {word}).",
+                            f"Compare Fig. {label}A and {word}.", f"Of these, {word} is shown in Figure {label}.",
+                        ]
+                    )
+                )  # fmt: skip
+            pieces.insert(int(rng.integers(0, len(pieces) + 1)), mention)
+            self.gold.mentions.append((label, word))
+        elif labels and rng.random() < 0.35:
+            label = str(rng.choice(labels))
+            word = f"note{len(self.gold.mentions) + 1}q"
+            start = (
+                f"图{label}显示椎体高度（{word}）。" if looks.han
+                else str(rng.choice([
+                    f"Figure {label} shows that the height of the body is kept ({word}).",
+                    f"Fig. {label} illustrates the measurement ({word}).",
+                    f"Figure {label} and the text around it ({word}) are discussed below.",
+                ]))
+            )  # fmt: skip
+            pieces.insert(0, start)
+            self.gold.mentions.append((label, word))
+        self.text((("" if looks.han else " ").join(pieces)).replace("&", "&amp;").replace("<", "&lt;"), looks.body)
+
+    def table(self) -> None:
+        """Rules, cells and a caption of its own."""
+        looks, rng = self.looks, self.rng
+        rows = int(rng.integers(3, 6))
+        need = 14 * rows + 40
+        if self.y - self.bottom < need:
+            self.turn()
+        self.y -= 10
+        name = "表" if looks.han else "Table "
+        paragraph = Paragraph(
+            f"{name}{self.number + 1}{looks.separator or '.'} "
+            + ("测量结果" if looks.han else "Measures of the groups"),
+            looks.caption,
+        )
+        _, tall = paragraph.wrap(looks.column, 100)
+        paragraph.drawOn(self.canvas, self.x, self.y - tall)
+        self.y -= tall + 5
+        grid = bool(rng.integers(2))
+        self.canvas.setFont("Helvetica", 7)
+        for row in range(rows + 1):
+            y = self.y - 14 * row
+            if grid or row in (0, 1, rows):
+                self.canvas.line(self.x, y, self.x + looks.column, y)
+            if row < rows:
+                for cell in range(4):
+                    self.canvas.drawString(
+                        self.x + 4 + cell * looks.column / 4, y - 10, f"{rng.integers(1, 99)}.{cell}"
+                    )
+        if grid:
+            for cell in range(5):
+                x = self.x + cell * looks.column / 4
+                self.canvas.line(x, self.y, x, self.y - 14 * rows)
+        self.y -= 14 * rows + 12
+        self.gold.distractors.append("table")
+
+    def callout(self) -> None:
+        """A shaded box around text."""
+        looks = self.looks
+        paragraph = Paragraph(self.sentence().replace("&", "&amp;").replace("<", "&lt;"), looks.body)
+        _, tall = paragraph.wrap(looks.column - 16, 1000)
+        if tall > 200 or self.y - self.bottom < tall + 30:
+            return
+        self.y -= 6
+        self.canvas.setFillGray(0.9)
+        self.canvas.rect(self.x, self.y - tall - 12, looks.column, tall + 12, fill=1, stroke=int(self.rng.integers(2)))
+        self.canvas.setFillGray(0)
+        paragraph.drawOn(self.canvas, self.x + 8, self.y - tall - 6)
+        self.y -= tall + 24
+        self.gold.distractors.append("box around text")
+
+    def portrait(self) -> None:
+        """A picture that has no caption."""
+        if self.y - self.bottom < 90:
+            return
+        self.y -= 8
+        self.canvas.drawImage(ImageReader(io.BytesIO(_noise_picture(self.rng, 40, 50))), self.x, self.y - 60, 48, 60)
+        self.y -= 72
+        self.gold.distractors.append("portrait")
+
+
+def make_document(path: Path, seed: int, kind: Kind, *, figures: int = 5, language: str = "") -> GoldDocument:
+    """Draw one document and return the truth about it.
+
+    Args:
+        path: The PDF file to write; its bytes depend on the arguments alone.
+        seed: Of everything drawn.
+        kind: `single` column, `two` columns, or `shared` captions in either.
+        figures: How many floats.
+        language: `en`, `zh`, or empty to draw it (one in five is Chinese).
+    """
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    han = language == "zh" or (not language and rng.random() < 0.2)
+    if han and "STSong-Light" not in pdfmetrics.getRegisteredFontNames():
+        pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    looks = _looks(rng, kind, han)
+    gold = GoldDocument(seed, kind, "zh" if han else "en")
+    canvas = Canvas(str(path), pagesize=(looks.width, looks.height), invariant=1)
+    printer = _Printer(canvas, looks, rng, gold)
+    printer.text("腰椎影像研究" if han else "A made article on the spine", looks.heading)
+    for place in range(figures):
+        _float(printer, rng, kind, place)
+    for _ in range(2):
+        printer.paragraph([figure.label for figure in gold.figures])
+    canvas.showPage()
+    canvas.save()
+    return gold
+
+
+def _float(printer: _Printer, rng: np.random.Generator, kind: Kind, place: int) -> None:
+    looks, gold = printer.looks, printer.gold
+    known = [figure.label for figure in gold.figures]
+    # The next figure is mentioned before it stands, as in print.
+    ahead = [*known, printer.label(printer.number + 1)]
+    for _ in range(int(rng.integers(1, 4))):
+        printer.paragraph(ahead)
+    if rng.random() < 0.25:
+        printer.text(
+            "方法" if looks.han else str(rng.choice(["Methods", "Results", "Discussion", "Regions of the spine"])),
+            looks.heading,
+        )
+    extra = rng.random()
+    if extra < 0.15:
+        printer.table()
+    elif extra < 0.25:
+        printer.callout()
+    elif extra < 0.30:
+        printer.portrait()
+    shared = kind == "shared" and rng.random() < 0.75
+    two = shared and rng.random() < 0.4
+    panels = 2 if shared else int(rng.choice([1, 1, 1, 1, 2, 3, 4]))
+    if shared and not two:
+        panels = int(rng.choice([2, 2, 3]))
+    what = str(rng.choice(["module", "module", "made", "chart", "spine", "flow"]))
+    if panels > 2 and what in ("chart", "flow", "spine"):
+        what = "made"  # no room to draw in
+    wide = looks.columns > 1 and rng.random() < (0.7 if panels > 1 else 0.25)
+    if looks.han:
+        pool: tuple[str, ...] = _HAN_CAPTIONS
+    else:
+        pool = (*_MADE_CAPTIONS, *_module_texts()[1])
+    words = str(rng.choice(np.array(pool, dtype=object)))
+    words = words.replace("{n}", str(rng.integers(3, 90))).replace("{t}", str(rng.integers(5, 12)))
+    words = words.replace("&", "and").replace("<", "under ")
+    over = not wide and looks.columns == 1 and panels == 1 and looks.place == "below" and rng.random() < 0.08
+    printer.figure(words, panels=panels, wide=wide, what=what, shared="two" if two else "", over=over)
