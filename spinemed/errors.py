@@ -11,6 +11,7 @@
      ├─ LevelError                a text names no vertebral level, or names several
      ├─ RunError                  a run folder is locked, belongs to another config, or is damaged
      ├─ MetricError               two inputs cannot be compared: other shapes, labels that are none, bad spacing
+     ├─ ScoreError                a clinical score has no such input, or a value outside what it is defined for
      ├─ ModelError                a checkpoint cannot be loaded or does not fit its processor
      ├─ ChatError                 a language model cannot be asked; with EgressError (a host that a source does not
      │                            permit) and BudgetError in `spinemed.chat.errors`
@@ -35,6 +36,7 @@ __all__ = [
     "ReadError",
     "RecordError",
     "RunError",
+    "ScoreError",
     "SourceError",
     "SpineMedError",
     "VolumeError",
@@ -129,6 +131,10 @@ class RunError(SpineMedError):
 
 class MetricError(SpineMedError):
     """Two inputs of a metric cannot be compared: shapes, labels, spacing. Met in evaluation and in training."""
+
+
+class ScoreError(SpineMedError):
+    """A clinical score has no such input or answer, or a value lies outside what it is defined for."""
 
 
 class ModelError(SpineMedError):
