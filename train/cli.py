@@ -36,6 +36,40 @@ def _first() -> bool:
 
 
 @app.command()
+def preflight(
+    folder: Annotated[Path, typer.Argument(help="Where checkpoints will lie: the run folder to be.")],
+    megabytes: Annotated[int, typer.Option(min=1, help="Data written, read and exchanged by each process.")] = 64,
+    factor: Annotated[float, typer.Option(min=1.1, help="Slow is less than the usual figure over this.")] = 2.0,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 2 where something is slow.")] = False,
+) -> None:
+    """Measure products, disk and links of every process before a long job, and name the slow ones.
+
+    Start it as the job will be started: `torchrun ... -m spinemed train preflight RUN`.
+    """
+    from rich.table import Table
+
+    from spinemed.errors import RunError
+    from train.preflight import FIGURES, measure, slow_ones
+
+    found = measure(folder, megabytes=megabytes)
+    slow = slow_ones(found, factor)
+    if _first():
+        table = Table("process", "node", *(f"{what}, {unit}" for what, unit in FIGURES.values()))
+        for one in found:
+            table.add_row(str(one.rank), one.node, *(f"{getattr(one, name):.4g}" for name in FIGURES))
+        console = Console()
+        console.print(table)
+        if len(found) > 1:
+            console.print(f"one reduction of {megabytes} MB over all: {max(one.together for one in found):.3g} s")
+        for line in slow:
+            console.print(f"slow: {line}", markup=False, soft_wrap=True)
+        if not slow:
+            console.print("no process is slow")
+    if slow and strict:
+        raise RunError(f"{len(slow)} figures are slow, e.g. {slow[0]}", cure="replace the node, or leave --strict out")
+
+
+@app.command()
 def warmup(config: ConfigArgument, out: OutOption, overrides: SetOption = None) -> None:
     """Make a nano base model: dense warm-up from phantom masks, then captions."""
     from spinemed.config import load_config

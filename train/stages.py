@@ -5,8 +5,8 @@
 Convention: what is computed here is the same in every process, so that no process has to send another more than
 "train this stage". Files are written by the first process alone.
 
-Trap: where the vision tower is asked by some processes and not by others, ZeRO-3 waits for ever. There a batch without a
-picture gets a small one whose row carries no loss.
+Trap: where the vision tower is asked by some processes and not by others, ZeRO-3 waits for ever. There a batch without
+a picture gets a small one whose row carries no loss.
 """
 
 from __future__ import annotations
@@ -242,8 +242,9 @@ def _dummy_row(layout: Layout) -> Encoded:
 
 def _needs_dummy(stage: Stage) -> bool:
     """Under ZeRO alone: DDP leaves weights that no process asked without a gradient, as one process does, and a small
-    picture would let Adam's memory move them in a step that has no picture."""
-    return process_count() > 1 and stage.deepspeed is not None
+    picture would let Adam's memory move them in a step that has no picture. With a feature cache no process ever calls
+    the tower, so none may."""
+    return process_count() > 1 and stage.deepspeed is not None and stage.feature_cache is None
 
 
 def _batches(

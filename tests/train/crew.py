@@ -7,6 +7,8 @@ the middle of writing the checkpoint of that step.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import signal
@@ -18,14 +20,19 @@ from typing import Any
 
 import torch
 
-# Everything that a job would import, so that a fork has it already.
-import train.report
 import train.run
-import train.stages
 import train.trainer
 from spinemed.config import load_config
 from spinemed.errors import SpineMedError
 from train.config import TrainConfig
+
+# What a job would import, so that a fork has it already.
+PRELOADED = (
+    "accelerate.utils.deepspeed", "deepspeed", "matplotlib.backends.backend_agg", "matplotlib.figure", "peft",
+    "train.features", "train.metrics", "train.packing", "train.report", "train.stages", "train.verify",
+    "transformers.integrations.deepspeed", "transformers.models.qwen3_vl.modeling_qwen3_vl",
+    "transformers.models.qwen3_vl.processing_qwen3_vl",
+)  # fmt: skip
 
 
 def free_port() -> int:
@@ -91,8 +98,12 @@ def run(job: dict[str, Any]) -> list[int | None]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    torch.set_num_threads(1)
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.freeze()
     for line in sys.stdin:
         answers.write(json.dumps(run(json.loads(line))) + "\n")
         answers.flush()
