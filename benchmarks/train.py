@@ -1,13 +1,15 @@
 """Speed of fine-tuning on short items against padded batches and against TRL, in one run on the same rows and base.
 
     make peer NAME=trl
-    python benchmarks/train.py [--out FILE.json] [--rows 128] [--repeats 3] [--threads 2] [--mixture paper|long]
+    make peer NAME=llamafactory
+    python benchmarks/train.py [--out FILE.json] [--rows 96] [--repeats 3] [--threads 2] [--mixture paper|long]
 
 Every contestant trains LoRA adapters of rank 16 on the language part of one base with the vision tower frozen, in
 float32, once over all rows; padded contestants in shuffled batches of 16 padded to the longest, ours packed in bins of
 4,096 tokens, which is about as much per optimiser step. Answer tokens per second of wall clock are compared, medians
-over repeats in which the contestants take turns, each in a process of its own. Imports, loading and a warm-up are not
-timed; measuring, planning, decoding, the processor and (where said) filling the feature store are.
+over repeats in which the contestants take turns, each in a process of its own (those without a bound run once).
+Imports, loading and a warm-up are not timed; measuring, planning, decoding, the processor and (where said) filling the
+feature store are. LLaMA-Factory tokenizes before its trainer starts, which is not timed, and runs without a warm-up.
 
 The base is small, with about the weights of vision to language that Qwen2.5-VL-3B has (1 : 4). The rows are computed.
 The mixture of lengths is printed, and the ratios rest on it. `paper` takes the kinds of rows in the shares that
@@ -34,7 +36,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # This file is named like the package that it measures: the package comes first.
 sys.path = [str(ROOT), *(path for path in sys.path if path != str(ROOT / "benchmarks")), str(ROOT / "benchmarks")]
 PEERS = ROOT / "benchmarks" / "peers"
+PEER = {"trl": "trl", "llamafactory": "llamafactory", "llamafactory_packed": "llamafactory"}
+"""Modes of other trainers, and the environment and script of each."""
 OURS = ("padded", "grouped", "packed_all_logits", "packed", "packed_cache", "packed_cached")
+ONCE = ("grouped", "packed_all_logits", "llamafactory", "llamafactory_packed")
+"""Run once: no bound hangs on them."""
 TITLES = {
     "padded": "ours, padded, shuffled batches of 16",
     "grouped": "ours, padded, batches of like length",
@@ -43,6 +49,8 @@ TITLES = {
     "packed_cache": "ours, packed, feature cache filled on the way",
     "packed_cached": "ours, packed, features from an earlier pass",
     "trl": "TRL SFTTrainer, shuffled batches of 16",
+    "llamafactory": "LLaMA-Factory, shuffled batches of 16",
+    "llamafactory_packed": "LLaMA-Factory, neat_packing",
 }
 
 
@@ -136,14 +144,15 @@ def prepare(folder: Path, count: int, mixture: str) -> dict[str, Any]:
 def contest(folder: Path, mode: str, threads: int, number: int) -> dict[str, Any]:
     """One contestant, once, in a process of its own."""
     result = folder / f"{mode}-{number}.json"
-    python = str(PEERS / ".env-trl" / "bin" / "python") if mode == "trl" else sys.executable
-    script = PEERS / ("trl_train.py" if mode == "trl" else "spinemed_train.py")
+    peer = PEER.get(mode)
+    python = str(PEERS / f".env-{peer}" / "bin" / "python") if peer else sys.executable
+    script = PEERS / f"{peer or 'spinemed'}_train.py"
     environment = dict(
         os.environ, OMP_NUM_THREADS=str(threads), GOMP_SPINCOUNT="0", OMP_WAIT_POLICY="PASSIVE", HF_HUB_OFFLINE="1",
         HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error",
     )  # fmt: skip
     environment.pop("PYTHONPATH", None)
-    if mode != "trl":
+    if peer is None:
         environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [python, str(script), str(folder), str(result), mode, str(threads)],
@@ -163,6 +172,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         **{key: last[key] for key in last if key not in ("wall_seconds", "cpu_seconds")},
         "wall_seconds": [run["wall_seconds"] for run in runs], "cpu_seconds": [run["cpu_seconds"] for run in runs],
+        "repeats": len(runs),
         "answers_per_second": last["answer_tokens"] / wall, "answers_per_cpu_second": last["answer_tokens"] / cpu,
         "padding_percent": 100 * (1 - last["tokens"] / last["places"]),
     }  # fmt: skip
@@ -172,14 +182,13 @@ def main() -> None:
     """Prepare, let the contestants take turns, print and write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mixture", choices=("paper", "long"), default="paper")
-    parser.add_argument("--only", nargs="*", choices=[*OURS, "trl"], help="contestants; all that can run unless given")
+    parser.add_argument("--only", nargs="*", choices=[*OURS, *PEER], help="contestants; all that can run unless given")
     options = parser.parse_args()
-    there = (PEERS / ".env-trl").is_dir()
-    modes = list(options.only or [*OURS, *(["trl"] if there else [])])
+    modes = list(options.only or [*OURS, *(mode for mode, name in PEER.items() if (PEERS / f".env-{name}").is_dir())])
     load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory(prefix="train-speed-") as name:
         folder = Path(name)
@@ -188,7 +197,7 @@ def main() -> None:
         runs: dict[str, list[dict[str, Any]]] = {mode: [] for mode in modes}
         for number in range(options.repeats):
             turn = modes[number % len(modes) :] + modes[: number % len(modes)]
-            for mode in turn:
+            for mode in turn if number == 0 else [mode for mode in turn if mode not in ONCE]:
                 runs[mode].append(contest(folder, mode, options.threads, number))
                 print(f"{mode} {runs[mode][-1]['wall_seconds']:.1f} s", flush=True)
     load.append(os.getloadavg()[0])

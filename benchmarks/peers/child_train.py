@@ -50,7 +50,10 @@ class Counts:
         self.answers += int((batch["labels"] != -100).sum())
         self.places += batch["input_ids"].numel()
         mask = batch.get("attention_mask")
-        self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
+        if mask is None:
+            self.tokens += batch["input_ids"].numel()
+        else:  # a square mask says nothing of padding; the base's padding token is 0
+            self.tokens += int(mask.sum() if mask.ndim == 2 else (batch["input_ids"] != 0).sum())
         return batch
 
 
