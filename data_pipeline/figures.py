@@ -32,7 +32,7 @@ __all__ = ["QUEUE_BELOW", "Match", "MatchedFigure", "match_figures"]
 
 QUEUE_BELOW = 0.40
 """Pairs that score less are shown to a person first."""
-Place = Literal["below", "above", "beside", "next page"]
+Place = Literal["below", "above", "beside", "next page", "page before"]
 _ALONE = 1.5
 """Cost of a region without a caption."""
 _FIRST_WORTH = 3.0
@@ -93,7 +93,7 @@ def match_figures(pages: Sequence[Page]) -> Match:
     regions = [region for page in pages for region in page.regions]
     by_page = {page.number: page for page in pages}
     pairs = _pairs(regions, captions, by_page)
-    rarity: dict[Place, float] = {"below": 0.0, "above": 0.5, "beside": 0.8, "next page": 1.0}
+    rarity: dict[Place, float] = {"below": 0.0, "above": 0.5, "beside": 0.8, "next page": 1.0, "page before": 1.2}
     given: dict[int, int] = {}
     for _ in range(3):
         costs = {key: pair.cost + rarity[pair.place] for key, pair in pairs.items()}
@@ -119,7 +119,7 @@ def _pairs(
         for r, region in enumerate(regions):
             if region.page == caption.page:
                 pair = _on_page(region, regions, caption, pages[region.page], caption_blocks[region.page])
-            elif region.page == caption.page - 1:
+            elif abs(region.page - caption.page) == 1:
                 pair = _over_pages(region, caption, pages, caption_blocks)
             else:
                 continue
@@ -222,7 +222,7 @@ def _reach(box: Box, caption: Candidate, page: Page, captions: set[int]) -> _Pai
         low, high = (words[3], box[1]) if below else (box[3], words[1])
         gap = max(0.0, high - low)
         if shared <= 0 and _parted(box, words, page.gutter):
-            return None if box[0] > words[0] else _next_column(box, caption, page, captions)
+            return _next_column(box, caption, page, captions)
         if shared <= 0:
             # A short caption at the column's edge under a picture at the other.
             if gap > 2.5 * page.body:
@@ -234,7 +234,7 @@ def _reach(box: Box, caption: Candidate, page: Page, captions: set[int]) -> _Pai
         offset = abs(words[0] - box[0]) / page.width
         centre = abs((words[0] + words[2]) - (box[0] + box[2])) / 2 / page.width
         return _Pair(cost + min(offset, centre), "below" if below else "above", True)
-    if page.gutter is not None and box[2] < page.gutter + 3 and words[0] > page.gutter - 3:
+    if _parted(box, words, page.gutter):
         return _next_column(box, caption, page, captions)
     gap = max(box[0] - words[2], words[0] - box[2])
     tall = min(box[3], words[3]) - max(box[1], words[1])
@@ -248,12 +248,15 @@ def _reach(box: Box, caption: Candidate, page: Page, captions: set[int]) -> _Pai
 
 
 def _next_column(box: Box, caption: Candidate, page: Page, captions: set[int]) -> _Pair | None:
-    """A picture at the end of the left column and its caption at the head of the right one."""
-    under = _text_between((box[0], 0.0, box[2], box[1]), caption, page, captions)
+    """A picture at the end of one column and its caption at the head of the next one, or the other way round."""
     words = caption.box
-    over = _text_between((words[0], words[3], words[2], page.height), caption, page, captions)
-    cost = 1.0 + under + over
-    return _Pair(cost, "next page", True) if cost < 4 and words[3] > box[3] else None
+    after = words[0] > box[0]
+    left, right = (box, words) if after else (words, box)
+    cost = 1.0 + _text_between((left[0], 0.0, left[2], left[1]), caption, page, captions)
+    cost += _text_between((right[0], right[3], right[2], page.height), caption, page, captions)
+    if cost >= 4 or right[3] <= left[3]:
+        return None
+    return _Pair(cost, "next page" if after else "page before", True)
 
 
 def _text_between(gap: Box, caption: Candidate, page: Page, captions: set[int]) -> float:
@@ -278,20 +281,29 @@ def _middle(box: Box) -> float:
 def _over_pages(
     region: Region, caption: Candidate, pages: dict[int, Page], captions: dict[int, set[int]]
 ) -> _Pair | None:
-    """A caption at the top of the page after the region's."""
+    """A caption at the top of the page after the region's, or at the foot of the one before."""
     here, there = pages[region.page], pages[caption.page]
-    under = _text_between((region.box[0], 0.0, region.box[2], region.box[1]), caption, here, captions[region.page])
-    box = caption.box
-    over = _text_between((box[0], box[3], box[2], there.height), caption, there, captions[caption.page])
-    over += sum(1.5 for other in there.regions if other.box[1] > box[3] and other.doubt < 1.5)
-    cost = 1.0 + under + over + region.doubt
-    return _Pair(cost, "next page", True) if cost < 5 else None
+    box, words = region.box, caption.box
+    after = caption.page > region.page
+    beside_region = (box[0], 0.0, box[2], box[1]) if after else (box[0], box[3], box[2], here.height)
+    beside_words = (words[0], words[3], words[2], there.height) if after else (words[0], 0.0, words[2], words[1])
+    cost = 1.0 + _text_between(beside_region, caption, here, captions[region.page])
+    cost += _text_between(beside_words, caption, there, captions[caption.page])
+    for page, gap in ((here, beside_region), (there, beside_words)):
+        cost += sum(1.5 for r in page.regions if r is not region and r.doubt < 1.5 and _within(r.box, gap))
+    cost += region.doubt
+    return _Pair(cost, "next page" if after else "page before", True) if cost < 5 else None
+
+
+def _within(box: Box, gap: Box) -> bool:
+    """Whether a box lies in the stretch of a column."""
+    return min(box[2], gap[2]) - max(box[0], gap[0]) > 0 and gap[1] - 3 < _middle(box) < gap[3] + 3
 
 
 def _rarity(chosen: list[_Pair]) -> dict[Place, float]:
     """How rarely the document sets captions at each place, as a cost."""
     counts = Counter(pair.place for pair in chosen if pair.own and pair.cost < 1.5)
-    start: dict[Place, float] = {"below": 2.0, "above": 0.8, "beside": 0.5, "next page": 0.4}
+    start: dict[Place, float] = {"below": 2.0, "above": 0.8, "beside": 0.5, "next page": 0.4, "page before": 0.3}
     total = sum(counts.values()) + sum(start.values())
     shares = {place: (counts[place] + weight) / total for place, weight in start.items()}
     most = max(shares.values())

@@ -62,8 +62,8 @@ class FigurePair(Record):
     box: tuple[float, ...]
     """Of the picture: left, bottom, right, top in points from the page's lower left corner."""
     caption_box: tuple[float, ...]
-    place: Literal["below", "above", "beside", "next page"]
-    """Where the caption stands."""
+    place: Literal["below", "above", "beside", "next page", "page before"]
+    """Where the caption stands; the next column counts as the next page."""
     shared: bool
     """Whether another figure has the same caption."""
     score: float

@@ -271,7 +271,7 @@ def _is_frame(drawing: Drawing, page: RawPage) -> bool:
     if any(_inside(picture.box, drawing.box) for picture in page.pictures):
         return drawing.plain or bool(_prose(drawing.box, inside))  # the shade or the edge behind a picture
     if not drawing.plain:
-        return False
+        return len(_prose(drawing.box, inside)) >= 2  # an edge that a page's end cuts open
     return bool(_prose(drawing.box, inside)) or any(
         (head := caption_head(line.text)) is not None and not head.sentence for line in inside
     )
