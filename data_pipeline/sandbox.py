@@ -1,4 +1,4 @@
-"""Untrusted files parsed in a child process with limits on processor time, memory, wall time and what comes back.
+"""Untrusted files parsed in a child process: limited time, memory and answer; no network, no process, no file written.
 
 Convention: a job is the name of a function (`package.module:function`) and JSON arguments; the child answers JSON and a
 list of byte strings, never a pickle, so that a parser taken over by a hostile file cannot hand code to the parent. The
@@ -27,7 +27,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-from spinemed.errors import SpineMedError
+from data_pipeline.sandbox_rules import forbid
+from spinemed import errors
+from spinemed.errors import ReadError, SpineMedError
 
 __all__ = ["Answer", "Limits", "Rejection", "run_limited"]
 
@@ -64,6 +66,15 @@ class Rejection:
 
     reason: str
     note: str = ""
+    error: SpineMedError | None = None
+    """The parser's own error, where it named file, field and cure."""
+
+    def fault(self, file: Path) -> SpineMedError:
+        """The error to raise where one bad file ends the reading."""
+        if self.error is not None:
+            return self.error
+        problem = f"{self.reason} ({self.note})" if self.note else self.reason
+        return ReadError(problem, file=file, cure="fetch the file again, or leave it out")
 
 
 Answer = tuple[Any, list[bytes]]
@@ -116,7 +127,7 @@ def _receive(here: Any, child: Any, deadline: float, limits: Limits) -> Answer |
             return Rejection("took too much time", f"more than {limits.wall_s:g} s")
         head = json.loads(here.recv_bytes(limits.answer_mib * _MIB))
         if "rejected" in head:
-            return Rejection(head["rejected"], head.get("note", ""))
+            return Rejection(head["rejected"], head.get("note", ""), _error(head.get("error")))
         total = sum(head["sizes"])
         if total > limits.answer_mib * _MIB:
             return Rejection("answers too much", f"more than {limits.answer_mib} MiB")
@@ -151,7 +162,7 @@ def _child(pipe: Any, job: str, arguments: str, limits: Limits) -> None:
     except RecursionError:
         _reject(pipe, "broken file", "nested too deeply")
     except SpineMedError as error:
-        _reject(pipe, "broken file", error.problem)
+        _reject(pipe, "broken file", error.problem, error)
     except (
         ArithmeticError,
         AttributeError,
@@ -168,8 +179,22 @@ def _child(pipe: Any, job: str, arguments: str, limits: Limits) -> None:
         pipe.close()
 
 
-def _reject(pipe: Any, reason: str, note: str) -> None:
-    pipe.send_bytes(json.dumps({"rejected": reason, "note": note[:300]}).encode())
+def _reject(pipe: Any, reason: str, note: str, error: SpineMedError | None = None) -> None:
+    told: dict[str, Any] = {"rejected": reason, "note": note[:300]}
+    if error is not None:
+        fields = {name: getattr(error, name) for name in ("problem", "file", "line", "field", "cure")}
+        told["error"] = {"kind": type(error).__name__, **fields}
+    pipe.send_bytes(json.dumps(told).encode())
+
+
+def _error(told: Any) -> SpineMedError | None:
+    """An error as a child told it: one of ours by name, or None. What a child says is no code and no class."""
+    if not isinstance(told, dict) or told.get("kind") not in errors.__all__:
+        return None
+    line = told.get("line")
+    fields = {name: None if told.get(name) is None else str(told[name])[:2000] for name in ("file", "field", "cure")}
+    kind: type[SpineMedError] = getattr(errors, told["kind"])
+    return kind(str(told.get("problem"))[:2000], line=line if isinstance(line, int) else None, **fields)
 
 
 def _function(job: str) -> Callable[..., Answer]:
@@ -186,3 +211,5 @@ def _limit(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # a parser writes nothing
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    forbid()

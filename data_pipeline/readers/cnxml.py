@@ -18,9 +18,11 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
 from data_pipeline.figures_labels import Mentioned, link_mentions
+from data_pipeline.readers.files import pack, parse
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.readers.safe_xml import local_name, parse_xml, plain_text
-from spinemed.errors import ReadError
+from data_pipeline.sandbox import Answer, Limits
+from spinemed.errors import ReadError, SpineMedError
 from spinemed.records import Document, Figure, ImageBlob, Source
 from spinemed.tables import file_sha256
 
@@ -38,6 +40,8 @@ class CnxmlOptions(BaseModel):
     """Folder of the pictures, relative to the source's path; they are matched by file name."""
     on_broken_file: Literal["stop", "count"] = "stop"
     """Whether an unreadable module stops the build or is counted as failed."""
+    limits: Limits = Limits()
+    """What the parser of one module and its pictures may use."""
 
 
 def read_cnxml(source: Source, root: Path) -> Reading:
@@ -51,18 +55,26 @@ def read_cnxml(source: Source, root: Path) -> Reading:
     folder = root if root.is_dir() else root.parent
     if not files:
         raise ReadError(f"holds no file like '{options.pattern}'", file=root, cure="check `path` and `pattern`")
-    pictures = _pictures(folder / options.media)
     reading = Reading(source.id)
     for file in files:
+        values = {"folder": str(folder), "path": str(file), "media": options.media}
         try:
-            module = _read_module(source, folder, file, pictures)
-        except ReadError as error:
+            module = parse(
+                source, "data_pipeline.readers.cnxml:parse_module", values, options.limits.for_file(file), file
+            )
+        except SpineMedError as error:
             if options.on_broken_file == "stop":
                 raise
             reading.drop("document", file.name, "cannot be read", str(error.problem), failed=True)
             continue
         reading.add(module)
     return reading
+
+
+def parse_module(source: dict[str, Any], folder: str, path: str, media: str) -> Answer:
+    """One module with its pictures: what the sandbox runs."""
+    home = Path(folder)
+    return pack(_read_module(Source.model_validate(source), home, Path(path), _pictures(home / media)))
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from data_pipeline.sandbox import Answer, Limits, Rejection, run_limited
 from spinemed.errors import ReadError
 from spinemed.records import Document, Figure, ImageBlob, Source, Span, Study
 
-__all__ = ["FileOptions", "pack", "read_files", "unpack", "utf8_text"]
+__all__ = ["FileOptions", "pack", "parse", "read_files", "unpack", "utf8_text"]
 
 
 class FileOptions(BaseModel):
@@ -131,6 +131,25 @@ def read_files(
         except ReadError as error:
             reading.drop(unit, name, "crashed the parser", error.problem, failed=True)
     return reading
+
+
+def parse(source: Source, job: str, arguments: dict[str, Any], limits: Limits, file: Path) -> Reading:
+    """Run a parser in the sandbox, for readers that end with the first file that cannot be read.
+
+    Args:
+        source: The entry of `sources.yaml`; the parser is given it as `source`.
+        job: `package.module:function`.
+        arguments: More JSON arguments.
+        limits: What it may use.
+        file: The file at fault, where the parser cannot name one.
+
+    Raises:
+        SpineMedError: The parser's own error, or that it was stopped.
+    """
+    answer = run_limited(job, {"source": source.model_dump(mode="json"), **arguments}, limits)
+    if isinstance(answer, Rejection):
+        raise answer.fault(file)
+    return unpack(source.id, answer)
 
 
 def utf8_text(data: bytes, name: str) -> str:

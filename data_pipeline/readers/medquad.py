@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from data_pipeline.readers.files import pack, unpack
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.readers.safe_xml import local_name, parse_xml, plain_text
-from spinemed.errors import ReadError
+from data_pipeline.sandbox import Answer, Limits, Rejection, run_limited
+from spinemed.errors import ReadError, SpineMedError
 from spinemed.records import Document, Source
 from spinemed.tables import file_sha256
 
@@ -35,6 +37,8 @@ class MedquadOptions(BaseModel):
     """Which files of the folder are documents."""
     on_broken_file: Literal["stop", "count"] = "stop"
     """Whether an unreadable file stops the build or is counted as failed."""
+    limits: Limits = Limits()
+    """What the parser of one file may use."""
 
 
 def read_medquad(source: Source, root: Path) -> Reading:
@@ -49,36 +53,61 @@ def read_medquad(source: Source, root: Path) -> Reading:
     if not files:
         raise ReadError(f"holds no file like '{options.pattern}'", file=root, cure="check `path` and `pattern`")
     reading = Reading(source.id)
-    trees: list[tuple[Path, Any]] = []
+    parsed: list[tuple[set[str], Reading]] = []
     for file in files:
         try:
-            tree = parse_xml(file.read_bytes(), file)
-            if local_name(tree) != "Document":
-                raise ReadError(
-                    f"is XML but no MedQuAD document (root <{local_name(tree)}>)", file=file, cure="check `pattern`"
-                )
-        except ReadError as error:
+            parsed.append(_parse(source, folder, file, options.limits))
+        except SpineMedError as error:
             if options.on_broken_file == "stop":
                 raise
             reading.drop("document", file.name, "cannot be read", str(error.problem), failed=True)
-            continue
-        trees.append((file, tree))
-    groups = _groups(source.id, [tree for _, tree in trees])
-    for (file, tree), group in zip(trees, groups):
-        _read_document(source, folder, file, tree, group, reading)
+    groups = _groups(source.id, [keys for keys, _ in parsed])
+    for (_, document), group in zip(parsed, groups):
+        document.documents = [record.model_copy(update={"group_id": group}) for record in document.documents]
+        reading.add(document)
     return reading
+
+
+def _parse(source: Source, folder: Path, file: Path, limits: Limits) -> tuple[set[str], Reading]:
+    """The names of a document's condition, and its records without their group, which depends on all documents."""
+    values = {"source": source.model_dump(mode="json"), "folder": str(folder), "path": str(file)}
+    answer = run_limited("data_pipeline.readers.medquad:parse_document", values, limits.for_file(file))
+    if isinstance(answer, Rejection):
+        raise answer.fault(file)
+    told, parts = answer
+    try:
+        keys, packed = {str(key) for key in told["keys"]}, told["reading"]
+    except (TypeError, KeyError) as error:
+        raise ReadError("the parser answered what is no reading", file=file, cure="report this file") from error
+    return keys, unpack(source.id, (packed, parts))
+
+
+def parse_document(source: dict[str, Any], folder: str, path: str) -> Answer:
+    """One document and the names of its condition: what the sandbox runs."""
+    file = Path(path)
+    tree = parse_xml(file.read_bytes(), file)
+    if local_name(tree) != "Document":
+        raise ReadError(
+            f"is XML but no MedQuAD document (root <{local_name(tree)}>)", file=file, cure="check `pattern`"
+        )
+    entry = Source.model_validate(source)
+    reading = Reading(entry.id)
+    _read_document(entry, Path(folder), file, tree, reading)
+    packed, parts = pack(reading)
+    return {"keys": sorted(_keys(tree)), "reading": packed}, parts
 
 
 def _focus(tree: Any) -> str:
     return plain_text(next((part.text or "" for part in tree.iter("Focus")), ""))
 
 
-def _groups(source_id: str, trees: list[Any]) -> list[str]:
+def _keys(tree: Any) -> set[str]:
+    """Concepts and name of a document's condition."""
+    return {f"cui:{plain_text(cui.text or '')}" for cui in tree.iter("CUI")} | {f"name:{_focus(tree).casefold()}"}
+
+
+def _groups(source_id: str, keys: list[set[str]]) -> list[str]:
     """One group for all documents that share a concept or a name, over any number of steps."""
-    keys = [
-        {f"cui:{plain_text(cui.text or '')}" for cui in tree.iter("CUI")} | {f"name:{_focus(tree).casefold()}"}
-        for tree in trees
-    ]
     merged: list[set[str]] = []
     for key in keys:
         joined = set(key)
@@ -96,7 +125,7 @@ def _groups(source_id: str, trees: list[Any]) -> list[str]:
     return names
 
 
-def _read_document(source: Source, folder: Path, file: Path, tree: Any, group: str, reading: Reading) -> None:
+def _read_document(source: Source, folder: Path, file: Path, tree: Any, reading: Reading) -> None:
     name = file.relative_to(folder).as_posix()
     focus = _focus(tree)
     if not focus:
@@ -141,7 +170,7 @@ def _read_document(source: Source, folder: Path, file: Path, tree: Any, group: s
             text=blocks.text,
             licence=source.licence,
             attribution=source.attribution,
-            group_id=group,
+            group_id=source.id,
         )
     )
     reading.spans += blocks.spans

@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from data_pipeline.readers.files import pack, parse
 from data_pipeline.readers.reading import Reading, read_options, short_id
+from data_pipeline.sandbox import Answer, Limits
 from spinemed.anatomy import LABEL_MAPS, Level, Region, Spine, number_view
 from spinemed.errors import LevelError, ReadError
 from spinemed.geometry import WorldPoints, label_centroids_mm
@@ -107,6 +109,8 @@ class NiftiOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     studies: tuple[NiftiStudy, ...] = Field(min_length=1)
+    limits: Limits = Limits(cpu_s=600, wall_s=900, memory_mib=8192)
+    """What the parser of one volume and its masks may use."""
 
 
 def read_nifti_source(source: Source, root: Path) -> Reading:
@@ -120,8 +124,19 @@ def read_nifti_source(source: Source, root: Path) -> Reading:
     options = read_options(source, NiftiOptions)
     reading = Reading(source.id)
     for study in options.studies:
-        _read_study(source, root, study, reading)
+        values = {"root": str(root), "study": study.model_dump(mode="json")}
+        reading.add(
+            parse(source, "data_pipeline.readers.nifti:parse_study", values, options.limits, root / study.image)
+        )
     return reading
+
+
+def parse_study(source: dict[str, Any], root: str, study: dict[str, Any]) -> Answer:
+    """One volume with its masks: what the sandbox runs."""
+    entry = Source.model_validate(source)
+    reading = Reading(entry.id)
+    _read_study(entry, Path(root), NiftiStudy.model_validate(study), reading)
+    return pack(reading)
 
 
 def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading) -> None:

@@ -14,8 +14,12 @@ import time
 from multiprocessing.connection import Connection
 
 from data_pipeline.sandbox import Answer
+from spinemed.errors import VolumeError
 
-__all__ = ["complain", "count", "crash", "flood", "grow", "sleep", "spin", "stall", "write"]
+__all__ = [
+    "complain", "count", "crash", "flood", "grow", "launch", "misread", "reach", "reach_natively", "sleep", "spin",
+    "stall", "write",
+]  # fmt: skip
 
 
 def sleep(seconds: float) -> Answer:
@@ -71,3 +75,32 @@ def complain() -> Answer:
 def count(number: int) -> Answer:
     """Answer properly."""
     return {"number": number}, [b"x" * k for k in range(number)]
+
+
+def reach(host: str, port: int) -> Answer:
+    """Connects to a host."""
+    import socket
+
+    socket.create_connection((host, port), timeout=1).close()
+    return {"reached": host}, []
+
+
+def reach_natively() -> Answer:
+    """Asks the kernel for a socket and a process, past Python: what each call returned."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    return {"socket": library.socket(2, 1, 0), "fork": library.fork()}, []
+
+
+def launch(program: str) -> Answer:
+    """Starts a program."""
+    import subprocess
+
+    subprocess.run([program], check=True)
+    return {"launched": program}, []
+
+
+def misread(path: str) -> Answer:
+    """Complains of a file as a reader does."""
+    raise VolumeError("lies on another grid", file=path, field="mask", cure="resample it")

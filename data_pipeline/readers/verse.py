@@ -8,14 +8,15 @@ licence is that one."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import Field
 
 from data_pipeline.readers.files import FileOptions
-from data_pipeline.readers.nifti import NiftiOptions, NiftiStudy, read_nifti_source
+from data_pipeline.readers.nifti import NiftiStudy, read_nifti_source
 from data_pipeline.readers.reading import Reading, read_options
-from spinemed.errors import ReadError, VolumeError
+from spinemed.errors import SpineMedError
 from spinemed.labelling.dataset import read_verse_folder
 from spinemed.records import Source
 
@@ -25,6 +26,12 @@ __all__ = ["VerseOptions", "read_verse"]
 class VerseOptions(FileOptions):
     """Options of a `verse` source."""
 
+    cpu_s: float = 600.0
+    """Processor time a scan may take."""
+    wall_s: float = 900.0
+    """Time a scan may take."""
+    memory_mib: int = 8192
+    """Memory the parser may take on top of eight times the file."""
     layers: int = Field(default=1, ge=1, le=25)
     """How many neighbouring sagittal layers become pictures."""
     canvas_px: int = Field(default=256, ge=32, le=2048)
@@ -59,10 +66,13 @@ def read_verse(source: Source, root: Path) -> Reading:
             canvas_px=options.canvas_px,
             mask_facts=options.mask_facts,
         )
-        one = source.model_copy(update={"options": NiftiOptions(studies=(study,)).model_dump(mode="json")})
+        limits = options.limits.for_file(case.image)
+        one = source.model_copy(
+            update={"options": {"studies": [study.model_dump(mode="json")], "limits": asdict(limits)}}
+        )
         try:
             reading.add(read_nifti_source(one, root))
-        except (ReadError, VolumeError) as error:
+        except SpineMedError as error:
             reading.drop("scan", case.name, "broken file", error.problem, failed=True)
             continue
         reading.keep("scan")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data_pipeline.readers import read_source
 from data_pipeline.sandbox import Limits, Rejection, run_limited
+from spinemed.errors import ReadError, VolumeError
+from spinemed.records import Source
 
 # The jobs of these tests: standard functions that do to the parser what a hostile file would.
 SMALL = Limits(cpu_s=1, wall_s=2, memory_mib=64, answer_mib=1)
@@ -56,6 +62,30 @@ def test_what_a_parser_says_about_a_file_is_not_quoted() -> None:
     assert "Weatherby" not in answer.note
 
 
+def test_a_parser_reaches_no_network_and_starts_no_program() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        assert reason("data_pipeline.readers.trials:reach", host="127.0.0.1", port=server.getsockname()[1])
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert reason("data_pipeline.readers.trials:launch", program="/bin/true") == "crashed the parser"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's wall is Linux's")
+def test_native_code_is_refused_by_the_kernel() -> None:
+    answer = run_limited("data_pipeline.readers.trials:reach_natively", {}, SMALL)
+    assert answer == ({"socket": -1, "fork": -1}, [])
+
+
+def test_a_readers_own_error_comes_back_as_it_was(tmp_path: Path) -> None:
+    answer = run_limited("data_pipeline.readers.trials:misread", {"path": "/data/a.nii"}, SMALL)
+    assert isinstance(answer, Rejection)
+    fault = answer.fault(tmp_path)
+    assert type(fault) is VolumeError
+    assert str(fault) == "/data/a.nii: field 'mask': lies on another grid. Cure: resample it"
+    assert isinstance(Rejection("took too much time", "more than 2 s").fault(tmp_path / "x.xml"), ReadError)
+
+
 def test_no_process_is_left_behind() -> None:
     import psutil
 
@@ -72,3 +102,30 @@ def test_no_process_is_left_behind() -> None:
 def test_a_good_job_answers_json_and_bytes(number: int) -> None:
     answer = run_limited("data_pipeline.readers.trials:count", {"number": number}, SMALL)
     assert answer == ({"number": number}, [b"x" * k for k in range(number)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "options"),
+    [
+        ("cnxml", "text/openstax", {}),
+        ("medquad", "text/medquad", {}),
+        (
+            "nifti",
+            "ct/tptbox_L3_crop",
+            {
+                "studies": [
+                    {"image": "sub-ct_label-22_ct.nii.gz", "modality": "CT", "group": "g", "truth": "none"},
+                ]
+            },
+        ),
+    ],
+)
+def test_readers_parse_within_limits(samples: Path, kind: str, path: str, options: dict[str, Any]) -> None:
+    source = Source.model_validate(
+        {
+            "id": "s", "kind": kind, "path": path, "licence": "CC-BY-4.0", "allowed_use": ["train"],
+            "attribution": "a", "legal_basis": "published", "options": {**options, "limits": {"wall_s": 0.001}},
+        }
+    )  # fmt: skip
+    with pytest.raises(ReadError, match=r"took too much time \(more than 0.001 s\)"):
+        read_source(source, samples / path)
