@@ -159,6 +159,29 @@ def test_packed_is_alone(name: str) -> None:
         assert measure_isolation(made, rows, replace(found.call, segments=False)) <= 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_less_than_a_leak(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    from train.packing import isolation
+
+    made, rows = family("qwen2_5_vl")
+    made = made.to(dtype)
+    half = [
+        replace(row, vision={k: v.to(dtype) if v.is_floating_point() else v for k, v in row.vision.items()})
+        for row in rows
+    ]
+    use_attention(made, "sdpa")
+    call = call_of(made, segments=False)
+    bound = isolation.TOLERANCE[dtype]
+    assert measure_isolation(made, half, call) < bound / 4
+
+    def three_rows(bins: Any, call: Any) -> dict[str, Any]:
+        batch = collate_packed(bins, call)
+        return {**batch, "position_ids": batch["position_ids"][1:]}
+
+    monkeypatch.setattr(isolation, "collate_packed", three_rows)
+    assert measure_isolation(made, half, call) > 4 * bound
+
+
 def test_a_family_that_leaks_is_named_with_the_reason() -> None:
     made, rows = family("gemma3")
     before = made.config.get_text_config()._attn_implementation

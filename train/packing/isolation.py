@@ -24,8 +24,9 @@ from train.packing.collate import PackedCall, call_of, collate_packed
 
 __all__ = ["Isolation", "choose_call", "measure_isolation", "probe_rows"]
 
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""Largest difference of a logit, packed against alone, in units of the logits' spread where that is above 1."""
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.bfloat16: 0.25, torch.float16: 0.05}
+"""Largest difference of a logit, packed against alone, in units of the logits' spread where that is above 1. On tiny
+models rounding comes to 0.03 (bfloat16) and 0.007 (float16), a leak to 3.7 and more in every format."""
 
 
 @dataclass(frozen=True)
