@@ -241,10 +241,12 @@ def _dummy_row(layout: Layout) -> Encoded:
 
 
 def _needs_dummy(stage: Stage) -> bool:
-    """Under ZeRO alone: DDP leaves weights that no process asked without a gradient, as one process does, and a small
-    picture would let Adam's memory move them in a step that has no picture. With a feature cache no process ever calls
-    the tower, so none may."""
-    return process_count() > 1 and stage.deepspeed is not None and stage.feature_cache is None
+    """Under ZeRO, and where the language model is frozen, so that a batch of text would have nothing to learn from.
+
+    Not under DDP: it leaves weights that no process asked without a gradient, as one process does, and with a small
+    picture Adam's memory would move them in a step that has no picture.
+    """
+    return (process_count() > 1 and stage.deepspeed is not None) or stage.parts.language == "frozen"
 
 
 def _batches(
