@@ -192,3 +192,14 @@ def test_a_store_travels_to_a_worker(tiny: tuple[Any, Any], tmp_path: Path) -> N
     key = next(iter(pictures_of(rows)))
     there = pickle.loads(pickle.dumps(store))
     assert torch.equal(there.get(key)[0], store.get(key)[0])
+
+
+def test_the_size_that_a_plan_predicts_is_the_size(micro_base: Path, tmp_path: Path) -> None:
+    from spinemed.vlm.load import load_pair
+    from train.estimate import feature_bytes
+    from train.shapes import read_shape
+
+    model, processor = load_pair(micro_base)
+    model.requires_grad_(False)
+    tower = FrozenTower(model, processor)
+    assert tower.bytes_for(1000) == feature_bytes(read_shape(micro_base), 1000, width=4)
