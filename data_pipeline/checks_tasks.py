@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from data_pipeline.checks_written import levels_in, written_value
 from data_pipeline.draft_captions import caption_level, caption_region, caption_technique
 from data_pipeline.ruled.words import load_words
+from data_pipeline.writers_evidence import INSTRUCTION, speaks_to_model
 from spinemed.questions import NOT_ASSESSABLE, SOLVABLE_FROM_TEXT
 from spinemed.records import content_hash
 
@@ -172,6 +173,16 @@ def picture_need_marked(item: Item, lookup: Lookup) -> str | None:
     return "is solvable from its text alone and not tagged so" if alone else "needs its picture and is tagged otherwise"
 
 
+def no_instruction_to_models(item: Item, lookup: Lookup) -> str | None:
+    """No source text that an item quotes, and no answer, is written for a model to obey."""
+    instance, value = item.instance, written_value(item)
+    told = [text for name, text in item.parts.filled.items() if name not in ("written", "pack", "categories")]
+    told += [option.text for option in instance.options]
+    told += [message.content for message in instance.messages if message.role == "assistant"]
+    told += [item.parts.note] if value is not None else []
+    return INSTRUCTION if any(speaks_to_model(text) for text in told) else ""
+
+
 def caption_says(item: Item, lookup: Lookup) -> str | None:
     """Level, part of the spine and technique are read from the caption again."""
     if not item.parts.template.startswith("caption_"):
@@ -201,6 +212,7 @@ TASK_CHECKS: dict[str, Callable[[Item, Lookup], str | None]] = {
         red_flags_before_advice,
         limits_said,
         picture_need_marked,
+        no_instruction_to_models,
         caption_says,
     )
 }

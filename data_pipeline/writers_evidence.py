@@ -51,7 +51,7 @@ class Pack:
     def unfit(self) -> str:
         """Why nothing is asked about it, or an empty text."""
         text = " ".join(span.text for span in self.spans)
-        if speaks_to_model(f"{self.title} {text} {self.figure.label if self.figure else ''}"):
+        if speaks_to_model(" ".join([self.title, *_strings(self.shown())])):  # headings and labels speak as well
             return INSTRUCTION
         if self.kind != "documents":
             return ""
@@ -105,6 +105,15 @@ class Pack:
             document = desk.corpus.documents[self.figure.document_id]
             documents[document.id] = Evidence(kind="document", id=document.id, sha256=document.sha256)
         return (*dict.fromkeys(found), *documents.values())
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts of a nested value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
 def speaks_to_model(text: str) -> bool:
