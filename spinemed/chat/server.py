@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -290,12 +291,20 @@ def _host_of(headers: Any) -> str:
         return "no address"
 
 
+_CODE = re.compile(r"[a-z]+(?:_[a-z]+)+|[A-Za-z]{3,40}[Ee]rror")
+
+
 def _message(text: str) -> str:
-    """The server's own words on an error, briefly; nothing where they are not in the usual place."""
+    """The server's code for an error, such as `model_not_found`, where it gives one.
+
+    Its sentences are not shown: servers repeat in them what they were sent, and an error's text goes to terminals and
+    logs where the content of a request may not.
+    """
     try:
         found = json.loads(text)
         found = found.get("error", found)
-        found = found.get("message", found.get("detail", "")) if isinstance(found, dict) else found
+        told = [found.get(name) for name in ("code", "type")] if isinstance(found, dict) else []
     except (ValueError, AttributeError, RecursionError):
-        return "no message"
-    return " ".join(str(found).split())[:160] or "no message"
+        told = []
+    codes = [code for code in told if isinstance(code, str) and len(code) <= 40 and _CODE.fullmatch(code)]
+    return codes[0] if codes else "no code"
