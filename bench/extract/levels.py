@@ -38,6 +38,10 @@ _CHINESE_NUMBER = re.compile(
     rf"(?:(?P<join>[/-])(?P<second>{_NUMERAL}))?(?=\s*(?:椎|间|节|水平|[/、，。,.;；)\-]|[颈胸腰骶]|$))"
 )
 _CHINESE_LIST = re.compile(rf"第(\d|{_NUMERAL})[、,/-](\d|{_NUMERAL})([颈腰])椎?(?=椎?间盘)")
+_SPOKEN = re.compile(
+    r"\b(?P<region>[ctls])(?:ervical|horacic|umbar|acral)\s+vertebra(?:l\s+body)?\s+(?P<number>\d{1,2})\b(?!\.\d)",
+    re.IGNORECASE,
+)
 _DOWN_TO = re.compile(r"\b(?:down|up)\s+to\b", re.IGNORECASE)
 
 
@@ -53,6 +57,7 @@ def _usual(stretch: str) -> str:
             ),
             stretch,
         )
+    stretch = _SPOKEN.sub(r"\g<region>\g<number>", stretch)  # "lumbar vertebra 5" needs no company to be a level
     return _DOWN_TO.sub("to", stretch)
 
 

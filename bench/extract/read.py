@@ -38,6 +38,8 @@ class Extraction:
     """Why nothing was read."""
     confidence: float | None = None
     """From 0 to 1, where the reply states a number."""
+    by: Literal["rules", "matcher"] = "rules"
+    """Who read it; `matcher` is the optional language model, counted apart."""
 
 
 def extract_answer(text: str, sample: Sample) -> Extraction:
