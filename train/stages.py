@@ -23,10 +23,9 @@ import numpy as np
 import torch
 
 from spinemed.errors import ConfigError, MissingPartError, ModelError, RecordError, RunError
-from spinemed.records import Message
 from spinemed.run import Run
 from spinemed.tables import file_sha256, write_json, write_text
-from spinemed.vlm.layout import IGNORE, Encoded, Layout, Refused
+from spinemed.vlm.layout import Encoded, Layout
 from spinemed.vlm.load import load_model, peft_calls
 from spinemed.vlm.processor import save_processor
 from train.config import PARTS, Schedule, Stage, TrainConfig
@@ -152,7 +151,7 @@ def train_stage(
         )
     model = build_model(config, stage, base, run)
     parameters = count_parameters(model)
-    dummy = _dummy_row(layout) if _needs_dummy(stage) else None
+    dummy = layout.dummy() if _needs_dummy(stage) else None
     collate, packing = _batches(config, stage, layout, model, dummy, run)
     plan = _plan(config, stage, found, data, packing)
     if process_rank() == 0:
@@ -228,24 +227,15 @@ def _lay_out(rows: Iterable[TrainingRow], layout: Layout, cache_mb: int) -> Any:
     return TrainingRows(rows, layout, cache_mb=cache_mb)
 
 
-def _dummy_row(layout: Layout) -> Encoded:
-    """A row with a small picture and no loss."""
-    from PIL import Image
-
-    turns = (Message(role="user", content="<image>"), Message(role="assistant", content="-"))
-    free = Layout(layout.processor, max_tokens=1 << 30)
-    made = free.encode(turns, [Image.new("RGB", (32, 32))], training=True)
-    if isinstance(made, Refused) or made.labels is None:
-        raise ModelError("the processor cannot lay out a small picture", cure="train in one process")
-    return replace(made, labels=torch.full_like(made.labels, IGNORE))
-
-
 def _needs_dummy(stage: Stage) -> bool:
     """Under ZeRO, and where the language model is frozen, so that a batch of text would have nothing to learn from.
 
     Not under DDP: it leaves weights that no process asked without a gradient, as one process does, and with a small
-    picture Adam's memory would move them in a step that has no picture.
+    picture Adam's memory would move them in a step that has no picture. Not with a feature cache either: no process
+    then calls the tower, so one that did would wait for the others for ever.
     """
+    if stage.feature_cache is not None:
+        return False
     return (process_count() > 1 and stage.deepspeed is not None) or stage.parts.language == "frozen"
 
 

@@ -234,16 +234,20 @@ class Layout:
         return Measured(total, answer, brought, tokens, lowered)
 
     def dummy(self) -> Encoded:
-        """The smallest row with a picture, without a label: for batches without pictures, where every process of a
-        sharded run has to call the vision tower in every step (ZeRO-3 waits for the one that does not).
+        """A row of one small picture, without a label: for batches without pictures, where every process of a sharded
+        run has to call the vision tower in every step (ZeRO-3 waits for the one that does not). It may be longer than
+        `max_tokens`, because it stands beside what a batch holds.
 
         Raises:
-            ModelError: The layout refuses it.
+            ModelError: The processor cannot lay it out.
         """
         turns = (Message(role="user", content=IMAGE_PLACEHOLDER), Message(role="assistant", content="."))
-        made = self.encode(turns, [Image.new("RGB", (28, 28))], training=True)
+        free = Layout(self.processor, max_tokens=1 << 30)
+        made = free.encode(turns, [Image.new("RGB", (32, 32))], training=True)
         if isinstance(made, Refused):
-            raise ModelError(f"a row of one small picture is refused ({made.detail})", cure="raise max_tokens")
+            raise ModelError(
+                f"the processor cannot lay out a small picture ({made.detail})", cure="train in one process"
+            )
         return Encoded(made.input_ids, torch.full_like(made.input_ids, IGNORE), made.sequence, made.vision)
 
     def encode_text(self, messages: Sequence[Message], tokens: Sequence[int]) -> Encoded:
