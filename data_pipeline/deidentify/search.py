@@ -1,8 +1,9 @@
 """The variants in which a case's own values turn up in texts, as patterns.
 
 Convention: a person's name is searched whole, turned round, with initials, run together and part by part, with and
-without its accents; an identifier with or without separators; an address whole and in its parts; Chinese names whole,
-with a space, and as surname with a title. Search runs on text with accents taken off, one sign for one.
+without its accents, with its letters set apart and over the end of a line; an identifier with or without separators; an
+address whole and in its parts; Chinese names whole, with spaces, and as surname with a title. Search runs on text with
+accents taken off, one sign for one.
 
 Trap: a case's own names win over every allow-list. A patient called Cobb costs the report its Cobb angle's name: the
 number stays.
@@ -66,6 +67,7 @@ def find_identity(text: str, identity: CaseIdentity) -> list[Found]:
     for category, regex in _patterns(tuple(sorted((k, tuple(v)) for k, v in identity.values.items()))):
         found += [(hit.start(), hit.end(), category) for hit in regex.finditer(folded) if hit.end() > hit.start()]
     found += _misspelt(folded, identity)
+    found += _broken(folded, identity)
     return found
 
 
@@ -136,9 +138,9 @@ def _chinese_name(group: str) -> Iterator[str]:
     else:
         size = 2 if whole.startswith(_COMPOUND) and len(whole) > 2 else 1
         family, given = whole[:size], whole[size:]
-    yield r"[ \u3000·]{0,2}".join(map(re.escape, whole))
+    yield r"[\s\u3000·]{0,4}".join(map(re.escape, whole))
     if len(given) >= 2:
-        yield re.escape(given)
+        yield r"[\s\u3000]{0,4}".join(map(re.escape, given))
     elif given:
         yield rf"(?<=患者|病人){re.escape(given)}(?![\u4e00-\u9fff]?[，。])"
     yield f"{re.escape(family)}{_ZH_TITLES}"
@@ -217,6 +219,46 @@ def _misspelt(folded: str, identity: CaseIdentity) -> Iterator[Found]:
         word = hit.group().lower()
         if word not in known and any(_one_apart(word, name) for name in names):
             yield hit.start(), hit.end(), "name"
+
+
+def _broken(folded: str, identity: CaseIdentity) -> Iterator[Found]:
+    """Parts of names whose letters stand apart: "J o h n", "Smi-" and "th" on two lines, "Smit h".
+
+    Letters that all stand apart, and letters parted by the end of a line, are the name. Of a single blank inside a word
+    (a fault of extraction) this is said only of long parts with a capital, unless both pieces are words: "as her" is
+    no Asher.
+    """
+    for part in dict.fromkeys(part for value in identity.of("name") for part in name_parts(value)):
+        if len(part) < 3 or not (part.isalpha() and part.isascii()):
+            continue
+        for hit in _apart(part.lower()).finditer(folded):
+            gaps = [gap for gap in hit.groups() if gap]
+            pieces = re.split(r"[\s.\-_]+", hit.group())
+            lines = bool(gaps) and all("\n" in gap for gap in gaps) and len(part) > 3
+            blank = (
+                len(gaps) == 1
+                and not gaps[0].strip(" \t")
+                and len(part) >= _FAMILY_LETTERS
+                and pieces[0][:1].isupper()
+                and not all(_is_word(piece) for piece in pieces)
+            )
+            if len(gaps) == len(part) - 1 or lines or blank:
+                yield hit.start(), hit.end(), "name"
+
+
+@functools.lru_cache(maxsize=256)
+def _apart(part: str) -> re.Pattern[str]:
+    return re.compile(r"(?<![A-Za-z])" + r"([\s.\-_]{0,6})".join(map(re.escape, part)) + r"(?![A-Za-z])", re.IGNORECASE)
+
+
+def _is_word(piece: str) -> bool:
+    """Whether a piece is a word of its own: listed, or too short to tell."""
+    return len(piece) <= 3 or piece.lower() in _common()
+
+
+@functools.cache
+def _common() -> frozenset[str]:
+    return frozenset(str(word).lower() for name in ("words", "common", "also_words") for word in terms()[name])
 
 
 def _one_apart(a: str, b: str) -> bool:

@@ -26,7 +26,7 @@ from spinemed.anatomy import find_levels
 
 __all__ = ["RULES_VERSION", "Masked", "Tags", "TextResult", "deidentify_text", "find_protected"]
 
-RULES_VERSION = "2"
+RULES_VERSION = "3"
 _LONGEST = 2_000_000
 _BROKEN_WORD = re.compile(r"(?<=[A-Za-z])-[ \t]{0,8}\r?\n[ \t]{0,8}(?=[a-z])")
 """A hyphen at the end of a line: a name broken there would be two other words."""
@@ -243,20 +243,25 @@ _PAIR = re.compile(
 )
 _ALONE = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,20}(?![A-Za-z])")
 _ZH_ALONE = re.compile(r"(?:叫做?|名叫|人称|同事|朋友|邻居|同学|室友)[ ]?[\u4e00-\u9fff]{2,3}")
+# Letters set apart one by one: no rule reads words in them.
+_SPACED = re.compile(r"(?<![A-Za-z])[A-Za-z](?:[ \t]{1,2}[A-Za-z]){3,}(?![A-Za-z])")
 # Letters of other scripts than the rules read (Latin, Greek, Chinese): nobody looked at them, and some pass for Latin.
 _FOREIGN = re.compile(r"[\u0400-\u1dbf\u2c00-\u2dff\u3040-\u31bf\ua000-\ud7ff\U00010000-\U0001d3ff]+")
 
 
 def _doubtful(text: str, masked: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Words written like names in the middle of a sentence, which are no terms, and words in a foreign script."""
+    """Words written like names in the middle of a sentence, which are no terms, words in a foreign script, and letters
+    set apart."""
     folded = plain(text)
     taken = [*find_protected(text), *masked]
     found: list[tuple[int, int]] = []
-    for pattern in (_PAIR, _ALONE, _ZH_ALONE, _FOREIGN):
+    for pattern in (_PAIR, _ALONE, _ZH_ALONE, _FOREIGN, _SPACED):
         for hit in pattern.finditer(folded):
             if any(start < hit.end() and hit.start() < end for start, end in (*taken, *found)):
                 continue
             words = re.findall(r"[A-Za-z'\-]+", hit.group())
+            if pattern is _SPACED:
+                words = ["".join(words).title()]
             if words and sum(word not in _kept_words() for word in words) < (2 if pattern is _PAIR else 1):
                 continue
             found.append(hit.span())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,48 @@ def test_hostile_texts_are_searched_in_linear_time() -> None:
         start = time.perf_counter()
         clean(piece * 4000, {"name": "Lee Wu"})
         assert time.perf_counter() - start < 8, piece
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "J o h n  S m i t h s o n", "S M I T H S O N", "S.m.i.t.h.s.o.n", "Smith-\nson", "SMITH-\nSON", "Smith\nson",
+        "Smi-\r\n  thson", "Smit hson", "SMIT HSON", "Jo-\nhn Smithson",
+    ],
+)  # fmt: skip
+def test_letters_set_apart_and_broken_lines_do_not_hide_a_name(said: str) -> None:
+    text = clean(f"Seen today: {said} with pain at L4/5.", {"name": "Smithson^John"})
+    bare = re.sub(r"[^a-z]", "", text.lower())
+    assert "smith" not in bare
+    assert "thson" not in bare
+    assert text.endswith("with pain at L4/5.")
+
+
+@pytest.mark.parametrize("said", ["王 小 明", "王\n小明", "王小\n明", "小 明"])
+def test_blanks_and_line_ends_do_not_hide_a_chinese_name(said: str) -> None:
+    text = clean(f"患者{said}腰痛三年", {"name": "王小明"})
+    assert "明" not in text
+    assert "腰痛三年" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Asher", "Pain as her husband lifts her."),
+        ("Isonen", "The fracture is on end."),
+        ("Theman", "Here the man walks."),
+        ("Anand", "Flexion and extension, an and then."),
+        ("Canals", "The can also holds."),
+        ("Eva", "The E1 value is fine."),
+    ],
+)
+def test_words_side_by_side_are_no_broken_name(name: str, text: str) -> None:
+    assert clean(text, {"name": name}) == text
+
+
+def test_letters_set_apart_hold_a_text_back_and_a_spaced_heading_does_not_pass_for_words() -> None:
+    sealed = Sealed("The patient is W e a t h e r b y as told.")
+    tags = Tags(datetime.timedelta(weeks=-1))
+    assert deidentify_text(sealed, identity_from_row({}), tags, id_="n").record.status == "review"
+    fine = deidentify_text(Sealed("Seen at L 4 and L 5."), identity_from_row({}), tags, id_="n")
+    assert fine.record.status == "clean"
