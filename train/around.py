@@ -1,4 +1,4 @@
-"""The commands around a training: `verify` and `plan` before it, `export` and `report` after it.
+"""The commands around a training: `verify` and `plan` before it, `ablate` above it, `export` and `report` after it.
 
 Convention: what is measured or predicted comes as plain values from the modules that own it; here it is only printed.
 
@@ -116,6 +116,22 @@ def export(
     console.print(f"serve it: {line}", markup=False, soft_wrap=True)
 
 
+def ablate(
+    config: Annotated[Path, typer.Argument(help="Config of the ablation.")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder; the same command resumes it.")],
+    overrides: SetOption = None,
+) -> None:
+    """Train several arms on equal budgets and seeds, ask each the same questions, write one paired table."""
+    from spinemed.config import load_config
+    from train.ablate import AblateConfig, run_ablation
+
+    _quiet()
+    table = run_ablation(load_config(config, AblateConfig, overrides or ()), out)
+    console = _console()
+    console.print((table / "table.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    console.print(f"written: {table}", markup=False, soft_wrap=True)
+
+
 def report(run: Annotated[Path, typer.Argument(help="Folder of a training run.")]) -> None:
     """Draw report.md and loss.png of a run again, from its journal."""
     from train.report import write_report
@@ -125,8 +141,16 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a training run.")
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to `spinemed train`."""
-    for command in (verify, plan, export, report):
+    for command in (verify, plan, ablate, export, report):
         app.command()(command)
+
+
+def _quiet() -> None:
+    """Keep third-party progress bars and notices off the terminal; errors still show."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def _console() -> Console:
@@ -144,9 +168,7 @@ def _look(config: Path, overrides: list[str] | None, **how: Any) -> Verified:
     from train.verify import verify as look
 
     if not how["dry_run"]:
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
+        _quiet()
     job = load_config(config, TrainConfig, overrides or ())
     columns = (TextColumn("rows"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
