@@ -1,4 +1,4 @@
-"""Speed of fine-tuning, packed against padded and against TRL, by `benchmarks/train.py`; on a GPU by `train_gpu.py`.
+"""Speed of fine-tuning, packed against padded, TRL and LLaMA-Factory, by `benchmarks/train.py`; on a GPU by its twin.
 
 Ratios are of answer tokens per second of wall clock in one run, in which the contestants take turns; per second of
 processor time, which other jobs stretch less, they stand beside. About eight minutes on two cores.
@@ -119,6 +119,28 @@ def test_feature_cache(measured: dict[str, Any], record: Record) -> None:
         note=note_of(measured, f"{made['rows_with_pictures']} rows share {made['pictures']} pictures"),
     )  # fmt: skip
     assert met
+
+
+def test_packed_against_llamafactory(measured: dict[str, Any], record: Record) -> None:
+    rows = measured["rows"]
+    if "llamafactory" not in rows:
+        pytest.skip("no environment for llamafactory: run `make peer NAME=llamafactory`")
+    packed, padded, neat = (rows[mode] for mode in ("packed", "llamafactory", "llamafactory_packed"))
+    versions = ", ".join(f"{name} {version}" for name, version in padded["versions"].items())
+    record(
+        ISSUE, 33, "packed against LLaMA-Factory, answer tokens per second", asked="in the same run, if it imports",
+        measured=f"{packed['answers_per_second'] / padded['answers_per_second']:.2f}× its padded batches of 16 "
+        f"({packed['answers_per_cpu_second'] / padded['answers_per_cpu_second']:.2f}× by processor time), "
+        f"{packed['answers_per_second'] / neat['answers_per_second']:.2f}× its neat_packing "
+        f"({packed['answers_per_cpu_second'] / neat['answers_per_cpu_second']:.2f}×): packed {rate(packed)}, padded "
+        f"{rate(padded)}, neat_packing {rate(neat)}",
+        met=None, command="make peer NAME=llamafactory; " + COMMAND,
+        note=note_of(
+            measured,
+            f"{versions}; one run each; its tokenizing is not timed; its packing is built for FlashAttention, here it "
+            "pads each row to 4,096 tokens and masks a square; whether its samples stay apart was not checked",
+        ),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "order"), [("3B", 35), ("7B", 36)])
