@@ -227,7 +227,7 @@ def _reach(box: Box, caption: Candidate, page: Page, captions: set[int]) -> _Pai
             # A short caption at the column's edge under a picture at the other.
             if gap > 2.5 * page.body:
                 return None
-            return _Pair(gap / 28 + 1.2 - shared / 100, "below" if below else "above", True)
+            return _Pair(gap / 28 + 0.8 - shared / 250, "below" if below else "above", True)
         left, right = max(box[0], words[0]), min(box[2], words[2])
         cost = gap / 28 + _text_between((left, low, right, high), caption, page, captions)
         cost += 1.2 * (1 - shared / min(box[2] - box[0], words[2] - words[0]))

@@ -25,7 +25,7 @@ _FIGURE = (
 _TABLE = r"(?:(?:supplementary|supplemental|suppl\.?)[ ])?(?:tables?|tabs?\b\.)|附?表"
 _HAN = "一二三四五六七八九十"
 _NUMBER = rf"(?:[SA-E][ ]?)?\d{{1,3}}(?:[.\-–‑—−]\d{{1,3}}){{0,2}}|[IVX]{{1,5}}(?![A-Za-z])|[{_HAN}]{{1,2}}"
-_PANEL = r"(?:[ ]?\([a-zA-Z](?:[ ]?[-–,、&][ ]?[a-zA-Z])*\)|[a-zA-Z](?:[-–,][a-zA-Z])?(?![A-Za-z]))?"
+_PANEL = r"(?:\([a-zA-Z](?:[ ]?[-–,、&][ ]?[a-zA-Z])*\)|[a-zA-Z](?:[-–,][a-zA-Z])?(?![A-Za-z]))?"
 _JOIN = r"[ ]?(?:,[ ]?and[ ]|,[ ]?&[ ]|[,、，&+/~～至和及与到]|and[ ]|or[ ]|to[ ]|through[ ]|–|—|-)[ ]?"
 _ONE = rf"(?:{_NUMBER}){_PANEL}"
 _LIST = rf"{_ONE}(?:{_JOIN}(?:(?:{_FIGURE})[ ]?)?{_ONE}){{0,7}}"
@@ -36,7 +36,10 @@ _MENTION = re.compile(
 _ELSEWHERE = re.compile(r"^[^.;。；]{0,3}\b(?:of|in|from)[ ](?:(?:the[ ])?ref|\[\d|[A-Z]\w+[ ](?:et[ ]al|and[ ][A-Z]))")
 _PIECE = re.compile(rf"(?P<number>{_NUMBER})(?P<panel>{_PANEL})")
 _SEPARATOR = re.compile(r"^[ ]?(?:[.:|)。．：、，]|[—–\-](?=\s)|(?=\s{2})|$)")
-_SENTENCE = re.compile(r"^[ ]?(?:[a-z(,;]|显示|示|为|是|可见|可知|表明|展示|给出|中|所示|说明|列出|的|及|与|和|，)")
+_SENTENCE = re.compile(
+    r"^[ ]?(?:[a-z,;]|\((?![a-zA-Z][),–-])|"
+    r"显示|示|为|是|可见|可知|表明|展示|给出|中|所示|说明|列出|的|及|与|和|，)"
+)
 _CONTINUED = re.compile(r"^[ .:]{0,3}[(（]?(?:continued|cont\.?|续)[)）.]?", re.I)
 
 

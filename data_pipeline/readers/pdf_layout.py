@@ -169,7 +169,7 @@ def _arrange(pages: list[Page], raws: list[RawPage]) -> None:
         page.running = [line for line in raw.lines if id(line) in running]
         raw.lines = _with_labels(_with_wide_blanks([line for line in raw.lines if id(line) not in running]))
         page.regions, page.small = find_regions(raw, page.number, body)
-    repeated = drop_repeated([page.regions for page in pages])
+    repeated = drop_repeated([page.regions for page in pages], [page.height for page in pages])
     step = _usual_step([line for raw in raws for line in raw.lines])
     for page, raw, gone in zip(pages, raws, repeated):
         page.repeated = gone

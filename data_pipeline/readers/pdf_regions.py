@@ -101,14 +101,24 @@ def find_regions(page: RawPage, number: int, body: float) -> tuple[list[Region],
     return sorted(regions, key=lambda region: (-region.box[3], region.box[0])), small
 
 
-def drop_repeated(pages: Sequence[list[Region]]) -> list[int]:
-    """Take off regions that show one thing at one place of several pages. Returns how many went from each page."""
-    seen = Counter(
-        key for regions in pages for key in {(region.digest, _rounded(region.box)) for region in regions}
-    )  # fmt: skip
+def drop_repeated(pages: Sequence[list[Region]], heights: Sequence[float]) -> list[int]:
+    """Take off regions that show one thing at one place of three pages, or of two in the upper or lower margin.
+
+    Args:
+        pages: The regions of each page; changed in place.
+        heights: Of each page, in points.
+
+    Returns:
+        How many went from each page.
+    """
+    seen = Counter(key for regions in pages for key in {(region.digest, _rounded(region.box)) for region in regions})
     gone = []
-    for regions in pages:
-        kept = [r for r in regions if not r.digest or seen[(r.digest, _rounded(r.box))] < 2]
+    for regions, height in zip(pages, heights):
+        kept = []
+        for region in regions:
+            edge = region.box[1] > 0.85 * height or region.box[3] < 0.12 * height
+            if not region.digest or seen[(region.digest, _rounded(region.box))] < (2 if edge else 3):
+                kept.append(region)
         gone.append(len(regions) - len(kept))
         regions[:] = kept
     return gone
