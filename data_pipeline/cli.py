@@ -272,6 +272,8 @@ def withdraw(
         typer.echo(f"release that held it: {folder} ({digest})")
     for folder, digest in done.checkpoints.items():
         typer.echo(f"checkpoint that saw it, to be retired: {folder} (release {digest})")
+    for folder in done.others:
+        typer.echo(f"also held there, remove it by hand or make it again: {folder}")
     for folder in done.logs:
         typer.echo(f"request log that may hold its words, remove it by hand: {folder}")
     for folder in done.releases if rebuild else ():

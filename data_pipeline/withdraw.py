@@ -3,7 +3,8 @@
 Convention: the case's folder and records leave the de-identified folder at once; a line without content goes into
 `withdrawn.jsonl` beside it, and a later de-identification leaves the case out. Runs below the given folders are
 searched: a release that held the case is built again from its own config, and checkpoints trained on it are named,
-not deleted. Request logs of those runs are named, too: they hold what a model was shown, by hash and not by case.
+not deleted. So are request logs of those runs, which hold what a model was shown, and every other table with rows of
+the case: corpora and drafts of runs that never came to a release, what a kill left behind, samples, exports.
 
 Trap: weights cannot forget on request. What a checkpoint learned from a case stays in it: the list says which ones to
 retire and train again.
@@ -52,6 +53,8 @@ class Withdrawal(Record):
     """Release folder -> its hash before, for each that held the case."""
     checkpoints: dict[str, Sha256] = Field(default_factory=dict)
     """Checkpoint folder -> hash of the release it was trained on."""
+    others: tuple[str, ...] = ()
+    """Folders outside these releases with tables that hold it: stages of runs, finished or not, samples, exports."""
     logs: tuple[str, ...] = ()
     """Request logs of the runs that held it: what a model was shown of the case stands there."""
 
@@ -81,18 +84,20 @@ def withdraw_case(case_id: str, sources_file: Path, searched: Iterable[Path], *,
     places = list(searched)
     releases = find_releases(case_id, places)
     checkpoints = find_checkpoints(set(releases.values()), places)
+    others = find_others(case_id, places, releases)
     for home in known:
         _remove(home, case_id, reason)
     return Withdrawal(
         case_id=case_id, removed_from=tuple(str(home) for home in known), releases=releases, checkpoints=checkpoints,
-        logs=_logs(releases),
+        others=others, logs=_logs({*releases, *others}),
     )  # fmt: skip
 
 
-def _logs(releases: Iterable[str]) -> tuple[str, ...]:
-    """Request logs beside releases (RUN/outputs/release, RUN/scratch/requests)."""
-    folders = (Path(release).parent.parent / "scratch" / "requests" for release in releases)
-    return tuple(str(folder) for folder in folders if next(folder.rglob("*.jsonl"), None) is not None)
+def _logs(folders: Iterable[str]) -> tuple[str, ...]:
+    """Request logs of the runs that folders belong to (RUN/outputs/release, RUN/scratch/requests)."""
+    homes = {home for folder in folders for home in Path(folder).parents if (home / "scratch" / "requests").is_dir()}
+    found = (home / "scratch" / "requests" for home in sorted(homes))
+    return tuple(str(folder) for folder in found if next(folder.rglob("*.jsonl"), None) is not None)
 
 
 def _withdrawn(home: Path) -> set[str]:
@@ -136,6 +141,63 @@ def find_releases(case_id: str, places: Iterable[Path]) -> dict[str, Sha256]:
                 found[str(manifest.parent)] = facts["sha256"]
                 break
     return found
+
+
+def find_others(case_id: str, places: Iterable[Path], releases: Iterable[str]) -> tuple[str, ...]:
+    """Folders that hold rows of the case and are none of the releases, and what was made from these.
+
+    Looked at are the groups (`group_id`) of every Parquet and Arrow table, also in hidden folders that a kill left
+    behind; files of samples; and manifests that name a release by its hash. The stages of a run whose release is among
+    them are not listed: they are made again with it.
+    """
+    known = {Path(release).resolve() for release in releases}
+    again = {release.parent for release in known if (release.parent.parent / "config.yaml").is_file()}
+    hashes = {read_manifest(release, "release")["sha256"] for release in known}
+    found: set[Path] = set()
+    for place in places:
+        for file in sorted(place.rglob("*")) if place.is_dir() else ():
+            folder = file.parent.resolve()
+            if not file.is_file() or folder in found or (known | again) & {folder, *folder.parents}:
+                continue
+            if file.suffix in (".parquet", ".arrow"):
+                held = _table_holds(file, case_id)
+            elif file.name == "samples.jsonl":
+                held = f':{case_id}"' in file.read_text(encoding="utf-8", errors="replace")
+            else:
+                held = file.name == MANIFEST and _made_from(file) in hashes
+            if held:
+                found.add(folder)
+    return tuple(str(folder) for folder in sorted(found))
+
+
+def _table_holds(file: Path, case_id: str) -> bool:
+    """Whether a table has a row of the case. One that a kill cut short cannot be read, and is no finished copy."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        if file.suffix == ".arrow":
+            table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        else:
+            names = pq.read_schema(file).names
+            table = pq.read_table(file, columns=[name for name in ("group_id",) if name in names])
+    except (pa.ArrowInvalid, OSError):
+        return False
+    if "group_id" not in table.column_names:
+        return False
+    return bool(pc.any(pc.ends_with(table["group_id"], f":{case_id}")).as_py())
+
+
+def _made_from(manifest: Path) -> str:
+    """Hash of the release that a folder says it was made from, if it is no checkpoint, which are listed apart."""
+    try:
+        facts = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(facts, dict) or facts.get("kind") in ("checkpoint", "adapter"):
+        return ""
+    return str(facts.get("release_sha256", ""))
 
 
 def find_checkpoints(releases: set[Sha256], places: Iterable[Path]) -> dict[str, Sha256]:

@@ -119,6 +119,7 @@ def deidentify_export(
                 account.counts["patients held: their record number stands twice"] += 1
                 continue
             seen.add(name)
+            account.counts.update(f"files not read: {ending}" for ending in found.unread)
             _case(found, folder, key, site, finder, signed, account)
         write_jsonl(folder / "deid.jsonl", account.records)
         if withdrawn:

@@ -14,7 +14,7 @@ import csv
 import datetime
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_pipeline.deidentify.identity import CaseIdentity, identity_from_row
@@ -25,6 +25,11 @@ __all__ = ["NOTE_KINDS", "RawCase", "RawNote", "read_export"]
 
 NOTE_KINDS = ("history", "examination", "imaging_report", "operation_note", "follow_up", "laboratory", "discharge")
 _RECORD = ("record_number", "mrn", "住院号", "病案号")
+_IMAGES = (".dcm", ".ima", "")
+_USUAL = frozenset(
+    {".csv", ".doc", ".docx", ".htm", ".html", ".json", ".md", ".odt", ".pdf", ".rtf", ".txt", ".xls", ".xlsx", ".xml"}
+    | {".avi", ".bmp", ".gif", ".jpeg", ".jpg", ".mp4", ".nii", ".png", ".tif", ".tiff", ".gz", ".hl7", ".zip"}
+)
 _MOST_BYTES = 8 << 20
 _MOST_TABLE_BYTES = 256 << 20
 
@@ -53,6 +58,8 @@ class RawCase:
     notes: tuple[RawNote, ...]
     images: tuple[Path, ...]
     site: str = ""
+    unread: tuple[str, ...] = ()
+    """Endings of files in the patient's folder that are neither notes nor images: they stay where they are."""
 
     def __repr__(self) -> str:
         return f"<raw case {self.place}>"
@@ -113,8 +120,16 @@ def _from_folder(place: int, folder: Path) -> RawCase:
         if file.stat().st_size > _MOST_BYTES:
             raise _fault(place, "a note is larger than 8 MiB", "notes")
         notes.append(_note(place, date, kind, file.read_bytes().decode("utf-8-sig")))
-    images = tuple(path for path in _files(place, folder) if path.suffix.lower() in (".dcm", ".ima", ""))
-    return _case(place, rows[0], notes, images)
+    files = _files(place, folder)
+    images = tuple(path for path in files if path.suffix.lower() in _IMAGES)
+    known = {folder / "registration.csv", *folder.glob("*.txt")}
+    unread = tuple(_ending(path) for path in files if path not in known and path not in images)
+    return replace(_case(place, rows[0], notes, images), unread=unread)
+
+
+def _ending(path: Path) -> str:
+    """A file's ending if it is a usual one; anything else could be a name."""
+    return path.suffix.lower() if path.suffix.lower() in _USUAL else "other"
 
 
 def _from_tables(root: Path) -> Iterator[RawCase | ReadError]:

@@ -62,13 +62,19 @@ def parse_grades(path: str, name: str, source: dict[str, Any], layout: str) -> A
     data = file.read_bytes()
     reading = Reading(entry.id)
     cases: dict[str, list[tuple[int, tuple[Finding, ...]]]] = {}
-    for number, graded in enumerate(table_findings(data, layout, name), start=1):
+    columns: dict[str, bool] = {}
+    for number, graded in enumerate(table_findings(data, layout, name, columns), start=1):
         if isinstance(graded, str):
             reading.drop("row", f"{name}#row {number}", graded, failed=True)
             continue
         case, findings = graded
         reading.keep("row")
         cases.setdefault(case, []).append((number, findings))
+    for column, used in columns.items():
+        if used:
+            reading.keep("column")
+        else:
+            reading.drop("column", f"{name}#{column}", "is not read", f"the layout {layout} has no finding for it")
     for case, rows in cases.items():
         blocks = Blocks(short_id("doc", entry.id, name, case, data.hex()[:64], len(data)))
         blocks.add("heading", f"Grades of case {case} ({layout})", "", "case")
@@ -80,13 +86,34 @@ def parse_grades(path: str, name: str, source: dict[str, Any], layout: str) -> A
     return pack(reading)
 
 
-def table_findings(data: bytes, layout: str, name: str) -> Iterator[Graded | str]:
+class _Watched(dict[str, str]):
+    """A row that notes which of its columns are looked at."""
+
+    def __init__(self, values: dict[str, str], columns: dict[str, bool]) -> None:
+        super().__init__(values)
+        self.columns = columns
+
+    def __getitem__(self, name: str) -> str:
+        value = super().__getitem__(name)
+        self.columns[name] = True
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dict."""
+        self.columns[name] = True
+        return super().get(name, default)
+
+
+def table_findings(
+    data: bytes, layout: str, name: str, columns: dict[str, bool] | None = None
+) -> Iterator[Graded | str]:
     """Findings of each row, or why a row has none.
 
     Args:
         data: The file's bytes, UTF-8.
         layout: One of :data:`LAYOUTS`.
         name: File name, for messages.
+        columns: Filled with the columns of the table, and whether any row's was looked at.
 
     Raises:
         ReadError: It is no table of this layout.
@@ -104,10 +131,12 @@ def table_findings(data: bytes, layout: str, name: str) -> Iterator[Graded | str
             raise ReadError(
                 f"lacks the columns {', '.join(missing)} of the layout {layout}", file=name, cure="check `layout`"
             )
+        columns = {} if columns is None else columns
+        columns.update(dict.fromkeys(sorted(header), False))
         for row in rows:
             lower = {str(key).strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
             try:
-                yield read(lower)
+                yield read(_Watched(lower, columns))
             except (LevelError, ValueError, IndexError, KeyError):
                 yield "a value that the layout does not know"
     except csv.Error as error:
@@ -165,9 +194,9 @@ def _rsna(row: Row) -> Graded:
         "right_neural_foraminal_narrowing": ("foraminal_stenosis", "right"),
     }
     findings = []
-    for column, value in row.items():
+    for column in row:
         for prefix, (kind, side) in kinds.items():
-            if column.startswith(prefix + "_") and value:
+            if column.startswith(prefix + "_") and (value := row[column]):
                 upper, lower = column.removeprefix(prefix + "_").split("_")
                 grade = _RSNA_GRADES[value.lower()]
                 findings.append(

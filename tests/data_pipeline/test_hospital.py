@@ -17,7 +17,7 @@ from data_pipeline.deidentify import DeidKey, deidentify_export
 from data_pipeline.readers import read_source
 from data_pipeline.readers.hospital import sentences
 from data_pipeline.sources import read_sources
-from data_pipeline.withdraw import find_checkpoints, withdraw_case
+from data_pipeline.withdraw import find_checkpoints, find_others, withdraw_case
 from spinemed.cli import main
 from spinemed.errors import ReadError, RecordError, SourceError
 from spinemed.records import Source
@@ -191,6 +191,20 @@ def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
     (tmp_path / "runs" / "d").mkdir()
     write_manifest(tmp_path / "runs" / "d", "checkpoint", base_sha256=first, release_sha256=release["sha256"])
     assert len(find_checkpoints({digest}, [tmp_path / "runs"])) == 2
+    # A run that was killed before it had a release, its shards, and an export of the release.
+    killed = tmp_path / "runs" / "e" / "outputs" / ".corpus.partial"
+    shard = tmp_path / "runs" / "e" / "scratch" / "shards" / "drafts" / "00000"
+    for folder in (killed, shard):
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"group_id": ["s:other", f"hospital:{case}"]}), folder / "documents.parquet")
+    (shard.parent / "00001").mkdir()
+    pq.write_table(pa.table({"group_id": ["s:other"]}), shard.parent / "00001" / "documents.parquet")
+    export = tmp_path / "exported"
+    export.mkdir()
+    write_manifest(export, "export", release_sha256=digest)
+    found = find_others(case, [tmp_path / "runs", export], [str(held)])
+    assert {str(folder) for folder in (killed, shard, export)} <= set(found)
+    assert str(shard.parent / "00001") not in found
     command = ["data", "withdraw", case, "--sources", str(tmp_path / "sources.yaml"), "--runs", str(tmp_path / "runs")]
     with pytest.raises(SystemExit) as ended:
         main([*command, "--no-rebuild"])
@@ -198,6 +212,7 @@ def test_a_withdrawn_case_is_gone_and_what_held_it_is_listed(
     shown = capsys.readouterr().out
     assert "1 releases and 2 checkpoints held it" in shown
     assert f"remove it by hand: {log}" in shown
+    assert f"also held there, remove it by hand or make it again: {killed}" in shown
     assert not (own / "cases" / case).exists()
     reading = read_source(entry(own), own)
     assert case not in {found.id for found in reading.cases}
@@ -314,3 +329,16 @@ def test_a_link_out_of_a_patients_folder_holds_the_patient(samples: Path, tmp_pa
     report = deidentify_export(export, tmp_path / "out", KEY, site="site-00", finder=NothingWritten())
     assert report["counts"]["patients held: unreadable"] == 1
     assert len(list((tmp_path / "out" / "cases").iterdir())) == report["counts"]["patients"] - 1
+
+
+def test_files_that_nobody_reads_are_counted_by_their_ending(tmp_path: Path) -> None:
+    patient = tmp_path / "export" / "p1"
+    patient.mkdir(parents=True)
+    (patient / "registration.csv").write_text("name,mrn,sex\nAnn Orrin,A1,F\n")
+    (patient / "2020-01-01_history.txt").write_text("Pain at L5.")
+    for name in ("scan.PDF", "letter.docx", "second.pdf", "x.orrin"):
+        (patient / name).write_text("x")
+    report = deidentify_export(tmp_path / "export", tmp_path / "out", KEY, site="site-00", finder=None)
+    unread = {name: number for name, number in report["counts"].items() if name.startswith("files not read")}
+    assert unread == {"files not read: .docx": 1, "files not read: .pdf": 2, "files not read: other": 1}
+    assert "orrin" not in (tmp_path / "out" / "report.json").read_text()

@@ -337,3 +337,14 @@ def test_a_grade_or_disc_below_one_is_a_broken_row_and_not_the_last_of_its_list(
     head = "Patient,IVD label,Modic,UP endplate,LOW endplate,Spondylolisthesis,Disc herniation,Disc narrowing,"
     text = f"{head}Disc bulging,Pfirrman grade\n{row}\n"
     assert list(table_findings(text.encode(), "spider", "g.csv")) == ["a value that the layout does not know"]
+
+
+def test_columns_without_a_finding_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text(
+        "Patient,IVD label,Modic,UP endplate,LOW endplate,Spondylolisthesis,Disc herniation,Disc narrowing,Disc bulging,"
+        "Pfirrman grade\n1,2,0,1,0,0,1,0,1,4\n"
+    )
+    reading = read(tmp_path, "grades", layout="spider")
+    unread = [drop.item for drop in reading.drops if drop.unit == "column"]
+    assert unread == ["g.csv#disc bulging", "g.csv#low endplate", "g.csv#up endplate"]
+    assert (reading.found["column"], reading.kept["column"]) == (10, 7)
