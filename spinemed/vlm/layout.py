@@ -146,6 +146,7 @@ class Layout:
         self.max_tokens = max_tokens
         self.min_pixels = min_pixels
         self.max_pixels = max_pixels
+        self._counted: dict[tuple[int, int], int] = {}
         if self.tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-turn token", cure="set eos_token in tokenizer_config.json")
         self.end_id = int(self.tokenizer.eos_token_id)
@@ -299,8 +300,11 @@ class Layout:
                 field="processor_class",
                 cure="leave min_pixels and packing out, or use a model whose processor can",
             )
-        made = count(image_sizes=[[high, wide] for wide, high in sizes])
-        return tuple(int(number) for number in made["num_image_tokens"])
+        new = [size for size in dict.fromkeys(sizes) if size not in self._counted]
+        if new:  # the processor checks its settings anew with each call, which takes longer than counting
+            made = count(image_sizes=[[high, wide] for wide, high in new])
+            self._counted.update(zip(new, map(int, made["num_image_tokens"]), strict=True))
+        return tuple(self._counted[size] for size in sizes)
 
     def _check(self, messages: Sequence[Message], pictures: int, training: bool) -> Refused | None:
         if not messages or (messages[-1].role == "assistant") is not training:
