@@ -179,7 +179,8 @@ def step_flops(
     window = (vision.window_px // vision.patch_px) ** 2
     windowed = (vision.depth - vision.full_blocks) * min(window * patches, patch_squares)
     pairs = vision.full_blocks * patch_squares + windowed
-    tower = 2 * (vision.depth * vision.block_linear + vision.patch_values * vision.hidden) * patches
+    tower = 2 * vision.depth * vision.block_linear * patches
+    first = 2 * vision.patch_values * vision.hidden * patches  # of patches, which get no gradient
     seen = 4 * vision.hidden * pairs
     projector = 2 * vision.mergers * vision.merger_linear * (patches // vision.merge**2)
     backward_tower = "vision" in trained
@@ -187,6 +188,7 @@ def step_flops(
     factor = 3 if full else 2
     picture = tower * (factor if backward_tower else 1) + seen * (3 if backward_tower else 1)
     picture += projector * (factor if backward_projector else 1)
+    picture += first * (2 if backward_tower and full else 1)
     return float(language), float(picture)
 
 
