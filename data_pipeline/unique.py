@@ -12,6 +12,7 @@ split holds last release's test questions is as it should be.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 
 from pydantic import Field
 
+from data_pipeline.checks_written import levels_in
 from data_pipeline.classify import UNCLASSIFIED, Classes, Classifier, load_vocabulary
 from data_pipeline.decontaminate import (
     OVERLAP_FILE,
@@ -61,6 +63,7 @@ __all__ = [
 ]
 
 VERDICTS_FILE = "verdicts.parquet"
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n")
 _RANK: dict[Split | None, int] = {None: -1, "train": 0, "validation": 1, "test": 2}
 _REASONS = {"first": "", "exact": "same text as another", "near": "near copy of another"}
 _SHORT_ANSWER = 4
@@ -140,7 +143,12 @@ def _about(instance: Instance) -> list[str]:
     """What says which condition an item is about: its turns, without wrong options."""
     wrong = {f"{option.key}. {option.text}" for option in instance.options if option.key != instance.answer}
     lines = [line for line in instance.messages[0].content.split("\n") if line not in wrong]
-    return ["\n".join(lines), *(message.content for message in instance.messages[1:-1]), _right(instance)]
+    told = ["\n".join(lines), *(message.content for message in instance.messages[1:-1]), _right(instance)]
+    if {"ruled", "study"} <= set(instance.tags):
+        # Advice and limits, the same in every report, name conditions that the study has not; findings have a place.
+        sentences = [sentence for text in told for sentence in _SENTENCE_END.split(text)]
+        return [sentence for sentence in sentences if levels_in(sentence)]
+    return told
 
 
 class _ItemRow(Record):

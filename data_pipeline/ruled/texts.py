@@ -17,7 +17,8 @@ import numpy as np
 from data_pipeline.ruled.facts import Facts, Fracture
 from data_pipeline.ruled.words import Words
 from data_pipeline.writers_schemas import Citation, Consultation, MultipleChoice, Open, Report, Turn, Written
-from spinemed.anatomy import Level
+from spinemed.anatomy import REGULAR, Level, Spine
+from spinemed.questions import neighbour
 from spinemed.records import Finding
 
 __all__ = ["Form", "Unworded", "record_line", "write_task"]
@@ -188,10 +189,10 @@ def _choice(facts: Facts, words: Words, choose: np.random.Generator, rng: np.ran
         axis = "level_identification"
         unknown = words.say("option_not_determinable", rng)
         if facts.named:
-            right, wrong = facts.whole[-1].value, [level.value for level in facts.whole[-3:-1]]
-            wrong.append(unknown)
+            right, wrong = facts.whole[-1].value, [*_beside(facts, pick), unknown]
         else:
-            right, wrong = unknown, ["L2", "L3", "L4"]
+            start = pick % (len(REGULAR.presacral) - 3)
+            right, wrong = unknown, [level.value for level in REGULAR.presacral[start : start + 3]]
     else:
         fracture = named[pick % len(named)]
         assert fracture.level is not None
@@ -210,6 +211,15 @@ def _choice(facts: Facts, words: Words, choose: np.random.Generator, rng: np.ran
     return MultipleChoice(
         axis=axis, cited=_cited(facts), question=words.say(f"ask_{kind}", rng, **values), options=options, right=right
     )
+
+
+def _beside(facts: Facts, pick: int) -> list[str]:
+    """Two neighbours of the lowest vertebra in view: above and below it as often as both above, so that the lowest
+    option is no sign of the right one."""
+    lowest = facts.whole[-1]
+    below = neighbour(Spine.of(facts.whole), lowest, 1)
+    above = [level.value for level in facts.whole[-3:-1]]
+    return above if below is None or pick % 2 else [above[-1], below.value]
 
 
 def _capital(text: str) -> str:

@@ -25,14 +25,16 @@ COMMAND = f"spinemed data run {CONFIG} --out runs/samples"
 Record = Callable[..., None]
 _OFFLINE = """
 import socket, sys
-def refuse(self, address, *rest):
+connect = socket.socket.connect
+def only_here(self, address):
     if self.family != socket.AF_UNIX:
         raise OSError(f"this run has no network, and something asked for {address}")
-socket.socket.connect = socket.socket.connect_ex = refuse
+    return connect(self, address)
+socket.socket.connect = socket.socket.connect_ex = only_here
 from spinemed.cli import main
 main(sys.argv[1:])
 """
-"""The command line with a socket that reaches nobody."""
+"""The command line with sockets that reach nobody but its own children."""
 
 
 @pytest.fixture(scope="module")

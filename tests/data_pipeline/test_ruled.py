@@ -273,3 +273,20 @@ def test_phrases_exist_in_both_languages_under_the_same_names() -> None:
         fields = {name: set(re.findall(r"\$([a-z_]+)", " ".join(texts))) for name, texts in english.phrases.items()}
         for name, texts in chinese.phrases.items():
             assert set(re.findall(r"\$([a-z_]+)", " ".join(texts))) == fields[name], f"{task}: {name}"
+
+
+def test_a_study_is_filed_under_what_its_record_states_and_not_under_advice_and_limits(
+    tasked: Path, corpus: Corpus, items: list[Item]
+) -> None:
+    rows = {
+        row.id: row
+        for split in ("train", "validation", "test")
+        for row in read_records(tasked / "outputs" / "release" / "data" / f"{split}.parquet", ReleaseRow)
+    }
+    filed: dict[bool, set[str]] = {True: set(), False: set()}
+    for item in items:
+        study = study_of(item, corpus)
+        if study is not None and item.instance.task in ("report", "consultation") and item.instance.id in rows:
+            found = {tag for tag in rows[item.instance.id].tags if tag.startswith("condition:")}
+            filed[bool(facts_of(study).fractures)] |= found
+    assert filed == {True: {"condition:VERT_FX"}, False: {"condition:unclassified"}}
