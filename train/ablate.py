@@ -226,7 +226,9 @@ def _job(config: AblateConfig, template: TrainConfig, release: Path, seed: int) 
     plain: dict[str, Any] = template.model_dump(mode="json", exclude_none=True)
     stage = dict(plain["stages"][0])
     schedule = {name: value for name, value in stage["schedule"].items() if name not in ("steps", "epochs")}
-    stage |= {"mixture": [{"release": "arm"}], "schedule": {**schedule, "tokens": config.tokens}}
+    # The budget decides how many steps there are, so the template's count of warm-up steps would mean another thing.
+    schedule |= {"tokens": config.tokens, "warmup_steps": 0, "warmup_ratio": 0.1}
+    stage |= {"mixture": [{"release": "arm"}], "schedule": schedule}
     plain |= {"releases": {"arm": str(release.resolve())}, "stages": [stage], "seed": seed, "benchmarks": []}
     if config.base is not None:
         plain["base"] = str(config.base)

@@ -1,4 +1,4 @@
-"""The ablation of the training data at nano size: nine arms, three seeds each, equal token budgets, one paired table."""
+"""The ablation of the training data at nano size: nine arms, three seeds, equal token budgets, one paired table."""
 
 from __future__ import annotations
 
