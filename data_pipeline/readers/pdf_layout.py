@@ -7,7 +7,7 @@ block. Columns: a gutter that few lines cross splits the page; blocks and pictur
 band the left column comes first. What is printed inside a region waits there: the figure matcher decides whether it is
 part of a figure or text after all (:meth:`Page.release`).
 
-Trap: text that nobody sees (outside the page, in letters below one point, white on white is not checked) is an old
+Trap: text that nobody sees (outside the page, in letters below one point, white on white, unpainted, covered) is an old
 place for hidden instructions; such lines are left out and counted."""
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _page(document: Any, number: int, path: str) -> tuple[RawPage, Page]:
         raw.lines = _lines_by_letters(path, number)
         page.method = "pdfplumber"
     seen = [line for line in raw.lines if line.em >= _SMALLEST_PT and _inside(line.box, raw.width, raw.height)]
-    page.unseen = len(raw.lines) - len(seen)
+    page.unseen = len(raw.lines) - len(seen) + raw.hidden
     raw.lines = seen
     return raw, page
 

@@ -16,6 +16,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from data_pipeline.readers.pdf_seen import Sight
+
 __all__ = ["Box", "Drawing", "Line", "Picture", "RawPage", "read_objects"]
 
 Box = tuple[float, float, float, float]
@@ -84,6 +86,8 @@ class RawPage:
     origin: tuple[float, float] = (0.0, 0.0)
     """Lower left corner of the visible page; boxes are counted from it already."""
     lines: list[Line] = field(default_factory=list)
+    hidden: int = 0
+    """Stretches of text that nobody sees; they are in no line."""
     pictures: list[Picture] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
 
@@ -95,7 +99,7 @@ def read_objects(handle: Any) -> RawPage:
     page = RawPage(width, height, (left, bottom))
     text = handle.get_textpage()
     try:
-        page.lines = _lines(text, left, bottom)
+        page.lines, page.hidden = _lines(text, left, bottom, Sight(handle, left, bottom))
     finally:
         text.close()
     _Objects(page).walk(handle)
@@ -139,7 +143,8 @@ class _Growing:
         )  # fmt: skip
 
 
-def _lines(text: Any, left: float, bottom: float) -> list[Line]:
+def _lines(text: Any, left: float, bottom: float, sight: Sight) -> tuple[list[Line], int]:
+    """The lines that are seen, and how many stretches of text are not."""
     import pypdfium2.raw as raw  # type: ignore[import-untyped]
 
     handle = text.raw
@@ -147,7 +152,8 @@ def _lines(text: Any, left: float, bottom: float) -> list[Line]:
     out: list[Line] = []
     line: _Growing | None = None
     styles: dict[int, _Style] = {}
-    space = False
+    space = hidden = False
+    stretches = 0
     for index in range(text.count_chars()):
         code = raw.FPDFText_GetUnicode(handle, index)
         sign = "-" if code in (0x02, 0xAD) else chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else ""
@@ -162,6 +168,10 @@ def _lines(text: Any, left: float, bottom: float) -> list[Line]:
         style = styles.get(address)
         if style is None:
             style = styles[address] = _style(raw, handle, index, styles)
+        before, hidden = hidden, sight.hides(item, style.face, (x0.value, y0.value, x1.value, y1.value))
+        if hidden:
+            stretches += not before
+            continue
         box = [x0.value - left, y0.value - bottom, x1.value - left, y1.value - bottom]
         base = oy.value - bottom
         if box[3] - box[1] < 0.2 * style.size and sign.isalnum():
@@ -184,7 +194,7 @@ def _lines(text: Any, left: float, bottom: float) -> list[Line]:
         space = False
     if line is not None and (done := line.closed()):
         out.append(done)
-    return _rejoined(out)
+    return _rejoined(out), stretches
 
 
 def _follows(line: _Growing, box: list[float], base: float, style: _Style) -> bool:
