@@ -42,7 +42,9 @@ class ModuleTruth:
     """Printed number -> beginnings of the paragraphs that mention it."""
 
 
-def print_module(path: Path, module: str = "m46352", *, columns: int = 2, chapter: str = "7.") -> ModuleTruth:
+def print_module(
+    path: Path, module: str = "m46352", *, columns: int = 2, chapter: str = "7.", edge_px: int = 700
+) -> ModuleTruth:
     """Print a bundled module to PDF, its figures numbered as in the book. Same arguments, same bytes."""
     tree = etree.parse(str(OPENSTAX / f"{module}.cnxml"), etree.XMLParser(resolve_entities=False, no_network=True))
     figures = [element for element in tree.iter("{*}figure") if _picture(element) is not None]
@@ -73,7 +75,7 @@ def print_module(path: Path, module: str = "m46352", *, columns: int = 2, chapte
         elif tag == "figure" and element.get("id") in numbers:
             number = numbers[element.get("id")]
             words = " ".join(_plain(each, numbers) for each in element if etree.QName(each).localname == "caption")
-            story.append(_figure(_picture(element), f"<b>Figure {number}</b> {words}", caption, width))  # type: ignore[arg-type]
+            story.append(_figure(_picture(element), f"<b>Figure {number}</b> {words}", caption, width, edge_px))  # type: ignore[arg-type]
             truth.captions[number] = (
                 f"Figure {number} {words}".replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
             )
@@ -109,10 +111,10 @@ def _plain(element: Any, numbers: dict[str, str]) -> str:
     return text if "&amp;" in text else text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _figure(path: Path, words: str, style: ParagraphStyle, width: float) -> Flowable:
+def _figure(path: Path, words: str, style: ParagraphStyle, width: float, edge_px: int) -> Flowable:
     with Picture.open(path) as picture:
         small = picture.convert("RGB")
-    small.thumbnail((700, 700))
+    small.thumbnail((edge_px, edge_px))
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=85)
     stream.seek(0)

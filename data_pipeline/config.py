@@ -160,6 +160,9 @@ class BuildConfig(Config):
     server, or a checkpoint in this process."""
     model: ModelConfig = ModelConfig()
     """For the other two writers: which model, and what it is asked for."""
+    check_figures: bool = False
+    """Show pictures and captions that a PDF's layout paired to the model of `model`, whoever writes; what it
+    contradicts waits for a person."""
     draft: DraftConfig = DraftConfig()
     """What the rule writer drafts."""
     revise: ReviseConfig = ReviseConfig()

@@ -84,8 +84,18 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
 
     def read(folder: Path, home: Path) -> dict[str, Any]:
         with run.progress("reading", shard_count(sources)) as advance:
-            return write_corpus(folder, config.sources, sources, home=home, crew=crew, advance=advance)
+            account = write_corpus(folder, config.sources, sources, home=home, crew=crew, advance=advance)
+        if config.check_figures:
+            from data_pipeline.figures_check import check_corpus
 
+            _start_ledger(config, run.scratch / "requests")
+            return check_corpus(folder, config.model, run.scratch / "requests", time.time(), account)
+        return account
+
+    if config.check_figures:
+        from data_pipeline.figures_check import check_key
+
+        key["check_figures"] = check_key(config.model)
     corpus = _step(run, "corpus", key, read)
     started, requests = time.time(), run.scratch / "requests"
     writer = open_writer(config, Requests(requests, crew.workers, started))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import shutil
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +19,16 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
+from data_pipeline.config import ModelConfig
 from data_pipeline.figures import QUEUE_BELOW, Match, match_figures
+from data_pipeline.figures_check import PairVerdict, check_corpus, check_figures, check_key
 from data_pipeline.figures_labels import Label, Mentioned, caption_head, link_mentions, named_in, without_label
 from data_pipeline.readers import read_source
 from data_pipeline.readers.pdf import APPROVALS
 from data_pipeline.readers.pdf_layout import read_pages
 from data_pipeline.readers.reading import Reading
-from spinemed.errors import RecordError
+from spinemed.chat import ChatRequest, EgressError, Reply
+from spinemed.errors import ConfigError, RecordError
 from spinemed.records import Source
 
 
@@ -177,7 +182,7 @@ def test_known_pairs_of_made_documents_are_found(
     gold, scores = benchmark("figure_gold"), benchmark("figure_scores")
     right = given = found = figures = 0
     failures: list[str] = []
-    for seed in range(1000, 1005):
+    for seed in range(1000, 1003):
         truth = gold.make_document(tmp_path / f"{seed}.pdf", seed, kind)
         match = matched(tmp_path / f"{seed}.pdf")
         pairs = {
@@ -189,7 +194,7 @@ def test_known_pairs_of_made_documents_are_found(
         right, given = right + verdict.right, given + verdict.given
         found, figures = found + verdict.found, figures + verdict.figures
         failures += verdict.failures
-    assert figures >= 25
+    assert figures >= 15
     assert right >= bound * given, failures
     assert found >= bound * figures, failures
 
@@ -334,13 +339,23 @@ def test_a_doubtful_pair_waits_and_one_line_of_a_person_settles_it(tmp_path: Pat
         read(tmp_path)
 
 
-def test_a_pdf_becomes_figure_items_and_a_waiting_pair_becomes_none(
-    benchmark: Callable[[str], ModuleType], tmp_path: Path, write_config: Any, run_build: Callable[[Path, Path], Path]
-) -> None:
-    (tmp_path / "pdf").mkdir()
-    truth = benchmark("pictures_figures").print_module(tmp_path / "pdf" / "column.pdf")
-    doubtful(tmp_path / "pdf" / "doubtful.pdf")
-    run = run_build(write_config(tmp_path / "config", [entry(tmp_path / "pdf")]), tmp_path / "run")
+@pytest.fixture(scope="module")
+def pdf_run(
+    benchmark: Callable[[str], ModuleType],
+    tmp_path_factory: pytest.TempPathFactory,
+    write_config: Any,
+    run_build: Callable[[Path, Path], Path],
+) -> tuple[Path, Any]:
+    """A run over the printed module and a document with a doubtful pair, and the truth about the module."""
+    folder = tmp_path_factory.mktemp("pdf_run")
+    (folder / "pdf").mkdir()
+    truth = benchmark("pictures_figures").print_module(folder / "pdf" / "column.pdf", edge_px=160)
+    doubtful(folder / "pdf" / "doubtful.pdf")
+    return run_build(write_config(folder / "config", [entry(folder / "pdf")]), folder / "run"), truth
+
+
+def test_a_pdf_becomes_figure_items_and_a_waiting_pair_becomes_none(pdf_run: tuple[Path, Any]) -> None:
+    run, truth = pdf_run
     corpus = run / "outputs" / "corpus"
     pairs = pq.read_table(corpus / "figure_pairs.parquet").to_pylist()
     captions = {row["id"]: row["text"] for row in pq.read_table(corpus / "spans.parquet").to_pylist()}
@@ -357,3 +372,47 @@ def test_a_pdf_becomes_figure_items_and_a_waiting_pair_becomes_none(
     assert cited & set(sure)
     assert waits not in cited
     assert not any("Figure 7." in row["messages"][0]["content"] for row in rows)
+
+
+class Eye:
+    """A model that contradicts captions on the coccyx."""
+
+    model = "eye"
+
+    def __init__(self) -> None:
+        self.asked: list[ChatRequest] = []
+
+    def ask(self, requests: Iterable[ChatRequest], advance: Callable[[int], None] = lambda n: None) -> Iterator[Reply]:
+        for request in requests:
+            self.asked.append(request)
+            wrong = "coccyx is formed" in request.messages[-1].content
+            verdict = PairVerdict(verdict="contradicts" if wrong else "consistent", reason="a drawing of a skull")
+            yield Reply(str(len(self.asked)), "answered", value=verdict)
+
+
+def test_a_model_may_hold_a_sure_pair_and_never_lets_a_waiting_one_pass(
+    pdf_run: tuple[Path, Any], tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(pdf_run[0] / "outputs" / "corpus", corpus)
+    before = {row["id"] for row in pq.read_table(corpus / "figures.parquet").to_pylist()}
+    eye = Eye()
+    found = check_figures(corpus, eye, edge_px=64)
+    assert len(eye.asked) == 12
+    assert all(request.egress.allow == "local" for request in eye.asked)
+    assert found == {"verdicts": {"consistent": 11, "contradicts": 1}, "held": {"s": 1}}
+    after = {row["id"] for row in pq.read_table(corpus / "figures.parquet").to_pylist()}
+    (held,) = before - after
+    pair = next(row for row in pq.read_table(corpus / "figure_pairs.parquet").to_pylist() if row["figure_id"] == held)
+    assert pair["queue"]
+    assert pair["reason"].startswith("a model: a drawing of a skull")
+    assert held in (corpus / "dropped.jsonl").read_text()
+
+
+def test_a_host_that_a_source_does_not_name_sees_no_picture(pdf_run: tuple[Path, Any], tmp_path: Path) -> None:
+    far = ModelConfig.model_validate({"server": {"url": "http://192.0.2.1:9/v1", "model": "m"}})
+    assert check_key(far)["prompt"]
+    with pytest.raises(EgressError):
+        check_corpus(pdf_run[0] / "outputs" / "corpus", far, tmp_path / "requests", time.time(), {"sources": []})
+    with pytest.raises(ConfigError, match="check_figures"):
+        check_key(ModelConfig())
