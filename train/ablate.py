@@ -62,6 +62,8 @@ class Part(Config):
     """Leave out rows of these sources."""
     tags: tuple[str, ...] = ()
     """Keep rows with one of these tags only; all when empty."""
+    rows: int | None = Field(default=None, ge=1)
+    """At most so many of these rows, drawn by the first seed; all unless given."""
 
 
 class Arm(Config):
@@ -175,7 +177,7 @@ def _derive(config: AblateConfig, arm: Arm, run: Run) -> Path:
         for name in arm.parts:
             part = config.parts[name]
             rows = read_records(part.release / "data" / "train.parquet", ReleaseRow)
-            kept += [row for row in rows if _drawn(part, row)]
+            kept += _fewer([row for row in rows if _drawn(part, row)], part.rows, config.seeds[0], name)
         changed = change(kept, arm.transform, seed=config.seeds[0], drafts=drafts)
         if not changed:
             raise RecordError(
@@ -195,6 +197,14 @@ def _drawn(part: Part, row: ReleaseRow) -> bool:
         and row.source_id not in part.without_sources
         and (not part.tags or bool(set(part.tags) & set(row.tags)))
     )
+
+
+def _fewer(rows: list[ReleaseRow], most: int | None, seed: int, name: str) -> list[ReleaseRow]:
+    """The rows themselves, or so many of them, in their order."""
+    if most is None or len(rows) <= most:
+        return rows
+    chosen = generator_for(seed, "rows", name).permutation(len(rows))[:most]
+    return [rows[place] for place in sorted(chosen.tolist())]
 
 
 def _train(config: AblateConfig, template: TrainConfig, arm: Arm, seed: int, release: Path, run: Run) -> Path:

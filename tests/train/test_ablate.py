@@ -126,7 +126,7 @@ def test_the_table_averages_seeds_and_pairs_questions() -> None:
         for arm, counts in truth.items()
     }
     facts = {arm: {"rows": 1, "rows_changed": 0, "passes": 1, "steps": 1, "tokens": 1} for arm in truth}
-    table = make_table(samples, systems, reference="full", seed=0, resamples=500, facts=facts)
+    table = make_table(samples, systems, reference="full", seed=0, resamples=100, facts=facts)
     full, masked, base = table["rows"]
     assert full["correct"] == pytest.approx(0.85)
     assert (full["lowest_seed"], full["highest_seed"]) == pytest.approx((0.8, 0.9))
@@ -140,7 +140,7 @@ def test_the_table_averages_seeds_and_pairs_questions() -> None:
     assert "phantoms only" in text
     del systems["base"][0]["s-03"]
     with pytest.raises(Exception, match="no score for s-03"):
-        make_table(samples, systems, reference="full", seed=0, resamples=500, facts=facts)
+        make_table(samples, systems, reference="full", seed=0, resamples=100, facts=facts)
 
 
 def _job(base: Path, release: Path, samples: Path, folder: Path) -> Path:
@@ -151,8 +151,8 @@ def _job(base: Path, release: Path, samples: Path, folder: Path) -> Path:
     template = {"base": str(base), "releases": {"main": str(release)}, "stages": [stage], "threads": 1}
     (folder / "template.yaml").write_text(yaml.safe_dump(template))
     job = {
-        "template": "template.yaml", "parts": {"all": {"release": str(release)}}, "samples": str(samples), "seeds": [0],
-        "tokens": 1500, "questions": 6, "resamples": 100, "drafts": "data",
+        "template": "template.yaml", "parts": {"all": {"release": str(release), "rows": 12}}, "samples": str(samples),
+        "seeds": [0], "tokens": 1500, "questions": 6, "resamples": 100, "drafts": "data",
         "arms": [{"name": "base"}, {"name": "full", "parts": ["all"]},
                  {"name": "blind", "parts": ["all"], "transform": "text_only"}],
     }  # fmt: skip
@@ -200,8 +200,8 @@ def test_an_ablation_trains_asks_and_goes_on_where_it_was(
     assert table["clusters"] == 3
     base, full, blind = table["rows"]
     assert (base["seeds"], full["seeds"], blind["seeds"]) == (1, 1, 1)
-    assert full["rows"] == blind["rows"] == 24
-    assert blind["rows_changed"] == 16
+    assert full["rows"] == blind["rows"] == 12
+    assert blind["rows_changed"] > 4
     # Equal budgets: both end with the step that reaches 1,500 tokens, so the arm of shorter rows takes more of them.
     for row in (full, blind):
         assert 1500 <= row["tokens"] < 1500 + 4 * 120
