@@ -14,9 +14,10 @@ import functools
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from re import _parser  # type: ignore[attr-defined]
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -43,6 +44,8 @@ __all__ = [
 
 UNCLASSIFIED = "unclassified"
 _PROMPT = Path(__file__).with_name("prompts") / "classify" / "classify.md"
+_START = 4
+"""Letters of a hint that are looked up at once."""
 _CHARACTERS = 6000
 """Of a text that a model is shown; longer ones are not asked about."""
 
@@ -71,12 +74,48 @@ class Entry(Config):
 
 
 @dataclass(frozen=True)
+class _Pattern:
+    """One pattern, and what tells quickly that it stands nowhere in a text."""
+
+    regex: re.Pattern[str]
+    hints: tuple[str, ...]
+    """Words of which one stands, in lower case, in every text that it matches; none where that cannot be said."""
+    near_spine: bool
+
+
+@dataclass(frozen=True, eq=False)
 class _Rule:
-    """An entry with its patterns joined."""
+    """An entry with its patterns."""
 
     entry: Entry
-    sure: re.Pattern[str] | None
-    near_spine: re.Pattern[str] | None
+    patterns: tuple[_Pattern, ...]
+
+
+class _Finder:
+    """Which patterns can stand in a text at all: of 400, a few. Two texts share a hint only if they share its start."""
+
+    def __init__(self, patterns: Iterable[_Pattern]) -> None:
+        self.always: list[int] = []
+        self.short: list[tuple[str, int]] = []
+        self.by_start: dict[str, list[tuple[str, int]]] = {}
+        for pattern in patterns:
+            if not pattern.hints:
+                self.always.append(id(pattern))
+            for hint in pattern.hints:
+                if len(hint) < _START:
+                    self.short.append((hint, id(pattern)))
+                else:
+                    self.by_start.setdefault(hint[:_START], []).append((hint, id(pattern)))
+        self.starts = frozenset(self.by_start)
+
+    def possible(self, text: str) -> set[int]:
+        """Identities of the patterns that may stand in a text."""
+        lower = text.lower()
+        found = {key for hint, key in self.short if hint in lower}
+        found.update(self.always)
+        for start in self.starts & {lower[at : at + _START] for at in range(len(lower) - _START + 1)}:
+            found.update(key for hint, key in self.by_start[start] if hint in lower)
+        return found
 
 
 @dataclass(frozen=True)
@@ -183,7 +222,9 @@ class Classifier:
         self.vocabulary = vocabulary or load_vocabulary()
         self._conditions = [_rule(entry) for entry in self.vocabulary.conditions]
         self._subfields = [_rule(entry) for entry in self.vocabulary.subfields]
-        self._spine = next((rule.sure for rule in self._subfields if rule.entry.id == "SPINE"), None)
+        self._spine = next((rule for rule in self._subfields if rule.entry.id == "SPINE"), None)
+        rules = (*self._conditions, *self._subfields)
+        self._finder = _Finder(pattern for rule in rules for pattern in rule.patterns)
 
     def classify(self, texts: Sequence[str]) -> Classes:
         """The classes of one item.
@@ -193,44 +234,76 @@ class Classifier:
                 denial ends with the text it stands in.
         """
         said = "\n".join(texts)
-        denied = denied_spans(said)
-        speaks_of_spine = self._spine is not None and self._spine.search(said) is not None
-        found: list[str] = []
-        only_denied: list[str] = []
-        for rule in self._conditions:
-            mentions = list(_mentions(rule, said, speaks_of_spine))
-            if any(not _inside(place, denied) for place in mentions):
-                found.append(rule.entry.id)
-            elif mentions:
-                only_denied.append(rule.entry.id)
+        possible = self._finder.possible(said)
+        near = self._spine is not None and next(_places(self._spine, said, possible, False), None) is not None
+        conditions = {rule.entry.id: list(_places(rule, said, possible, near)) for rule in self._conditions}
+        subfields = {rule.entry.id: list(_places(rule, said, possible, near)) for rule in self._subfields}
+        denial_matters = any(conditions.values()) or any(p for name, p in subfields.items() if name != "SPINE")
+        denied = denied_spans(said) if denial_matters else []
+
+        def stated(places: Sequence[int]) -> bool:
+            return any(not _inside(place, denied) for place in places)
+
+        found = [name for name, places in conditions.items() if stated(places)]
         brought = {name for rule in self._conditions if rule.entry.id in found for name in rule.entry.subfields}
-        subfields = [
-            rule.entry.id
-            for rule in self._subfields
-            if rule.entry.id in brought
-            or any(
-                # Where the spine is spoken of, it is the subject, also where something is denied of it.
-                rule.entry.id == "SPINE" or not _inside(place, denied)
-                for place in _mentions(rule, said, speaks_of_spine)
-            )
-        ]
-        return Classes(subfields=tuple(subfields), conditions=tuple(found), denied=tuple(only_denied))
+        return Classes(
+            # Where the spine is spoken of, it is the subject, also where something is denied of it.
+            subfields=tuple(
+                name
+                for name, places in subfields.items()
+                if name in brought or (bool(places) if name == "SPINE" else stated(places))
+            ),
+            conditions=tuple(found),
+            denied=tuple(name for name, places in conditions.items() if places and name not in found),
+        )
+
+
+def _places(rule: _Rule, text: str, possible: Container[int], near_spine: bool) -> Iterator[int]:
+    """Where an entry is named: the last character of each mention, which lies in a denial if the mention does."""
+    for pattern in rule.patterns:
+        if id(pattern) in possible and (near_spine or not pattern.near_spine):
+            yield from (match.end() - 1 for match in pattern.regex.finditer(text))
 
 
 def _rule(entry: Entry) -> _Rule:
-    parts = [rf"(?i:\b(?:{pattern})\b)" for pattern in entry.words]
-    parts += [rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])" for pattern in entry.exact]
-    parts += [f"(?:{pattern})" for pattern in entry.zh_words]
-    near = [rf"(?i:\b(?:{pattern})\b)" if pattern.isascii() else f"(?:{pattern})" for pattern in entry.near_spine]
-    return _Rule(entry, re.compile("|".join(parts)) if parts else None, re.compile("|".join(near)) if near else None)
+    found = [(rf"(?i:\b(?:{pattern})\b)", False) for pattern in entry.words]
+    found += [(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])", False) for pattern in entry.exact]
+    found += [(f"(?:{pattern})", False) for pattern in entry.zh_words]
+    found += [(rf"(?i:\b(?:{p})\b)" if p.isascii() else f"(?:{p})", True) for p in entry.near_spine]
+    return _Rule(entry, tuple(_Pattern(re.compile(regex), _hints(regex), near) for regex, near in found))
 
 
-def _mentions(rule: _Rule, text: str, near_spine: bool) -> Iterator[int]:
-    """Where the entry is named: the last character of each mention, which lies in a denial if the mention does."""
-    if rule.sure is not None:
-        yield from (match.end() - 1 for match in rule.sure.finditer(text))
-    if near_spine and rule.near_spine is not None:
-        yield from (match.end() - 1 for match in rule.near_spine.finditer(text))
+def _hints(regex: str) -> tuple[str, ...]:
+    """Literal stretches of a pattern of which one must stand in whatever it matches, in lower case."""
+    found = _literals(_parser.parse(regex))
+    return tuple(sorted({hint.lower() for hint in found})) if all(found) else ()
+
+
+def _literals(parsed: Any) -> list[str]:
+    """The most telling of the stretches that stand one after another: one text, or one for each of several branches."""
+    best: list[str] = []
+    run = ""
+
+    def offer(some: list[str]) -> None:
+        nonlocal best
+        if some and min(map(len, some)) > (min(map(len, best)) if best else 0):
+            best = some
+
+    for code, value in parsed:
+        if str(code) == "LITERAL":
+            run += chr(value)
+            continue
+        offer([run] if run else [])
+        run = ""
+        if str(code) == "SUBPATTERN":
+            offer(_literals(value[3]))
+        elif str(code) == "BRANCH":
+            branches = [_literals(branch) for branch in value[1]]
+            offer([hint for branch in branches for hint in branch] if all(branches) else [])
+        elif str(code) in ("MAX_REPEAT", "MIN_REPEAT") and value[0] >= 1:
+            offer(_literals(value[2]))
+    offer([run] if run else [])
+    return best
 
 
 def _inside(place: int, spans: Sequence[tuple[int, int]]) -> bool:
