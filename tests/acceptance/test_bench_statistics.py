@@ -201,3 +201,25 @@ def test_a_million_predictions(root: Path, work: Path, record: Record) -> None:
         met=met, command="python benchmarks/bench.py", note=f"load {found['load']:.1f}; reading files to ranks",
     )  # fmt: skip
     assert met
+
+
+def test_the_same_replies_as_inspect(root: Path, work: Path, record: Record) -> None:
+    if not (root / "benchmarks" / "peers" / ".env-inspect" / "bin" / "python").is_file():
+        pytest.skip("make peer NAME=inspect")
+    out = work / "bench-inspect.json"
+    subprocess.run([sys.executable, "benchmarks/bench_inspect.py", "--out", str(out)], cwd=root, check=True)
+    found = json.loads(out.read_bytes())
+    reasons = "; ".join(f"{count}: {reason}" for reason, count in found["reasons"].items())
+    met = found["differing_obedient"] == 0 and "unexplained" not in found["reasons"]
+    record(
+        ISSUE, 29, f"the same {found['items']:,} multiple-choice replies scored here and by inspect_ai",
+        asked="speed ratio; items where the verdicts differ, each explained",
+        measured=f"{found['ratio']:.1f} times as fast ({found['seconds']['spinemed']:.2f} s against "
+        f"{found['seconds']['inspect']:.1f} s); verdicts differ on {found['differing_obedient']} of 1,000 replies in "
+        f"inspect's own format and on {found['differing_free']} of 1,000 of the grammar ({reasons}); answers other than "
+        f"specified: {found['wrong_here']} here, {found['wrong_there']} there",
+        met=met, command="make peer NAME=inspect; python benchmarks/bench_inspect.py",
+        note=f"inspect_ai {found['inspect_version']} with its mock model: the ratio is of whole roads, engine and log "
+        f"included, not of parsers; load {found['load']:.1f}",
+    )  # fmt: skip
+    assert met

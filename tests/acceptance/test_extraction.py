@@ -71,7 +71,7 @@ def test_replies_written_by_hand(record: Record) -> None:
     assert share >= 0.995
 
 
-@pytest.mark.parametrize(("order", "seed"), [(2, 2026), (3, 77)])
+@pytest.mark.parametrize(("order", "seed"), [(2, 31), (3, 4242)])
 def test_replies_of_a_grammar(record: Record, grammar: ModuleType, order: int, seed: int) -> None:
     failures = []
     for case in grammar.cases(10_000, seed):

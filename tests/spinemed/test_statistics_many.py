@@ -7,9 +7,11 @@ import pytest
 
 from spinemed.statistics import (
     Clusters,
+    bootstrap_macro,
     bootstrap_many,
     design_effect,
     kish_design_effect,
+    macro_interval,
     mcnemar_exact,
     paired_gap,
     power_table,
@@ -77,6 +79,22 @@ def test_ranks_share_ties_and_cover_what_cannot_be_told_apart() -> None:
     close_ranks = rank_systems(bootstrap_many(close, clusters, rng(), resamples=500))
     assert close_ranks.low.tolist() == [1, 1]
     assert close_ranks.high.tolist() == [2, 2]
+
+
+def test_macro_means_of_many_are_those_of_each_alone() -> None:
+    clusters = grouped(60, 4)
+    classes = np.arange(240) % 5
+    values = (rng(1).random((240, 3)) < 0.2 + 0.12 * classes[:, None]).astype(float)
+    many = bootstrap_macro(values, classes, clusters, rng(2), resamples=6_000)
+    low, high = many.bounds()
+    for column in range(3):
+        alone = macro_interval(values[:, column], classes, clusters, rng(3))
+        assert alone.low is not None
+        assert alone.high is not None
+        assert many.values[column] == pytest.approx(alone.value)
+        assert (low[column], high[column]) == pytest.approx((alone.low, alone.high), abs=0.012)
+    with pytest.raises(ValueError, match="questions need finite values"):
+        bootstrap_macro(np.empty((0, 2)), [], Clusters.of([]), rng())
 
 
 def test_few_clusters_have_no_bounds_and_no_rank_interval() -> None:
