@@ -106,8 +106,8 @@ class _Page:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
-        self.gold = _sibling("figure_gold")
-        self.paragraphs, self.captions, self.pictures = self.gold._module_texts()
+        self.gold = _sibling("figure_gold_parts")
+        self.paragraphs, self.captions, self.pictures = self.gold.module_texts()
         self.figures: list[HtmlFigure] = []
         self.looks = ""
 
@@ -177,13 +177,13 @@ class _Page:
         parts.append(f"<p>{self.paragraph(figures)}</p><p>{html.escape(self.text())}</p>")
         head = ""
         if logo == "picture":
-            head = f"<header>{self.image(self.gold._noise_picture(rng, 40, 16), 70)}</header>"
+            head = f"<header>{self.image(self.gold.noise_picture(rng, 40, 16), 70)}</header>"
         elif logo == "svg":
             head = "<header><svg width=60 height=22><circle cx=11 cy=11 r=10 fill='#246'/><rect x=26 y=5 width=32 height=12 fill='#246'/></svg></header>"
         return f"<!doctype html><meta charset=utf-8><style>{css}</style><body>{head}<main>{''.join(parts)}</main>"
 
     def text(self) -> str:
-        pool = (*self.gold._MADE, *self.paragraphs)
+        pool = (*self.gold.MADE, *self.paragraphs)
         text = str(pool[int(self.rng.integers(len(pool)))])
         return text.replace("{n}", str(self.rng.integers(3, 90))).replace("{t}", str(self.rng.integers(5, 12)))
 
@@ -208,7 +208,7 @@ class _Page:
         if what == "module":
             return self.image(self.pictures[int(self.rng.integers(len(self.pictures)))][1], width), what
         if what == "made":
-            return self.image(self.gold._noise_picture(self.rng), width), what
+            return self.image(self.gold.noise_picture(self.rng), width), what
         tall = int(width * self.rng.uniform(0.5, 0.9))
         marks = []
         if what == "chart":
@@ -242,7 +242,7 @@ class _Page:
         width = int(room * rng.uniform(0.6, 1.0)) if panels == 1 else int(room * 0.9 / panels)
         if self.side:
             width = int(room * 0.5)
-        pool = (*self.gold._MADE_CAPTIONS, *self.captions)
+        pool = (*self.gold.MADE_CAPTIONS, *self.captions)
         words = str(pool[int(rng.integers(len(pool)))]).replace("{n}", str(rng.integers(3, 90)))
         words = words.replace("{t}", str(rng.integers(5, 12)))
         label = self.label.replace("{n}", str(number))
