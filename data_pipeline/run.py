@@ -417,5 +417,5 @@ def code_sha256() -> str:
     parts = [_folder_sha256(Path(__file__).parent, "*.py")]
     rooms = ("anatomy", "chat", "geometry", "phantom", "questions", "volume")
     parts += [_folder_sha256(home / name, "*.py") for name in rooms]
-    parts += [file_sha256(home / name) for name in ("marks.py", "records.py", "tables.py")]
+    parts += [file_sha256(home / name) for name in ("marks.py", "overlap.py", "records.py", "tables.py")]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
