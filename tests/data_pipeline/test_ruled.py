@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +12,18 @@ import numpy as np
 import pytest
 import yaml
 
+from data_pipeline.chain import Tracer
 from data_pipeline.checks_written import levels_in, written_value
+from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus, read_corpus
 from data_pipeline.items import Item, read_items
 from data_pipeline.readers import read_source
 from data_pipeline.ruled import TEMPLATES, Fracture, facts_of, load_words
 from data_pipeline.ruled.texts import Unworded, record_line, write_task
+from data_pipeline.run import resolve_sources
 from data_pipeline.writers_schemas import REPORT_PARTS, Report, schema_of
 from spinemed.anatomy import Level, parse_disc
+from spinemed.config import load_config
 from spinemed.errors import ConfigError, SourceError
 from spinemed.records import Finding, ReleaseRow, Source, Study
 from spinemed.tables import read_manifest, read_records
@@ -130,11 +135,21 @@ def test_open_answers_of_texts_are_their_own_words(items: list[Item], corpus: Co
         assert not item.instance.answer.endswith("?")
 
 
-def test_every_row_of_all_tasks_is_traced_to_bytes(tasked: Path) -> None:
-    from data_pipeline.chain import Tracer
+def test_rows_of_all_tasks_are_traced_to_bytes(tasked: Path, items: list[Item]) -> None:
+    chains = dict(Tracer(tasked).chains())
+    assert {item.instance.task for item in items if item.instance.id in chains} == set(TASKS)
+    assert [(name, link) for name, links in chains.items() for link in links if not link.ok] == []
 
-    broken = [(name, [x for x in links if not x.ok]) for name, links in Tracer(tasked).chains()]
-    assert [(name, links) for name, links in broken if links] == []
+
+def test_the_samples_config_asks_for_all_tasks_of_every_bundled_kind(root: Path) -> None:
+    config = load_config(root / "configs" / "data" / "samples.yaml", BuildConfig, ["counts.phantom-train=2"])
+    sources = {source.id: source for source in resolve_sources(config)}
+    assert {source.kind for source in sources.values()} == {"cnxml", "medquad", "bank", "nifti", "phantom"}
+    assert sources["phantom-train"].options["count"] == 2
+    assert config.writer == "rules"
+    wanted = config.draft.tasks["default"]
+    assert min(wanted.multiple_choice, wanted.open, wanted.consultation, wanted.report) > 0
+    assert (wanted.languages, wanted.forms) == (("en", "zh"), ("text", "image"))
 
 
 def test_the_run_says_of_every_rule_how_often_it_was_applied(tasked: Path) -> None:
@@ -172,7 +187,7 @@ def test_a_caption_under_a_licence_that_nobody_explained_is_left_out(tmp_path: P
         "PMC3_a.jpg,CC BY,\nPMC4_b.jpg,NC,Fracture of L4.\n",
         encoding="utf-8",
     )
-    entry = {**entries["roco"], "path": str(table)}
+    entry = {**copy.deepcopy(entries["roco"]), "path": str(table)}
     entry["options"]["licences"]["NC"] = "CC-BY-NC-4.0"
     reading = read_source(Source.model_validate(entry), table)
     assert [document.text for document in reading.documents] == ["Fracture of L1."]
