@@ -111,9 +111,10 @@ class TrainingMeter(TrainerCallback):
         if labels is not None:
             count["answers"] = (labels != IGNORE).sum()
         if grid is not None:
-            patches = grid.prod(dim=-1)
-            count["images"], count["patches"] = grid.shape[0], patches.sum()
-            count["patch_squares"] = (patches * patches).sum()
+            count["images"] = grid.shape[0]
+            if "pixel_values" in batch:  # absent where features are read back: then the tower does not run
+                patches = grid.prod(dim=-1)
+                count["patches"], count["patch_squares"] = patches.sum(), (patches * patches).sum()
         count["capacity"] = ids.numel() if self.capacity is None else self.capacity * ids.shape[0]
         for place, name in enumerate(_COUNTS):
             if name in count:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,12 +59,16 @@ class StageSurvey:
     """Sum over a row's pictures of their tokens squared."""
     shares: list[int] = field(default_factory=list)
     """Which share of the mixture each row belongs to."""
+    seen_shares: set[int] = field(default_factory=set)
+    """Shares that named any row, also one that was left out."""
     lowered: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     shown: set[str] = field(default_factory=set)
     """Hashes of the pictures."""
     shown_tokens: int = 0
     """Tokens of the different pictures together."""
+    shown_squares: int = 0
+    """Sum of their tokens squared."""
 
     def load(self, drawn: np.ndarray, merge: int) -> Load:
         """What goes through the model where each row is drawn so many times."""
@@ -224,6 +228,10 @@ def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: A
     from spinemed.vlm.layout import Refused
 
     into = found.stages[stage.name]
+    into.seen_shares.add(share)
+    if stage.curriculum == "difficulty" and not any(tag.startswith("difficulty:") for tag in row.tags):
+        missing = f"stage {stage.name} is ordered by difficulty, and row {row.id} has no tag difficulty:N"
+        found.faults.append(RowFault(file, row.line, "schema", missing))
     made = layout.measure(row.messages, row.sizes, training=True)
     if isinstance(made, Refused):
         into.dropped[made.reason] += 1
@@ -241,6 +249,7 @@ def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: A
         if digest not in into.shown:
             into.shown.add(digest)
             into.shown_tokens += count
+            into.shown_squares += count * count
 
 
 def verify(
@@ -269,6 +278,7 @@ def verify(
     said: list[str] = []
     shape = _shape(config, dry_run, said)
     check_settings(config, shape)
+    said += _shared(config, processes)
     if dry_run:
         said.append("rows were not looked at (dry run): no lengths, no fill rate, no total of hours")
         stages = [_facts(config, stage, shape, None, processes) for stage in config.stages]
@@ -280,6 +290,7 @@ def verify(
     if found.faults:
         raise RowFaults(found.faults)
     for stage in config.stages:
+        _check_shares(config, stage, found)
         if not found.stages[stage.name].lengths:
             why = dict(found.stages[stage.name].dropped) or "its shares draw none"
             raise RecordError(
@@ -289,6 +300,28 @@ def verify(
     said += _guard(config, layouts, shape)
     stages = [_facts(config, stage, shape, found.stages[stage.name], processes) for stage in config.stages]
     return Verified(stages, found.notes, dict(found.read), found.pictures, _prompt(config, layouts), said)
+
+
+def _check_shares(config: TrainConfig, stage: Stage, found: Survey) -> None:
+    """Every share of a mixture draws some row, as the run will ask."""
+    own = found.stages[stage.name]
+    for number, share in enumerate(stage.mixture):
+        if number not in own.seen_shares:
+            raise RecordError(
+                f"share {number + 1} of stage {stage.name} names no row",
+                file=config.releases[share.release], field="mixture", cure="widen its axes, tasks, languages or tags",
+            )  # fmt: skip
+
+
+def _shared(config: TrainConfig, processes: int) -> Iterator[str]:
+    """Stages whose steps cannot be split over so many processes."""
+    for stage in config.stages:
+        given = stage.schedule
+        if given.per_step % (given.batch_size * processes):
+            yield (
+                f"stage {stage.name} cannot be trained by {processes} processes: {given.per_step} rows or bins of a step "
+                f"are no multiple of {given.batch_size} times {processes}"
+            )
 
 
 def _shape(config: TrainConfig, dry_run: bool, said: list[str]) -> ModelShape | None:
@@ -348,6 +381,8 @@ def _facts(
         plan, drawn, padding = _plan(config, stage, found)
         first = found.load(np.bincount(_mixture(config, stage, found).draw(0), minlength=len(lengths)), merge)
         load = found.load(drawn, merge)
+        if stage.feature_cache is not None:  # the tower sees each picture once, however often it is shown
+            load = replace(load, patches=found.shown_tokens * merge**2, patch_squares=found.shown_squares * merge**4)
         share = sum(found.picture_tokens) / max(1, int(lengths.sum()))
         answers = sum(found.answers) / max(1, int(lengths.sum()))
         facts |= {

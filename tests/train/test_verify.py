@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from spinemed.config import load_config
-from spinemed.errors import ConfigError, ModelError, ReadError
+from spinemed.errors import ConfigError, ModelError, ReadError, RecordError
 from spinemed.overlap import letters
 from spinemed.records import Message, Sample
 from spinemed.tables import write_jsonl, write_manifest
@@ -293,8 +293,19 @@ def test_a_share_of_the_mixture_is_counted_as_it_is_drawn(micro_base: Path, micr
     twice = _config(micro_base, micro_release, {"mixture": [{"release": "only", "weight": 2}]})
     assert verify(twice).stages[0]["steps"] == 24
     none = _config(micro_base, micro_release, {"mixture": [{"release": "only", "tasks": ["report"]}]})
-    with pytest.raises(Exception, match="no row to train on"):
+    with pytest.raises(RecordError, match="share 1 of stage one names no row"):
         verify(none)
+    with pytest.raises(RecordError, match="no row to train on: {'too_long': 24}"):
+        verify(_config(micro_base, micro_release, {"max_tokens": 16}))
+
+
+def test_what_the_run_would_refuse_is_said_before(micro_base: Path, micro_release: Path) -> None:
+    with pytest.raises(RowFaults, match=r"train\.parquet:1: schema: stage one is ordered by difficulty") as caught:
+        verify(_config(micro_base, micro_release, {"curriculum": "difficulty"}))
+    assert len(caught.value.faults) == 24
+    remarks = verify(_config(micro_base, micro_release), processes=3).said
+    assert any("cannot be trained by 3 processes" in line for line in remarks)
+    assert not any("cannot be trained" in line for line in verify(_config(micro_base, micro_release), processes=1).said)
 
 
 @pytest.mark.parametrize(
