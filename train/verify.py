@@ -319,7 +319,7 @@ def _shared(config: TrainConfig, processes: int) -> Iterator[str]:
         given = stage.schedule
         if given.per_step % (given.batch_size * processes):
             yield (
-                f"stage {stage.name} cannot be trained by {processes} processes: {given.per_step} rows or bins of a step "
+                f"stage {stage.name} cannot be trained by {processes} processes: {given.per_step} rows or bins a step "
                 f"are no multiple of {given.batch_size} times {processes}"
             )
 
