@@ -103,7 +103,7 @@ def join_drafts(folder: Path, shards: Sequence[Path], rows: int) -> dict[str, An
         rows: Rows of a row group: the shards of the revision.
 
     Returns:
-        The account: tried, kept and dropped per source; to how many drafts each criterion applies, and how many fail it.
+        The account: tried, kept and dropped per source; to how many drafts each criterion applies, how many fail it.
     """
     tried: Counter[str] = Counter()
     dropped: Counter[str] = Counter()

@@ -9,6 +9,7 @@ trace, and the check `passage_from_quote` will say so.
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Literal
 
@@ -45,7 +46,7 @@ class Parts(Record):
     @property
     def filled(self) -> dict[str, str]:
         """The values as a dict."""
-        return {str(key): str(value) for key, value in json.loads(self.values).items()}
+        return dict(_filled(self.values))
 
 
 class FigurePair(Record):
@@ -85,6 +86,12 @@ class FigureDecision(Record):
     decision: Literal["approve", "reject"]
     reviewer: str
     reason: str = ""
+
+
+@functools.lru_cache(maxsize=64)
+def _filled(values: str) -> dict[str, str]:
+    # Every check of an item asks for them, one item after another.
+    return {str(key): str(value) for key, value in json.loads(values).items()}
 
 
 class Exchange(Record):

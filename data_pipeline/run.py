@@ -52,7 +52,7 @@ from spinemed.records import ImageBlob, Source, Split, content_hash
 from spinemed.run import Run, versions
 from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
 
-__all__ = ["code_sha256", "fingerprint", "resolve_sources", "run_pipeline"]
+__all__ = ["code_sha256", "fingerprint", "open_stages", "resolve_sources", "run_pipeline", "run_stages"]
 
 _SEED_STRIDE = 1000
 """Between the phantom seeds of two seeds; a sources file has fewer phantom sources than that."""
@@ -97,14 +97,10 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
 
         key["check_figures"] = check_key(config.model)
     corpus = _step(run, "corpus", key, read)
-    started, requests = time.time(), run.scratch / "requests"
-    writer = open_writer(config, Requests(requests, crew.workers, started))
-    if writer.exchanges is not None:
-        _start_ledger(config, requests)
-    stages = Stages(run, config, crew, Requests(requests, crew.workers, started), writer, corpus)
+    stages = open_stages(run, config, crew, corpus)
     key = {
         **base,
-        **writer.key,
+        **stages.writer.key,
         "corpus": read_manifest(corpus, "corpus")["sha256"],
         "draft": config.draft.model_dump(mode="json"),
         "seed": config.seed,
@@ -114,6 +110,21 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
         "criteria": criteria_sha256(),
     }
     drafts = _step(run, "drafts", key, stages.draft)
+    return run_stages(stages, drafts, key)
+
+
+def run_stages(stages: Stages, drafts: Path, key: dict[str, Any]) -> Path:
+    """The road from drafts on: revised, unique, release.
+
+    Args:
+        stages: From :func:`open_stages`.
+        drafts: The finished drafts.
+        key: What they were made of.
+
+    Returns:
+        The release folder.
+    """
+    run, config = stages.run, stages.config
     key = {**key, "drafts": read_manifest(drafts, "drafts")["sha256"], "revise": config.revise.model_dump(mode="json")}
     revised = _step(run, "revised", key, partial(stages.revise, drafts))
     key = {
@@ -129,6 +140,15 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
         "release": config.release.model_dump(mode="json"),
     }
     return _step(run, "release", key, partial(stages.release, drafts, revised, unique))
+
+
+def open_stages(run: Run, config: BuildConfig, crew: Crew, corpus: Path) -> Stages:
+    """What all stages after the corpus share: the writer, and the ledger of its budget."""
+    requests = Requests(run.scratch / "requests", crew.workers, time.time())
+    writer = open_writer(config, requests)
+    if writer.exchanges is not None:
+        _start_ledger(config, requests.folder)
+    return Stages(run, config, crew, requests, writer, corpus)
 
 
 def _home(run: Run, stage: str, key: dict[str, Any]) -> Path:
@@ -355,8 +375,8 @@ class Stages:
             task = self._task(drafts=drafts, items=items, number=number, decided=decided)
             tasks.append((size, task, [number, content_hash([each and list(each) for each in decided])]))
         rows = self._make("releasing", release_shard, home / "rows", tasks)
-        outputs = self.corpus.parent
-        stages = {name: _sha256(outputs / name, name) for name in ("corpus", "drafts", "revised", "unique")}
+        folders = {"corpus": self.corpus, "drafts": drafts, "revised": items, "unique": unique}
+        stages = {name: _sha256(path, name) for name, path in folders.items()}
         facts = join_release(folder, rows, sources, self.corpus / "cases.parquet", stages)
         return {**facts, "left_out": dict(sorted(left_out.items()))}
 

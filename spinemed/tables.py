@@ -166,6 +166,23 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def _told(record: BaseModel) -> dict[str, Any]:
+    return record.model_dump(mode="json")
+
+
+def _textual(kind: Any) -> bool:
+    """Whether a schema or type holds neither bytes nor real numbers, which JSON would change."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.Schema):
+        return all(_textual(field.type) for field in kind)
+    if pa.types.is_struct(kind):
+        return all(_textual(kind.field(place).type) for place in range(kind.num_fields))
+    if pa.types.is_list(kind):
+        return _textual(kind.value_type)
+    return not (pa.types.is_binary(kind) or pa.types.is_floating(kind))
+
+
 def write_records(path: str | os.PathLike[str], model: type[R], records: Iterable[R], *, batch: int = 1024) -> int:
     """Stream records into one Parquet file, atomically.
 
@@ -176,10 +193,12 @@ def write_records(path: str | os.PathLike[str], model: type[R], records: Iterabl
     import pyarrow.parquet as pq
 
     schema, rows = arrow_schema(model), 0
+    # Where a record holds texts and counts alone, its own serialiser says the same several times as fast.
+    told = _told if _textual(schema) else plain
     with atomic_write(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         buffer: list[dict[str, Any]] = []
         for record in records:
-            buffer.append(plain(record))
+            buffer.append(told(record))
             if len(buffer) == batch:
                 writer.write_table(pa.Table.from_pylist(buffer, schema=schema))
                 rows, buffer = rows + len(buffer), []

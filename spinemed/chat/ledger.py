@@ -127,6 +127,13 @@ class SharedLedger(Ledger):
         os.close(self._lock)
         self._own = -1
 
+    def abandon(self) -> None:
+        """Let go without a word, as a process that is killed does: what was reserved counts as spent from now on."""
+        if self._own >= 0:
+            os.close(self._own)
+            os.close(self._lock)
+            self._own = -1
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
