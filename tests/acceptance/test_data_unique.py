@@ -42,8 +42,8 @@ def test_planted_copies_are_found_and_nothing_else(
         measured=f"{found['found']:,} of {found['planted']:,} found; {found['in_clusters_but_not_planted']} others; "
         f"{found['lookalikes']:,} look-alikes kept apart",
         met=met, command=COMMAND.format(items),
-        note="computed texts of about 160 words, 3 in 10 Chinese; exact copies with other case, spacing and punctuation, "
-        "near ones with 0.2 to 2 % of their words replaced; a quarter of them in other documents",
+        note="computed texts of about 160 words, 3 in 10 Chinese; exact copies in other case, spacing and punctuation, "
+        "near ones with 0.2 to 2 % of their words replaced; about one in five in another document",
     )  # fmt: skip
     assert met
 
@@ -57,8 +57,8 @@ def test_the_rate_is_flat_and_memory_bounded(root: Path, work: Path, record: Rec
         measured=f"{large['items_per_cpu_second']:,} items per second of processor time, {ratio:.2f} of the rate at "
         f"45,000; peak {large['peak_mib']:,} MiB",
         met=met, command=COMMAND.format(LARGE),
-        note="exact hash, MinHash of 128, 25 bands of 5, exact Jaccard of candidates; computing the corpus is left out of "
-        f"the rate and in the memory; load average at the end: {os.getloadavg()[0]:.1f}",
+        note="exact hash, MinHash of 128, 25 bands of 5, exact Jaccard of candidates; computing the corpus is left out "
+        f"of the rate, not of the memory; load average at the end: {os.getloadavg()[0]:.1f}",
     )  # fmt: skip
     assert met
 
@@ -78,7 +78,7 @@ def test_sentences_are_filed_as_a_person_filed_them(root: Path, record: Record) 
         ISSUE, 53, "conditions and sub-fields by rule, sentences labelled by hand", asked="reported",
         measured=f"conditions exactly right in {right['conditions']} of {rows}, sub-fields in {right['subfields']}",
         met=met, command="make acceptance",
-        note="English and Chinese, denials among them; written and labelled by the author of the rules before the rules "
-        "met them, so a favourable set; those that fail are printed by tests/data_pipeline/test_classify.py",
+        note="English and Chinese, denials among them; written and labelled by the author of the rules before the "
+        "rules met them, so a favourable set; tests/data_pipeline/test_classify.py prints those that fail",
     )  # fmt: skip
     assert met
