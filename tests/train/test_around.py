@@ -61,6 +61,33 @@ def test_sizes_agree_with_the_weights_and_with_what_is_published(samples: Path, 
     assert {name.split("-")[2]: shape.parameters() for name, shape in KNOWN_SHAPES.items()} == published
 
 
+def test_sizes_of_qwen25_agree_with_a_model_built_from_its_config(tmp_path: Path) -> None:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 320, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]},
+        },
+        vision_config={
+            "depth": 3, "hidden_size": 32, "num_heads": 2, "intermediate_size": 40, "out_hidden_size": 48,
+            "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [2],
+        },
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    counted = {"language": 0, "vision": 0, "projector": 0}
+    for name, weight in model.named_parameters():
+        counted["projector" if "merger" in name else "vision" if "visual" in name else "language"] += weight.numel()
+    config.save_pretrained(tmp_path)
+    shape = read_shape(tmp_path)
+    assert {part: shape.parameters(part) for part in counted} == counted  # type: ignore[arg-type]
+    assert (shape.vision.full_blocks, shape.vision.window_px) == (1, 56)
+
+
 def test_operations_agree_with_torch_own_counter(micro_base: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
