@@ -136,6 +136,11 @@ def run_ablation(config: AblateConfig, out: str | os.PathLike[str]) -> Path:
         ConfigError, ReadError, RecordError: An input is wrong.
         RunError: A training or an evaluation failed; its own message stands above.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "an ablation was started in several processes",
+            field="launch", cure="start it in one, and write the launcher of its trainings into `launch`",
+        )  # fmt: skip
     template = load_config(config.template, TrainConfig)
     with open_run(out, command="train ablate", config=config) as run, ThreadPoolExecutor(1) as asker:
         samples = _questions(config, run)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from spinemed.config import load_config
-from spinemed.errors import RunError
+from spinemed.errors import ConfigError, RunError
 from spinemed.records import Evidence, Instance, Message, Prediction, ReleaseRow, Sample, Score, Writer
 from spinemed.run import Run
 from spinemed.tables import read_jsonl, read_records, write_jsonl, write_manifest, write_records
@@ -233,6 +233,15 @@ def test_shipped_ablations_name_the_nine_arms(name: str, root: Path) -> None:
     made = TrainConfig.model_validate(job)
     assert made.seed == 3
     assert made.stages[0].schedule.tokens == config.tokens
+
+
+def test_a_launcher_stands_before_the_trainings_not_before_the_ablation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="launch"):
+        run_ablation(load_config(root / "configs" / "ablate_nano.yaml", AblateConfig), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_arms_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
