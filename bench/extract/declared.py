@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["declarations", "statements", "taken_back"]
+__all__ = ["CONDITIONAL", "declarations", "statements", "taken_back"]
 
+CONDITIONAL = "\x00if"
+"""Opens a stretch that was declared under a condition ("if the canal is narrow, the answer is B")."""
 _DECLARATION = re.compile(
     r"(?:\b(?:(?:my|the)\s+)?(?:(?:final|correct|best|right|most\s+likely)\s+){0,2}(?:answer|ans|option|choice)\b\.?\s*"
     r"(?:(?:is|(?:should|must)\s+be)\b|:|=|\s[-–—]\s)+(?:\s*:)?"
-    r"|^[ \t]*(?:(?:final|correct)\s+)?answer[ \t]*\n"
+    r"|(?:^|#)[ \t]*(?:(?:final|correct)\s+)?answer[ \t]*\n"
     r"|\bI(?:'d|'ll|\s+would|\s+will)?\s+(?:choose|select|pick|go\s+with|opt\s+for)\b"
     r"|(?:最终|正确|参考)?(?:答案|结论)\s*(?:应[该当]?)?\s*(?:是|为|:|=)+"
     r"|【(?:最终|正确)?答案】:?"
@@ -44,6 +46,15 @@ _STATEMENT = re.compile(
     r"|(?:标记|圈出|箭头所指|所示|指示)的?(?:椎体|节段|椎间盘|椎骨)\s*(?:是|为|:|=)+)\s*",
     re.IGNORECASE,
 )
+_OTHER_CHOICE = re.compile(
+    r"\b(?:second|third|next|other|alternative|wrong|incorrect)\s+(?:best\s+|most\s+likely\s+)?$", re.IGNORECASE
+)
+_CONDITION = re.compile(
+    r"\b(?:if|unless|otherwise)\b(?!\s+(?:I|forced|pressed|asked)\b)[^.!?;。！？；\n]{0,120}$"
+    r"|(?:如果|假如|倘若)[^。！？；\n]{0,60}$",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(r"吗\s*$")
 _SENTENCE_END = re.compile(r"[.!?;](?=\s|$)|[。！？；\n]")
 _CLAUSE_END = re.compile(r"[.!?;,](?=\s|$)|[。！？；，\n]")
 _LETTER_LEAD = re.compile(r"(?:either\s+)?\(?[A-Ha-h]\s?[.):][^\S\n]*")
@@ -79,13 +90,19 @@ def declarations(text: str, *, letters: bool) -> list[tuple[str, int]]:
     for number, match in enumerate(spoken):
         stop = spoken[number + 1].start() if number + 1 < len(spoken) else len(text)
         start = match.end()
+        ahead = text[max(0, match.start() - 140) : match.start()]
+        if _OTHER_CHOICE.search(ahead[-30:]):
+            continue  # "second choice: C"
         letter = _LETTER_LEAD.match(text, start, stop)
         end = _SENTENCE_END.search(text, letter.end() if letter else start, stop)
         last = end.start() if end else stop
         reason = _REASON.search(text, start, last)
         if reason and reason.start() > start:
             last = reason.start()
-        found.append((match.start(), last, text[start:last], False))
+        if _ASKED.search(text[start:last]):
+            continue  # "答案是A吗？"
+        stretch = text[start:last]
+        found.append((match.start(), last, f"{CONDITIONAL} {stretch}" if _CONDITION.search(ahead) else stretch, False))
     if letters:
         found += [
             (match.start(), match.end(), match["en"] or match["zh"], True)

@@ -43,13 +43,13 @@ UNSURE = re.compile(
     r"\bI\s+(?:don't|do\s+not)\s+know\b|\bnot\s+sure\b|\bunsure\b|^\W*unknown\W*$|不确定|不知道|不清楚", re.IGNORECASE
 )
 REFUSAL = re.compile(
-    r"\bI(?:'m|\s+am)\s+(?:sorry|unable|not\s+able)|\bI\s+(?:can(?:no|')t|can\s+not|won't|will\s+not|must\s+decline)\b"
+    r"\bI(?:'m|\s+am)\s+(?:sorry|unable|not\s+able)|\bI\s+(?:can(?:no|')t(?!\s+be\s+(?:sure|certain))|can\s+not|won't|will\s+not|must\s+decline)\b"
     r"|\bas\s+an\s+AI\b|抱歉|对不起|作为(?:一个|一名)?人工智能|我(?:无法|不能)(?:提供|回答|协助|帮助|查看)",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"(?:\b(?:not|no|never|without|isn't|excludes?|excluding|rather\s+than|instead\s+of|neither|nor)|n't|不是|并非|而非|"
-    r"没有|无|排除|不选)\s*(?:(?:a|an|the|at|any|on|in|grade|option|evidence\s+of|signs?\s+of)\s+)*$",
+    r"(?:\b(?:not|no|never|without|isn't|cannot|excludes?|excluding|rather\s+than|instead\s+of|neither|nor)|n't|不是|并非|而非|"
+    r"没有|无|排除|不选)\s*(?:(?:a|an|the|at|any|on|in|be|been|grade|option|evidence\s+of|signs?\s+of)\s+)*$",
     re.IGNORECASE,
 )
 
@@ -59,6 +59,20 @@ def before(stretch: str, place: int) -> str:
     return stretch[max(0, place - 60) : place]
 
 
-def is_denied(stretch: str, place: int) -> bool:
-    """Whether what stands at a place is only denied ("not L3", "neither A")."""
-    return bool(_DENIED.search(before(stretch, place)))
+_DENIED_BEHIND = re.compile(
+    r"\s*(?:vertebra|level|椎体|椎间盘)?\s*(?:(?:(?:is|was|are|were)\s+)?(?:clearly\s+)?(?:not\b(?!\s+(?:only|just))|wrong\b|"
+    r"incorrect\b)|(?:is|was|are|were|can\s+be|could\s+be)\s+(?:excluded|ruled\s+out|unlikely)\b|isn't\b|wasn't\b|"
+    r"(?:并?不是|不对|错误|可?排除|不正确))",
+    re.IGNORECASE,
+)
+
+
+def is_denied(stretch: str, start: int, end: int | None = None) -> bool:
+    """Whether what stands at a place is only denied ("not L3", "neither A"; with its end also "L4 is wrong")."""
+    if _DENIED.search(before(stretch, start)):
+        return True
+    if end is None:
+        return False
+    behind = _DENIED_BEHIND.match(stretch, end)
+    # "L4, not L3" denies L3; "L4 is not L3" says nothing good of L4 either.
+    return behind is not None and not stretch[end:].lstrip().startswith(",")

@@ -85,7 +85,7 @@ def read_levels(stretch: str, question: Question) -> set[str]:
         value = resolve(mention.reading, Disc) if question.kind == "disc" else resolve(mention.reading, Level)
         second = pair_end >= 0 and _AND.fullmatch(stretch, pair_end, mention.start) is not None
         pair_end = -1
-        if is_denied(stretch, mention.start):
+        if is_denied(stretch, mention.start, mention.end):
             denied = True
         elif second or _is_relative(stretch, mention):
             landmarks.append(mention.text)
@@ -117,7 +117,7 @@ def read_range(stretch: str, question: Question) -> set[str]:
     for mention in find_levels(stretch):
         span = resolve(mention.reading, LevelRange)
         level = resolve(mention.reading, Level)
-        if is_denied(stretch, mention.start):
+        if is_denied(stretch, mention.start, mention.end):
             continue
         if span is not None:
             found.add(str(span))

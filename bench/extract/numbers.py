@@ -29,6 +29,8 @@ _UNIT = (
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9_.,])(?P<value>{_VALUE})(?![\d.,]*\d)\s{{0,2}}(?:{_UNIT})?", re.IGNORECASE)
 _MARK = r"\s?(?:°|mm|cm|%|deg(?:rees?)?|percent|度|毫米)?"
 _RANGE = re.compile(rf"(?<![A-Za-z0-9_.])({_VALUE}){_MARK}\s?(?:-|–|—|~|～|to\b|至|到)\s?\d", re.IGNORECASE)
+_OR = re.compile(rf"(?<![A-Za-z0-9_.])({_VALUE}){_MARK}\s?(?:\bor\b|或)\s?(?:about\s|约)?\d", re.IGNORECASE)
+_MINUTES = re.compile(r"(?:°|deg(?:rees?)?|度)\s?\d{1,2}\s?(?:'|′|min\b|minutes\b|分)", re.IGNORECASE)
 _BETWEEN = re.compile(r"\bbetween\s+[-+]?\d", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:[<>≤≥]=?|\b(?:more|less|greater|larger|smaller|higher|lower)\s+than|\b(?:at\s+(?:least|most)|over|under|"
@@ -47,6 +49,8 @@ def read_number(stretch: str, question: Question) -> set[str]:
     text = _SPREAD.sub(" ", mask_levels(stretch))
     if _RANGE.search(text) or _BETWEEN.search(text):
         raise Doubt("a range is no value")
+    if _OR.search(text) or _MINUTES.search(text):
+        raise Doubt("two numbers for one value")
     own: set[str] = set()
     bare: set[str] = set()
     others = denied = False

@@ -154,7 +154,7 @@ def _words(text: str) -> str:
 
 
 _OPENS = re.compile(
-    r"(?:^|[.,;:()\"'=。，；：是为或和及与]|\b(?:is|are|be|the|an?|either|but|not|no|or|and|shows|choose|select|pick))\s*$"
+    r"(?:^|[.,;:()\"'=。，；：是为或和及与]|\b(?:is|are|be|the|an?|either|both|but|not|no|or|and|shows|choose|select|pick))\s*$"
 )
 _CLOSES = re.compile(
     r"\s*(?:$|[.,;:)!?\"'。，；或和及与]|(?:is|are)\s+(?:the\s+)?(?:correct|right|best)\b|(?:but|or|and|not)\b)"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from bench.extract.declared import declarations, statements, taken_back
+from bench.extract.declared import CONDITIONAL, declarations, statements, taken_back
 from bench.extract.doubt import REFUSAL, UNDECIDED, UNDECIDED_VALUE, UNSURE, Doubt
 from bench.extract.levels import read_levels, read_range
 from bench.extract.numbers import read_number
@@ -85,6 +85,8 @@ def _answer(text: str, question: Question) -> str | None:
     declared = declarations(text, letters=question.kind == "option")
     if declared:
         for stretch, end in reversed(declared):
+            if stretch.startswith(CONDITIONAL):
+                raise Doubt("declared under a condition")
             found = _only(_read(stretch, question, declared=True))
             if found is not None:
                 _check_stands(found, taken_back(text, end), question)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from bench.extract.doubt import UNDECIDED_VALUE, Doubt, is_denied
+from bench.extract.doubt import UNDECIDED_VALUE, Doubt, before, is_denied
 from bench.extract.levels import mask_levels
 from bench.extract.options import outermost
 from bench.extract.question import Question
@@ -70,6 +70,11 @@ _GRADE = re.compile(
 )
 
 
+_BOUND = re.compile(
+    r"(?:[<>≤≥]=?|\b(?:at\s+(?:least|most)|more\s+than|less\s+than)|至少|至多)\s*(?:grade\s*)?$", re.IGNORECASE
+)
+
+
 def read_grade(stretch: str, question: Question) -> set[str]:
     """Every grade that a stretch names, as digits.
 
@@ -86,6 +91,8 @@ def read_grade(stretch: str, question: Question) -> set[str]:
             or _CHINESE[match["chinese"]]
         )
         value = value.lstrip("0") or "0"
+        if _BOUND.search(before(masked, match.start())):
+            raise Doubt("a bound is no grade")
         if is_denied(masked, match.start()):
             denied = True
         elif value not in question.categories:

@@ -216,7 +216,7 @@ def test_the_same_replies_as_inspect(root: Path, work: Path, record: Record) -> 
         asked="speed ratio; items where the verdicts differ, each explained",
         measured=f"{found['ratio']:.1f} times as fast ({found['seconds']['spinemed']:.2f} s against "
         f"{found['seconds']['inspect']:.1f} s); verdicts differ on {found['differing_obedient']} of 1,000 replies in "
-        f"inspect's own format and on {found['differing_free']} of 1,000 of the grammar ({reasons}); answers other than "
+        f"inspect's own format and on {found['differing_free']} of 1,000 of the grammar ({reasons}); not as "
         f"specified: {found['wrong_here']} here, {found['wrong_there']} there",
         met=met, command="make peer NAME=inspect; python benchmarks/bench_inspect.py",
         note=f"inspect_ai {found['inspect_version']} with its mock model: the ratio is of whole roads, engine and log "
