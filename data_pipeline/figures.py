@@ -17,7 +17,7 @@ solved by `scipy.optimize.linear_sum_assignment` (Crouse, IEEE Trans. Aerosp. El
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,6 +42,7 @@ _FURTHER = 0.25
 _PLACES = 12
 _GROUP_PT = 26.0
 _FAR = 1e6
+_Table = dict[int, dict[int, float]]
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,31 @@ def _pairs(
 ) -> dict[tuple[int, int], _Pair]:  # fmt: skip
     """Costs of all pairs that may be."""
     out: dict[tuple[int, int], _Pair] = {}
-    caption_blocks = {number: {id(b) for c in captions if c.page == number for b in c.blocks} for number in pages}
+    caption_blocks: dict[int, set[int]] = {number: set() for number in pages}
+    for caption in captions:
+        caption_blocks[caption.page].update(id(block) for block in caption.blocks)
+    on_page: dict[int, list[tuple[int, Region]]] = {}
+    for r, region in enumerate(regions):
+        on_page.setdefault(region.page, []).append((r, region))
+    groups = _groups(regions, pages)
     for c, caption in enumerate(captions):
-        for r, region in enumerate(regions):
+        for r, region in (pair for step in (-1, 0, 1) for pair in on_page.get(caption.page + step, ())):
             if region.page == caption.page:
-                pair = _on_page(region, regions, caption, pages[region.page], caption_blocks[region.page])
-            elif abs(region.page - caption.page) == 1:
-                pair = _over_pages(region, caption, pages, caption_blocks)
+                pair = _on_page(region, groups[r], caption, pages[region.page], caption_blocks[region.page])
             else:
-                continue
+                pair = _over_pages(region, caption, pages, caption_blocks)
             if pair is not None:
                 out[r, c] = pair
     return out
 
 
-def _on_page(region: Region, regions: list[Region], caption: Candidate, page: Page, captions: set[int]) -> _Pair | None:
+def _groups(regions: list[Region], pages: dict[int, Page]) -> list[list[Region]]:
+    """For each region its group."""
+    return [_group(region, pages[region.page].regions, pages[region.page]) for region in regions]
+
+
+def _on_page(region: Region, group: list[Region], caption: Candidate, page: Page, captions: set[int]) -> _Pair | None:
     own = _reach(region.box, caption, page, captions)
-    group = _group(region, regions, page)
     if len(group) > 1:
         box = box_of([member.box for member in group])
         pair = _reach(box, caption, page, captions)
@@ -151,7 +160,7 @@ def _group(region: Region, regions: list[Region], page: Page) -> list[Region]:
     while queue:
         one = queue.pop()
         for other in regions:
-            if other.page != region.page or other in group or "in the margin" in other.marks:
+            if any(other is member for member in group) or "in the margin" in other.marks:
                 continue
             across = max(one.box[0] - other.box[2], other.box[0] - one.box[2])
             along = max(one.box[1] - other.box[3], other.box[1] - one.box[3])
@@ -349,7 +358,9 @@ def _completed(
     for r, region in enumerate(regions):
         if r in given or region.doubt - region.size_doubt > 0.5:
             continue
-        others = {given.get(place[id(other)]) for other in _group(region, regions, pages[region.page])} - {None}
+        others = {
+            given.get(place[id(other)]) for other in _group(region, pages[region.page].regions, pages[region.page])
+        } - {None}
         if len(others) == 1 and (c := others.pop()) is not None and not captions[c].is_table:
             out[r] = c
     return out
@@ -388,8 +399,14 @@ def _figures(
     costs: dict[tuple[int, int], float], given: dict[int, int],
 ) -> Match:  # fmt: skip
     match = Match()
+    costs_of: tuple[_Table, _Table] = (defaultdict(dict), defaultdict(dict))
+    for (r, c), value in costs.items():
+        costs_of[0][r][c] = costs_of[1][c][r] = value
+    members_of: dict[int, list[int]] = defaultdict(list)
+    for r in sorted(given):
+        members_of[given[r]].append(r)
     for c, caption in enumerate(captions):
-        members = [r for r in sorted(given) if given[r] == c]
+        members = members_of[c]
         if not members:
             if not caption.is_table and caption.labels and caption.odds > 0:
                 match.captions.append(caption)
@@ -401,7 +418,7 @@ def _figures(
             chosen = [r for r in members if any(regions[r] is region for region in group)]
             chosen = [r for r in chosen if (r, c) in costs]
             best = min(chosen, key=lambda r: costs[r, c])
-            score, parts, reasons = _score(chosen, c, captions, regions, costs, given)
+            score, parts, reasons = _score(chosen, c, captions, regions, costs, costs_of, given)
             labels = caption.labels
             if len(labels) > 1 and len(labels) == len(groups):
                 labels = (labels[number],)
@@ -448,16 +465,17 @@ def _as_figures(members: list[Region], caption: Candidate, pages: dict[int, Page
 
 def _score(
     chosen: list[int], c: int, captions: list[Candidate], regions: list[Region],
-    costs: dict[tuple[int, int], float], given: dict[int, int],
+    costs: dict[tuple[int, int], float], costs_of: tuple[_Table, _Table], given: dict[int, int],
 ) -> tuple[float, dict[str, float], tuple[str, ...]]:  # fmt: skip
     """The score, its parts (each 0 to 1; their product) and what is doubted."""
     caption = captions[c]
     cost = min(costs[r, c] - regions[r].doubt for r in chosen)
     doubt = min(regions[r].doubt for r in chosen)
-    rivals = [costs[r, other] for r in chosen for other in range(len(captions)) if other != c and (r, other) in costs]
+    by_region, by_caption = costs_of
+    rivals = [value for r in chosen for other, value in by_region[r].items() if other != c]
     rivals = [value + 1.0 - _likely(captions[c]) for value in rivals]
     # A region that was left alone although it lies as near as the chosen one.
-    rivals += [costs[r, c] for r in range(len(regions)) if (r, c) in costs and r not in given and r not in chosen]
+    rivals += [value for r, value in by_caption[c].items() if r not in given and r not in chosen]
     margin = min(rivals, default=_FAR) - min(costs[r, c] for r in chosen)
     parts = {
         "caption": _likely(caption),

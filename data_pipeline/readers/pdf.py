@@ -115,6 +115,8 @@ def _account(reading: Reading, pages: Sequence[Page], match: Match, name: str) -
             reading.drop("line", f"{where} margin {number}", "is a running head or a page number")
         for number in range(page.repeated):
             reading.drop("picture", f"{where} repeated {number}", "stands on several pages: a logo, no figure")
+        if page.beyond:
+            reading.drop("page's objects", where, "more than 60,000: the rest was not looked at", str(page.beyond))
         for number in range(page.small):
             reading.drop("picture", f"{where} small {number}", "is smaller than 20 points")
     for number, region in enumerate(match.regions):

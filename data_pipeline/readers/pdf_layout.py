@@ -93,6 +93,8 @@ class Page:
     running: list[Line] = field(default_factory=list)
     """Running heads and page numbers."""
     method: str = "pdfium"
+    beyond: int = 0
+    """Objects that were not looked at: there are too many."""
     unseen: int = 0
     """Lines that nobody would see."""
 
@@ -155,7 +157,7 @@ def _page(document: Any, number: int, path: str) -> tuple[RawPage, Page]:
         raw.lines = _lines_by_letters(path, number)
         page.method = "pdfplumber"
     seen = [line for line in raw.lines if line.em >= _SMALLEST_PT and _inside(line.box, raw.width, raw.height)]
-    page.unseen = len(raw.lines) - len(seen) + raw.hidden
+    page.unseen, page.beyond = len(raw.lines) - len(seen) + raw.hidden, raw.beyond
     raw.lines = seen
     return raw, page
 

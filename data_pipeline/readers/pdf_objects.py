@@ -90,6 +90,8 @@ class RawPage:
     """Stretches of text that nobody sees; they are in no line."""
     pictures: list[Picture] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
+    beyond: int = 0
+    """Objects past the 60,000 that are looked at."""
 
 
 def read_objects(handle: Any) -> RawPage:
@@ -263,6 +265,7 @@ class _Objects:
     def _one(self, item: Any, handle: Any, matrix: Matrix, depth: int) -> None:
         self.left -= 1
         if self.left < 0:
+            self.page.beyond += 1
             return
         kind = self.raw.FPDFPageObj_GetType(item)
         if kind == self.raw.FPDF_PAGEOBJ_FORM and depth < _FORM_DEPTH:

@@ -30,6 +30,8 @@ _TILE_GAP = 1.5
 _LINK_PT = 6.0
 _BIT_PT = 42.0
 _CELL_PT = 2.0
+_MOST_COMPARED = 4000
+"""Drawings of a page that rules are held against: a map has a hundred thousand."""
 _PANEL_LETTER = re.compile(r"[(\[]?[A-Za-z][)\].]?")
 
 
@@ -163,18 +165,21 @@ def _merged(regions: list[Region], gap: float) -> list[Region]:
     out = list(regions)
     again = True
     while again:
+        # One pass takes each region into the first that it touches; a scan cut into a thousand strips is few passes.
         again = False
-        for index, one in enumerate(out):
-            other = next((each for each in out[index + 1 :] if _near(one.box, each.box, gap)), None)
-            if other is not None:
-                one.box = _union(one.box, other.box)
-                one.drawn = one.drawn and other.drawn
-                one.paths = one.paths or other.paths
-                one.digest = hashlib.sha256(f"{one.digest}{other.digest}".encode()).hexdigest()[:16]
-                one.pixels_per_point = max(one.pixels_per_point, other.pixels_per_point)
-                out.remove(other)
-                again = True
-                break
+        kept: list[Region] = []
+        for one in out:
+            other = next((each for each in kept if _near(one.box, each.box, gap)), None)
+            if other is None:
+                kept.append(one)
+                continue
+            other.box = _union(one.box, other.box)
+            other.drawn = one.drawn and other.drawn
+            other.paths = one.paths or other.paths
+            other.digest = hashlib.sha256(f"{other.digest}{one.digest}".encode()).hexdigest()[:16]
+            other.pixels_per_point = max(one.pixels_per_point, other.pixels_per_point)
+            again = True
+        out = kept
     return out
 
 
@@ -194,7 +199,9 @@ def _drawn(page: RawPage, number: int) -> list[Region]:
     """Groups of drawn paths."""
     from scipy import ndimage
 
-    kept = [drawing for drawing in page.drawings if not _is_frame(drawing, page)]
+    plain = [drawing for drawing in page.drawings if drawing.plain]
+    near = page.drawings if len(page.drawings) <= _MOST_COMPARED else plain[:_MOST_COMPARED]
+    kept = [drawing for drawing in page.drawings if not _is_frame(drawing, page, near)]
     if not kept:
         return []
     rows, columns = int(page.height / _CELL_PT) + 2, int(page.width / _CELL_PT) + 2
@@ -266,15 +273,15 @@ def _gap(one: Box, other: Box) -> float:
     return max(one[0] - other[2], other[0] - one[2], one[1] - other[3], other[1] - one[3], 0.0)
 
 
-def _is_frame(drawing: Drawing, page: RawPage) -> bool:
+def _is_frame(drawing: Drawing, page: RawPage, near: Sequence[Drawing]) -> bool:
     """A rule across the page, or a frame or shade with running text or a caption inside."""
     left, bottom, right, top = drawing.box
     if drawing.thin and (right - left > 0.75 * page.width or top - bottom > 0.75 * page.height):
         # The axis of a wide chart has ticks and bars on it; a rule has none.
-        touching = [other for other in page.drawings if other is not drawing and _near(drawing.box, other.box, 2.0)]
+        touching = [other for other in near if other is not drawing and _near(drawing.box, other.box, 2.0)]
         return len(touching) < 2
     if drawing.thin and drawing.plain and max(right - left, top - bottom) > 60:
-        return not any(other is not drawing and _near(drawing.box, other.box, 1.5) for other in page.drawings)
+        return not any(other is not drawing and _near(drawing.box, other.box, 1.5) for other in near)
     if drawing.thin or min(right - left, top - bottom) < 30:
         return False
     inside = [line for line in page.lines if _holds(drawing.box, line.box)]
