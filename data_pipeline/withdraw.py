@@ -202,17 +202,20 @@ def _made_from(manifest: Path) -> str:
 
 def find_checkpoints(releases: set[Sha256], places: Iterable[Path]) -> dict[str, Sha256]:
     """Checkpoints and adapters whose manifest names one of the releases, and what was trained from those."""
-    about: dict[str, tuple[str, str, str]] = {}
+    about: dict[str, tuple[str, set[str], str]] = {}
     for manifest in _manifests(places):
         try:
             facts = json.loads(manifest.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(facts, dict) and facts.get("kind") in ("checkpoint", "adapter"):
-            about[str(manifest.parent)] = (
-                str(facts.get("sha256", "")), str(facts.get("release_sha256", "")), str(facts.get("base_sha256", ""))
-            )  # fmt: skip
-    found = {folder: release for folder, (_, release, _) in about.items() if release in releases}
+            mixed = facts.get("releases")  # a stage of training may draw from several
+            seen = {
+                str(facts.get("release_sha256", "")),
+                *(map(str, mixed.values()) if isinstance(mixed, dict) else ()),
+            }
+            about[str(manifest.parent)] = (str(facts.get("sha256", "")), seen, str(facts.get("base_sha256", "")))
+    found = {folder: min(seen & releases) for folder, (_, seen, _) in about.items() if seen & releases}
     while True:  # a checkpoint made from one that saw the case has seen it too
         tainted = {about[folder][0]: found[folder] for folder in found}
         more = {f: tainted[base] for f, (_, _, base) in about.items() if f not in found and base in tainted}

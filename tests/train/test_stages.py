@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, Gemma3Config, Idefics3Config, Qwen2_5_VLConfig, Qwen3VLConfig
 
+from data_pipeline.withdraw import find_checkpoints
 from spinemed.errors import ConfigError, ModelError, RecordError, RunError
 from spinemed.records import ReleaseRow
 from spinemed.tables import read_manifest, read_records, write_manifest, write_records
@@ -249,6 +250,8 @@ def test_mixtures_draw_by_weight_and_filter(micro_base: Path, micro_release: Pat
     drawn = np.bincount(plan["rows"], minlength=36)
     assert drawn[:24].sum() == 12
     assert (drawn[24:] == 2).all()
+    held = read_manifest(tagged, "release")["sha256"]
+    assert set(find_checkpoints({held}, [tmp_path / "run"]).values()) == {held}
     empty = job(micro_base, tagged, stage(mixture=[{"release": "main", "tags": ["no"]}]))
     with pytest.raises(RecordError, match="names no row"):
         run_training(empty, tmp_path / "empty")
