@@ -151,7 +151,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class CheckedRow:
-    """A sound row, without its pictures' bytes."""
+    """A sound row."""
 
     line: int
     id: str
@@ -160,6 +160,8 @@ class CheckedRow:
     """Width and height of its pictures."""
     pictures: tuple[str, ...]
     """Their hashes."""
+    images: tuple[bytes, ...]
+    """Their bytes."""
     axis: str
     task: str
     language: str
@@ -263,8 +265,9 @@ def check_release(
             digests = tuple(_digest(image.bytes) for image in row.images)
             sizes = [pictures(digest, image.bytes) for digest, image in zip(digests, row.images, strict=True)]
             sound = tuple(size for size in sizes if not isinstance(size, str))
-            worded = captioned(row.messages, [image.bytes for image in row.images])
-            yield CheckedRow(line, row.id, worded, sound, digests, row.axis, row.task, row.language, row.tags)
+            shown = tuple(image.bytes for image in row.images)
+            worded = captioned(row.messages, shown)
+            yield CheckedRow(line, row.id, worded, sound, digests, shown, row.axis, row.task, row.language, row.tags)
 
 
 def _raw_rows(file: Path) -> Iterator[dict[str, Any]]:

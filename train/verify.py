@@ -232,7 +232,7 @@ def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: A
     if stage.curriculum == "difficulty" and not any(tag.startswith("difficulty:") for tag in row.tags):
         missing = f"stage {stage.name} is ordered by difficulty, and row {row.id} has no tag difficulty:N"
         found.faults.append(RowFault(file, row.line, "schema", missing))
-    made = layout.measure(row.messages, row.sizes, training=True)
+    made = _length(layout, row)
     if isinstance(made, Refused):
         into.dropped[made.reason] += 1
         reason = "control_token" if made.reason == "control_token" else "too_long"
@@ -250,6 +250,20 @@ def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: A
             into.shown.add(digest)
             into.shown_tokens += count
             into.shown_squares += count * count
+
+
+def _length(layout: Any, row: CheckedRow) -> Any:
+    """What the run will make of a row: measured by headers where the family allows it, else laid out, as it does."""
+    from spinemed.vlm.layout import Measured, Refused
+
+    if hasattr(layout.processor, "_get_num_multimodal_tokens") and layout.rotary:
+        return layout.measure(row.messages, row.sizes, training=True)
+    made = layout.encode(row.messages, row.images, training=True)
+    if isinstance(made, Refused):
+        return made
+    token = getattr(layout.processor, "image_token_id", None)
+    shown = int((made.input_ids == token).sum()) // max(1, len(row.images)) if token is not None else 0
+    return Measured(made.length, made.answer_tokens, row.sizes, (shown,) * len(row.images))
 
 
 def verify(

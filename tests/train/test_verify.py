@@ -287,6 +287,15 @@ def test_lengths_fill_and_steps_agree_with_the_rows_laid_out(micro_base: Path, m
     assert any("packed = alone within" in line for line in found.said)
 
 
+def test_families_without_header_lengths_are_laid_out_instead(
+    micro_base: Path, micro_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = verify(_config(micro_base, micro_release)).stages[0]
+    monkeypatch.setattr("spinemed.vlm.layout.Layout.measure", None)
+    monkeypatch.delattr("transformers.models.qwen3_vl.processing_qwen3_vl.Qwen3VLProcessor._get_num_multimodal_tokens")
+    assert verify(_config(micro_base, micro_release)).stages[0] == measured
+
+
 def test_a_share_of_the_mixture_is_counted_as_it_is_drawn(micro_base: Path, micro_release: Path) -> None:
     half = _config(micro_base, micro_release, {"mixture": [{"release": "only", "weight": 0.5}]})
     assert verify(half).stages[0]["rows_a_pass"] == 12
