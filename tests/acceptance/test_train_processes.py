@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from spinemed.config import dump_config
@@ -160,10 +158,9 @@ def test_zero_on_two_processes(home: Path, record: Record, zero: int, method: st
     schedule = {"batch_size": 1, "save_every": 4, "steps": 8}
     if not (home / plain / "outputs" / "model").is_dir():
         finish(home, plain, train(home, plain, processes=1, method=method, parts=parts, schedule=schedule))
+    stage = {"method": method, "parts": parts, "schedule": schedule, "deepspeed": file}
     start = time.monotonic()
-    finish(
-        home, name, train(home, name, processes=2, method=method, parts=parts, schedule=schedule, deepspeed=file), 180
-    )
+    finish(home, name, train(home, name, processes=2, **stage), 180)
     seconds = time.monotonic() - start
     told = events(home, name, "engine")[0]
     whole, mine = steps(home, plain), steps(home, name)
@@ -177,21 +174,19 @@ def test_zero_on_two_processes(home: Path, record: Record, zero: int, method: st
     shutil.rmtree(home / name / "outputs")
     shutil.rmtree(home / name / "scratch" / "sft" / "checkpoint-8")
     (home / name / "journal.jsonl").unlink()
-    finish(
-        home, name, train(home, name, processes=2, method=method, parts=parts, schedule=schedule, deepspeed=file), 180
-    )
+    finish(home, name, train(home, name, processes=2, **stage), 180)
     same = bool((steps(home, name) == mine[4:]).all())
-    met = (told["engine"], told["zero"]) == ("DeepSpeedEngine", zero) and apart(mine[0], whole[0]) <= 1e-5 and same
+    first = apart(mine[0], whole[0])
+    met = (told["engine"], told["zero"]) == ("DeepSpeedEngine", zero) and first <= 1e-5 and same and not zeros
     record(
-        ISSUE, 2 + zero - 1 + (2 if method == "full" else 0), f"ZeRO-{zero}, two CPU processes, {method}, mixed batches",
+        ISSUE, zero + (3 if method == "full" else 1), f"ZeRO-{zero}, two CPU processes, {method}, mixed batches",
         asked=f"DeepSpeedEngine, zero_stage {zero}, done within 180 s",
         measured=f"{told['engine']}, zero_stage {told['zero']}, {seconds:.0f} s; first loss and norm as one process "
-        f"within {apart(mine[0], whole[0]):.0e}, weights within {far:.0e}, empty tensors {zeros}, "
+        f"within {first:.0e}, weights after 8 steps within {far:.0e}, empty tensors {zeros}, "
         f"resumed to the last digit: {'yes' if same else 'no'}",
-        met=met and zeros == 0, command=COMMAND,
+        met=met, command=COMMAND,
     )  # fmt: skip
     assert met
-    assert zeros == 0
 
 
 def test_a_killed_process_restarts_the_job_from_its_checkpoint(home: Path, record: Record) -> None:
@@ -251,8 +246,7 @@ def test_preflight_of_two_processes(home: Path, record: Record) -> None:
     rows = [line for line in done.stdout.splitlines() if line.startswith("│")]
     record(
         ISSUE, 9, "preflight under torchrun", asked="every process measured, the slow one named",
-        measured=f"{len(rows)} processes on {socket.gethostname() and 1} node measured; naming is held by tests",
+        measured=f"{len(rows)} processes on one node measured; that a slow one is named is held by a test",
         met=len(rows) == 2, command=COMMAND,
     )  # fmt: skip
     assert len(rows) == 2
-    assert torch.__version__
