@@ -184,6 +184,7 @@ def _count(row: ReleaseRow, counts: dict[str, Counter[str]]) -> None:
         "source": row.source_id,
         "licence": row.licence,
         "task / form / language": f"{row.task} / {form} / {row.language}",
+        "task / form / language / source": f"{row.task} / {form} / {row.language} / {row.source_id}",
     }
     if row.options:
         facts["key of the right option"] = f"{row.answer} of {len(row.options)}"

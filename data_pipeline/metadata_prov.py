@@ -105,16 +105,22 @@ def _inputs(graph: list[dict[str, Any]], lineage: Lineage) -> list[str]:
     return list(dict.fromkeys(used))
 
 
+def _drafter(name: str) -> str:
+    """Who wrote the draft of what somebody revised: each reviser mends the drafts of one writer."""
+    return name.replace("-reviser", "-writer")
+
+
 def _author_id(model: str, name: str, version: str) -> str:
     return f"urn:spinemed:writer:{quote(name)}:{quote(version)}:{quote(model, safe='')}"
 
 
 def _authors(graph: list[dict[str, Any]], lineage: Lineage) -> None:
-    """Writers as agents, their prompts and templates as plans."""
+    """Writers and revisers as agents, their prompts and templates as plans."""
     agents: dict[str, str] = {}
     for author in lineage.authors:
-        label = f"{author.name} {author.version}" + ("" if author.model == "rules" else f", model {author.model}")
-        agents[_author_id(author.model, author.name, author.version)] = label
+        for name in (_drafter(author.name), author.name):
+            label = f"{name} {author.version}" + ("" if author.model == "rules" else f", model {author.model}")
+            agents[_author_id(author.model, name, author.version)] = label
     graph += [
         {"@id": name, "@type": ["prov:Agent", "prov:SoftwareAgent"], "label": label} for name, label in agents.items()
     ]
@@ -133,11 +139,15 @@ def _step(activity: str, used: list[str], software: str, lineage: Lineage | None
     }  # fmt: skip
     if lineage is None:
         return step
-    step["wasAssociatedWith"] += sorted({_author_id(a.model, a.name, a.version) for a in lineage.authors})
+    named = {
+        author: _author_id(author.model, _drafter(author.name) if name == "drafts" else author.name, author.version)
+        for author in lineage.authors
+    }
+    step["wasAssociatedWith"] += sorted(set(named.values()))
     step["qualifiedAssociation"] = [
         {
             "@type": "prov:Association",
-            "agent": _author_id(author.model, author.name, author.version),
+            "agent": named[author],
             "hadPlan": f"urn:sha256:{author.prompt_sha256}",
             "rows": number,
         }

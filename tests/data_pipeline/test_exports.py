@@ -135,6 +135,9 @@ def test_provenance_leads_from_the_release_to_the_bytes_of_its_sources(release: 
     assert "urn:spinemed:source:phantom-train" in reached
     drafting = nodes["urn:spinemed:activity:draft"]
     assert all(part["agent"] in nodes and part["hadPlan"] in nodes for part in drafting["qualifiedAssociation"])
+    assert {nodes[part["agent"]]["label"].split()[0] for part in drafting["qualifiedAssociation"]} == {"rule-writer"}
+    revising = nodes["urn:spinemed:activity:revise"]["qualifiedAssociation"]
+    assert {nodes[part["agent"]]["label"].split()[0] for part in revising} == {"rule-reviser"}
     assert sum(part["rows"] for part in drafting["qualifiedAssociation"]) == sum(1 for _ in release_rows(release))
     linked = {
         target
