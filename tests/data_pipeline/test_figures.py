@@ -19,6 +19,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
+from data_pipeline.chain import trace
 from data_pipeline.config import ModelConfig
 from data_pipeline.figures import QUEUE_BELOW, Match, match_figures
 from data_pipeline.figures_check import PairVerdict, check_corpus, check_figures, check_key
@@ -372,6 +373,10 @@ def test_a_pdf_becomes_figure_items_and_a_waiting_pair_becomes_none(pdf_run: tup
     assert cited & set(sure)
     assert waits not in cited
     assert not any("Figure 7." in row["messages"][0]["content"] for row in rows)
+    shown = next(row for row in rows if set(row["evidence_ids"]) & set(sure))
+    links = trace(shown["id"], run)  # the page is rendered again, and gives the same bytes
+    assert "figure" in {link.name for link in links}
+    assert [link for link in links if not link.ok] == []
 
 
 class Eye:
