@@ -31,6 +31,7 @@ import psutil
 
 from benchmarks.data_scale_items import Planted, ScalePlan, scale_shard, scale_source
 from data_pipeline.config import BuildConfig
+from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateRow
 from data_pipeline.engines import Crew, Engine
 from data_pipeline.items import Item
 from data_pipeline.records import Derivation, Parts
@@ -153,17 +154,12 @@ def measure(folder: Path, plan: ScalePlan, engine: Engine, workers: int) -> dict
 
 
 def found(folder: Path) -> dict[str, Any]:
-    """How many planted copies of the same document were found, and how many look-alikes were taken for copies."""
-    from data_pipeline.unique import Verdict
-
-    files = sorted((folder / "run" / "outputs" / "unique" / "verdicts").glob("*.parquet"))
-    judged: dict[str, bool] = {}
-    for file in files:
-        judged |= {row.id: bool(row.copy_of or row.ties) for row in read_records(file, Verdict)}
+    """Of the planted pairs of each kind, how many were put into one cluster; look-alikes must not be."""
+    file = folder / "run" / "outputs" / "unique" / DUPLICATES_FILE
+    cluster = {row.id: row.cluster for row in read_records(file, DuplicateRow)}
     told: dict[str, list[int]] = {"exact": [0, 0], "near": [0, 0], "lookalike": [0, 0]}
     for row in read_records(folder / "drafts" / "planted.parquet", Planted):
-        pair = [judged.get(row.id, True), judged.get(row.original, True)]
-        told[row.kind][0] += any(pair)
+        told[row.kind][0] += row.id in cluster and cluster[row.id] == cluster.get(row.original)
         told[row.kind][1] += 1
     return {"planted_found": told}
 
