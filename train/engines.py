@@ -70,6 +70,9 @@ def engine_arguments(deepspeed: Path | None) -> tuple[dict[str, Any], int]:
         ConfigError: The file is wrong, one process alone was started, or it offloads to a CPU where nothing else is.
         MissingPartError: DeepSpeed is not installed.
     """
+    # A stage before this one, or `accelerate launch`, leaves settings here that would bring up an engine of their own.
+    for name in [name for name in os.environ if name.startswith(("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_"))]:
+        del os.environ[name]
     gpu = torch.cuda.is_available()
     if deepspeed is None:
         return {"use_cpu": not gpu}, 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from spinemed.config import dump_config
@@ -19,6 +20,7 @@ from spinemed.errors import ConfigError, RunError
 from train.checkpoints import check_world, mark_complete
 from train.config import TrainConfig
 from train.engines import check_engine, engine_arguments, read_deepspeed
+from train.parts import part_of
 
 Crew = Callable[..., list[int]]
 EVERYTHING = {"vision": "train", "projector": "train", "language": "train"}
@@ -106,6 +108,32 @@ def test_zero_shards_and_says_so_and_saves_whole_weights(
     assert steps(tmp_path / "zero") == whole[2:]
     crew(config, tmp_path / "fewer", world=1, overrides=[single, engine], fails=True)
     assert "ZeRO shares work among processes" in (tmp_path / "fewer.log").read_text()
+
+
+def test_stages_of_different_engines_follow_each_other(
+    micro_base: Path, micro_release: Path, tmp_path: Path, crew: Crew
+) -> None:
+    one = job(
+        micro_base, micro_release, tmp_path, method="full", parts=EVERYTHING, deepspeed=zero(tmp_path, 3),
+        packing="packed", schedule={"steps": 2, "batch_size": 1, "global_batch_size": 2},
+    )  # fmt: skip
+    values = yaml.safe_load(one.read_text())
+    first = values["stages"][0]
+    second = {**first, "name": "next", "deepspeed": None, "packing": "grouped"}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({**values, "stages": [first, second]}))
+    crew(tmp_path / "two.yaml", tmp_path / "run", seconds=90)
+    told = [(line["stage"], line["engine"], line["zero"]) for line in events(tmp_path / "run", "engine")]
+    assert told == [("sft", "DeepSpeedEngine", 3), ("next", "DistributedDataParallel", 0)]
+    assert "packed = alone" in events(tmp_path / "run", "packing")[0]["reason"]
+    before, between, after = (
+        load_file(folder / "model.safetensors")
+        for folder in (micro_base, tmp_path / "run" / "outputs" / "sft_model", tmp_path / "run" / "outputs" / "model")
+    )
+    assert before.keys() == between.keys() == after.keys()
+    for one_stage, next_stage in ((before, between), (between, after)):
+        assert {part_of(name) for name, tensor in one_stage.items() if not torch.equal(tensor, next_stage[name])} == {
+            "vision", "projector", "language",
+        }  # fmt: skip
 
 
 def test_a_checkpoint_of_two_processes_goes_on_in_one(
