@@ -279,6 +279,15 @@ def _with_labels(lines: list[Line]) -> list[Line]:
 def _with_wide_blanks(lines: list[Line]) -> list[Line]:
     """Pieces of a line that is spread to the column's width are one: a line above or below runs through the gap."""
     out = _by_rows(lines)
+    for _ in range(3):  # a row that is whole now may run through the gaps of the next one
+        before = len(out)
+        _join_rows(out)
+        if len(out) == before:
+            break
+    return out
+
+
+def _join_rows(out: list[Line]) -> None:
     place = 0
     while place + 1 < len(out):
         one, other = out[place], out[place + 1]
@@ -297,7 +306,6 @@ def _with_wide_blanks(lines: list[Line]) -> list[Line]:
                 ]  # fmt: skip
                 continue
         place += 1
-    return out
 
 
 def _by_rows(lines: Sequence[Line]) -> list[Line]:

@@ -25,7 +25,7 @@ from data_pipeline.readers.pdf_objects import Box, Drawing, Line, RawPage
 __all__ = ["Region", "drop_repeated", "find_regions"]
 
 _SMALLEST_PT = 20.0
-_SMALLEST_DRAWN_PT = 28.0
+_SMALLEST_DRAWN_PT = 20.0
 _TILE_GAP = 1.5
 _LINK_PT = 6.0
 _BIT_PT = 42.0
