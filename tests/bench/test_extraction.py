@@ -114,3 +114,25 @@ def test_the_scale_and_the_unit_of_a_sample_stand_in_its_tags() -> None:
     assert question_of(sample("scale:pfirrmann")).kind == "grade"
     assert question_of(sample("unit:mm")).unit == "mm"
     assert verdict(extract("grade III", question_of(sample("scale:pfirrmann")))) == "3"
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "reply", "expected"),
+    [
+        ("level", {}, "from above: L3, mark at L4, then L5.", "unparsed"),
+        ("level", {}, "from above: T8.", "T8"),
+        ("disc", {}, "L1/3", "unparsed"),
+        ("levels", {}, "from ab L3, mark L4; f L5.", "L3-L5"),
+        ("category", {"categories": ("none", "1", "2", "3")}, "front 10, mark at 1", "1"),
+        ("category", {"categories": ("none", "1", "2", "3")}, "L3/5", "unparsed"),
+        ("option", {"options": "T12 T10 L1 L2"}, "6, mark at10, thenT8T1010, then 10, middle 10", "B"),
+        ("option", {"options": "T12 T10 L1 L2"}, ", mark at T6, mark at T7, middle 6, back 6 tenths.", "unparsed"),
+        ("option", {"options": "T12 T10 L1 L2"}, "95T9T8T8T697777777777777", "unparsed"),
+    ],
+)
+def test_stammered_replies_of_small_models_keep_the_verdict_that_standing_figures_rest_on(
+    kind: str, more: dict[str, object], reply: str, expected: str
+) -> None:
+    texts = str(more.pop("options", "")).split()
+    options = tuple(Option(key=key, text=text) for key, text in zip("ABCD", texts))
+    assert verdict(extract(reply, Question(kind, options, **more))) == expected  # type: ignore[arg-type]
