@@ -191,9 +191,11 @@ def test_a_model_of_unknown_parts_is_refused() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine can")
-def test_qlora_without_a_gpu_is_refused_clearly(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
+def test_what_needs_a_gpu_is_refused_clearly_without(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="qlora needs a CUDA GPU"):
         run_training(job(micro_base, micro_release, stage(method="qlora")), tmp_path / "run")
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        run_training(job(micro_base, micro_release, attention="flash_attention_2"), tmp_path / "flash")
 
 
 def test_modules_to_save_that_cannot_be_are_refused(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
