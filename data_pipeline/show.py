@@ -3,7 +3,8 @@
 Convention: a page shows what a row holds (picture, question, options, answer) and what it rests on, one card per item,
 spread over axes and sources.
 
-Trap: source text goes into HTML escaped; it is data.
+Trap: source text goes into HTML escaped; it is data. The font of the PNG has no Chinese signs, so Chinese items are
+shown in HTML alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import html
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,8 @@ def print_report(outputs: Path) -> None:
     console.print(table)
 
 
-def sample_rows(run: Path, number: int) -> list[ReleaseRow]:
-    """Rows spread over templates, sources and axes, each in the order of ids.
+def sample_rows(run: Path, number: int, languages: Sequence[str] = ("en", "zh")) -> list[ReleaseRow]:
+    """Rows of some languages spread over templates, sources and axes, each in the order of ids.
 
     Raises:
         ReadError: The run holds no release.
@@ -77,7 +79,9 @@ def sample_rows(run: Path, number: int) -> list[ReleaseRow]:
     read_manifest(release, "release")
     waiting: dict[tuple[str, str, str], list[tuple[Path, str]]] = {}
     for file in sorted((release / "data").glob("*.parquet")):
-        for row in pq.read_table(file, columns=["id", "axis", "source_id", "task", "tags"]).to_pylist():
+        for row in pq.read_table(file, columns=["id", "axis", "source_id", "task", "language", "tags"]).to_pylist():
+            if row["language"] not in languages:
+                continue
             kind = (row["tags"][0] if row["tags"] else row["task"], row["source_id"], row["axis"])
             waiting.setdefault(kind, []).append((file, row["id"]))
     used: Counter[str] = Counter()
@@ -103,7 +107,7 @@ def show_items(run: Path, out: Path, number: int) -> None:
     """
     if out.suffix not in (".png", ".html"):
         raise ReadError("is no .png or .html file", file=out, field="--out", cure="let the name end in .png or .html")
-    rows = sample_rows(run, number)
+    rows = sample_rows(run, number) if out.suffix == ".html" else sample_rows(run, number, ("en",))
     quotes = _quotes(run, rows)
     if out.suffix == ".html":
         write_text(out, _html(rows, quotes))
@@ -145,11 +149,18 @@ def _study_line(study: dict[str, Any]) -> str:
     facts = json.loads(study["provenance"])
     if facts["reader"] == "phantom":
         return f"{study['group_id']} (computed), truth: {study['truth']}"
-    return f"{facts['image']['file']}, {facts['plane']} layer {facts['layer']}, truth: {study['truth']}"
+    place = facts.get("choice", facts)
+    cut = f"{place.get('plane', 'whole')} layer {place.get('layer', place.get('index', ''))}"
+    return f"{facts['image']['file']}, {cut}, truth: {study['truth']}"
 
 
 def _question(row: ReleaseRow) -> str:
-    return row.messages[0].content.replace("<image>", "").strip()
+    """Everything before the answer: the question, or the turns of a conversation with who speaks."""
+    turns = [message for message in row.messages[:-1] if message.role != "system"]
+    said = [message.content.replace("<image>", "").strip() for message in turns]
+    if len(said) == 1:
+        return said[0]
+    return "\n".join(f"{'Patient' if turn.role == 'user' else 'Physician'}: {text}" for turn, text in zip(turns, said))
 
 
 def _right(row: ReleaseRow) -> str:
@@ -198,8 +209,9 @@ def _card(page: Image.Image, draw: ImageDraw.ImageDraw, row: ReleaseRow, quote: 
             break
         draw.text((left + 14, y), line, fill="black", font=_font(13))
         y += 16
-    answer = _wrap(draw, f"Answer: {_right(row)}", width - 30, 14)[0]
-    draw.text((left + 14, limit + 4), answer, fill=colour, font=_font(14))
+    answer = _wrap(draw, f"Answer: {_right(row)}", width - 44, 14)
+    shown = answer[0] + (" …" if len(answer) > 1 else "")
+    draw.text((left + 14, limit + 4), shown, fill=colour, font=_font(14))
     for number, line in enumerate(tail):
         draw.text((left + 14, limit + 26 + 14 * number), line, fill="#666666", font=_font(11))
 
@@ -229,7 +241,8 @@ def _html(rows: list[ReleaseRow], quotes: dict[str, str]) -> str:
             image = f'<img alt="picture of {html.escape(row.id)}" src="data:image/png;base64,{data}">'
         cards.append(
             f'<article class="{row.axis}"><header>{row.axis.replace("_", " ")} · {row.origin} · {row.split}</header>'
-            f"{image}<pre>{html.escape(_question(row))}</pre><p><b>Answer: {html.escape(_right(row))}</b></p>"
+            f'{image}<div lang="{row.language}"><pre>{html.escape(_question(row))}</pre>'
+            f'<pre class="answer">Answer: {html.escape(_right(row))}</pre></div>'
             f"<footer><code>{html.escape(row.id)}</code><pre>{html.escape(quotes.get(row.id, ''))}</pre></footer>"
             "</article>"
         )
@@ -237,7 +250,8 @@ def _html(rows: list[ReleaseRow], quotes: dict[str, str]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Sample items</title><style>'
         "body{font:15px sans-serif;margin:1rem;display:grid;grid-template-columns:repeat(auto-fill,minmax(22rem,1fr));"
         "gap:1rem}article{border:1px solid #bbb;padding:.8rem}header{font-weight:bold}img{width:14rem;display:block;"
-        "margin:.5rem 0;image-rendering:auto}pre{white-space:pre-wrap;font:inherit;margin:.3rem 0}footer{color:#555;"
+        "margin:.5rem 0;image-rendering:auto}.answer{font-weight:bold}"
+        "pre{white-space:pre-wrap;font:inherit;margin:.3rem 0}footer{color:#555;"
         "font-size:12px}.level_identification header{color:#1f5fa8}.pathology header{color:#9a3b1f}"
         ".surgical_planning header{color:#2c7a3f}h1{grid-column:1/-1;font-size:1.1rem;font-weight:normal}</style>"
         f"<h1>Sample items of a release. {_NOTE}</h1>{''.join(cards)}</html>\n"

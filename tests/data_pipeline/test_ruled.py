@@ -21,6 +21,7 @@ from data_pipeline.readers import read_source
 from data_pipeline.ruled import TEMPLATES, Fracture, facts_of, load_words
 from data_pipeline.ruled.texts import Unworded, record_line, write_task
 from data_pipeline.run import resolve_sources
+from data_pipeline.show import _question, sample_rows
 from data_pipeline.writers_schemas import REPORT_PARTS, Report, schema_of
 from spinemed.anatomy import Level, parse_disc
 from spinemed.config import load_config
@@ -305,3 +306,14 @@ def test_a_study_is_filed_under_what_its_record_states_and_not_under_advice_and_
             found = {tag for tag in rows[item.instance.id].tags if tag.startswith("condition:")}
             filed[bool(facts_of(study).fractures)] |= found
     assert filed == {True: {"condition:VERT_FX"}, False: {"condition:unclassified"}}
+
+
+def test_the_page_of_items_shows_conversations_turn_by_turn_and_chinese_in_html_alone(tasked: Path) -> None:
+    rows = sample_rows(tasked, 60)
+    talk = next(row for row in rows if row.task == "consultation")
+    shown = _question(talk)
+    assert [line.split(":")[0] for line in shown.splitlines() if line.startswith(("Patient:", "Physician:"))] == [
+        "Patient", "Physician", "Patient", "Physician", "Patient",
+    ]  # fmt: skip
+    assert {row.language for row in rows} == {"en", "zh"}
+    assert {row.language for row in sample_rows(tasked, 60, ("en",))} == {"en"}
