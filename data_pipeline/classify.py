@@ -203,6 +203,8 @@ def _entries(file: Path, data: bytes) -> tuple[Entry, ...]:
         seen.add(entry.id)
         for pattern in (*entry.words, *entry.exact, *entry.zh_words, *entry.near_spine):
             try:
+                if pattern.count("{") != pattern.count("}"):
+                    raise re.error("a brace stands alone; quote the pattern, YAML parts a list at its commas")
                 re.compile(pattern)
             except re.error as error:
                 raise ConfigError(
