@@ -22,8 +22,8 @@ from spinemed.errors import ConfigError, MissingPartError, RunError
 
 __all__ = ["check_engine", "engine_arguments", "forget_engine", "process_count", "process_rank", "read_deepspeed"]
 
-OWN = ("optimizer", "scheduler", "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps",
-       "gradient_clipping")  # fmt: skip
+BATCHES = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+OWN = ("optimizer", "scheduler", "gradient_clipping", *BATCHES)
 
 
 def process_count() -> int:
@@ -78,6 +78,8 @@ def engine_arguments(deepspeed: Path | None) -> tuple[dict[str, Any], int]:
         return {"use_cpu": not gpu}, 0
     values = read_deepspeed(deepspeed)
     zero = values["zero_optimization"]
+    # What the file leaves out would be DeepSpeed's own default: no clipping, and batch sizes that do not add up.
+    values.update(dict.fromkeys(("gradient_clipping", *BATCHES), "auto"))
     try:
         import deepspeed as engine
     except ImportError as error:

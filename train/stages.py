@@ -320,7 +320,7 @@ def _with_features(
     return FeatureRows(data, store), lambda items: feature_call(collate(items), output)
 
 
-# --- trainer -----------------------------------------------------------------------------------------------------------
+# --- trainer ----------------------------------------------------------------------------------------------------------
 
 
 def _warmup(stage: Stage, steps: int) -> int:

@@ -42,7 +42,7 @@ def job(base: Path, release: Path, folder: Path, **stage: Any) -> Path:
 
 def zero(folder: Path, stage: int) -> Path:
     file = folder / f"zero{stage}.json"
-    file.write_text(json.dumps({"zero_optimization": {"stage": stage}, "train_batch_size": "auto"}))
+    file.write_text(json.dumps({"zero_optimization": {"stage": stage}}))
     return file
 
 
