@@ -43,8 +43,13 @@ def written_value(item: Item) -> dict[str, Any] | None:
     """What a model or the rule writer wrote in the forms of the four tasks, or None for other items."""
     if not item.parts.template.startswith(("written_", "ruled_")):
         return None
-    value: dict[str, Any] = json.loads(item.parts.filled["written"])
-    return value
+    return _loaded(item.parts.filled["written"])
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded(written: str) -> dict[str, Any]:
+    # A dozen checks of one item ask for it, one item after another; none changes it.
+    return dict(json.loads(written))
 
 
 def _prose(value: Any) -> Iterable[str]:
@@ -94,13 +99,18 @@ def answer_not_leaked(item: Item, lookup: Lookup) -> str | None:
     else:
         return None
     right = right.casefold().strip(" .。")
-    found = len(right) > 1 and re.search(rf"(?<![a-z0-9]){re.escape(right)}(?![a-z0-9])", stem.casefold())
+    small = stem.casefold()
+    # Looked for as a text first: a pattern of its own for each item costs more than all other checks together.
+    found = len(right) > 1 and right in small and re.search(rf"(?<![a-z0-9]){re.escape(right)}(?![a-z0-9])", small)
     return "the question holds the words of the right option" if found else ""
 
 
 def _content(text: str) -> set[str]:
     """What a text says: its significant words, and pairs of neighbouring Chinese signs."""
-    return set(significant_words(text)) | {text[n : n + 2] for n in range(len(text) - 1) if _HAN_PAIR.match(text, n)}
+    said = set(significant_words(text))
+    if _HAN.search(text):
+        said |= {text[n : n + 2] for n in range(len(text) - 1) if _HAN_PAIR.match(text, n)}
+    return said
 
 
 def language_as_asked(item: Item, lookup: Lookup) -> str | None:
