@@ -158,7 +158,11 @@ def _read_one(entry: Any, place: _Place) -> Source:
         )
     if (source.kind == "hospital" or source.patients is not None) and source.egress != "local":
         raise place.fault("egress", f"is '{source.egress}' for patients' data", "write `egress: local`")
-    if source.origin == "real" and source.kind in ("nifti", "verse", "dicom", "hospital") and not source.legal_basis:
+    if (
+        source.origin == "real"
+        and source.kind in ("nifti", "verse", "dicom", "hospital")
+        and not (source.legal_basis or "").strip()
+    ):
         raise place.fault(
             "legal_basis", "is absent for images of people", "state the approval, waiver or public release"
         )

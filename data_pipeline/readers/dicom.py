@@ -63,7 +63,7 @@ def read_dicom(source: Source, root: Path) -> Reading:
         _require_clean(source, root)
         # `held/` lies beside the cases: what a person must still see is never read.
         return read_series(source, root, options.limits, options.most_slices, under=root / "cases")
-    if not source.legal_basis:
+    if not (source.legal_basis or "").strip():
         raise SourceError(
             "is absent, though `published: true` is stated", field=f"sources.{source.id}.legal_basis",
             cure="name the publication that released the files",

@@ -173,3 +173,10 @@ def test_slices_follow_levels_and_findings_and_can_be_edited(tmp_path: Path) -> 
     (tmp_path / "slices.yaml").write_text("- {plane: axial, index: 700}\n")
     with pytest.raises(ConfigError, match="no slice of this volume"):
         read_choices(tmp_path / "slices.yaml", volume)
+
+
+@pytest.mark.parametrize("basis", ["", "   "])
+def test_published_files_of_people_need_their_basis(tmp_path: Path, basis: str) -> None:
+    stated = entry(tmp_path, published=True).model_copy(update={"legal_basis": basis})
+    with pytest.raises(SourceError, match=r"legal_basis.*though `published: true` is stated"):
+        read_source(stated, tmp_path)
