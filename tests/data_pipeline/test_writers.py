@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -67,7 +68,7 @@ def server(root: Path) -> Iterator[Server]:
 def config(
     tmp_path_factory: pytest.TempPathFactory, write_config: Write, entries: dict[str, Any], server: Server
 ) -> Path:
-    phantom = entries["phantom"]
+    phantom = copy.deepcopy(entries["phantom"])
     phantom["options"]["count"] = 3
     return write_config(
         tmp_path_factory.mktemp("written"), [entries["openstax"], entries["medquad"], phantom],
@@ -224,7 +225,7 @@ def test_the_plan_counts_what_the_build_asks(config: Path, written: Path, spinem
 def test_a_model_in_this_process_takes_the_place_of_the_server(
     tmp_path: Path, write_config: Write, entries: dict[str, Any], samples: Path, run_build: Callable[[Path, Path], Path]
 ) -> None:
-    phantom = entries["phantom"]
+    phantom = copy.deepcopy(entries["phantom"])
     phantom["options"]["count"] = 1
     config = write_config(
         tmp_path, [phantom], writer="transformers",
