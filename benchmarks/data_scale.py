@@ -24,6 +24,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,10 @@ def prepare(folder: Path, plan: ScalePlan) -> None:
     if (folder / "drafts" / "manifest.json").is_file():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    shards = []
-    for number in range(plan.shards):
-        shards.append(folder.with_name(f"{folder.name}.shards") / f"{number:05d}")
-        if not (shards[-1] / "planted.parquet").is_file():
-            prepare_shard(plan, number, shards[-1])
+    shards = [folder.with_name(f"{folder.name}.shards") / f"{number:05d}" for number in range(plan.shards)]
+    todo = [number for number, shard in enumerate(shards) if not (shard / "planted.parquet").is_file()]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(prepare_shard, [plan] * len(todo), todo, [shards[number] for number in todo]))
     corpus, drafts = folder / "corpus", folder / "drafts"
     joined: tuple[tuple[Path, type[Any], int], ...] = (
         (corpus / "documents.parquet", Document, 64), (corpus / "spans.parquet", Span, 1024),
