@@ -4,7 +4,7 @@ Convention: `merged` is one Hugging Face folder that transformers and vLLM load 
 an adapter for vLLM's multi-LoRA serving, which adapts the language model and nothing else: an adapter that needs more
 is refused, with the reason, because a server would drop the rest without a word.
 
-What vLLM does with an adapter was read in its source and issues (16364, 23796, 17660), not run here: it needs an
+What vLLM does with an adapter is known here from its issues (16364, 23796, 17660) and was not run: it needs an
 environment of its own. That transformers and PEFT load what is written, with equal logits, is tested.
 
 Trap: Qwen2.5-VL's vision tower has layers named `gate_proj` too. The exported adapter therefore names every adapted
