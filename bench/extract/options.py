@@ -19,19 +19,18 @@ __all__ = ["read_option", "says_undecided"]
 
 _LONE = re.compile(r"\W*(?:option\s+|choice\s+|选项)?([A-Ha-h])(?:选项|项)?\W*", re.IGNORECASE)
 _JOIN = r"\s*(?:,|、|/|&|\bor\b|\band\b|和|或|及|与)\s*(?:(?:and|or)\s+)?(?:option\s+)?"
-_ALONE = r"(?<![\w'-])\(?[A-H]\)?(?![\w'])"
 _ZH_ALONE = r"(?<![A-Za-z0-9'-])\(?[A-H]\)?(?![A-Za-z0-9'])"
-_LIST = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9']))+")
+_LIST = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9'])){{1,7}}")
 _WRONG = (
     r"(?:选项|项)?\s*(?:(?:is|are|was|were|seems?|都|均|也|是)\s*)?(?:(?:clearly|obviously|all|also|both|therefore)\s+)?"
     r"(?:incorrect|wrong|false|not(?!\s+\(?[A-H](?![A-Za-z0-9]))|unlikely|excluded|eliminated|ruled\s+out|isn't|aren't|doesn't|do\s+not|does\s+not|"
     r"错误|错|不正确|不对|不符|不选|不是(?!\s*\(?[A-H](?![A-Za-z0-9]))|可?排除)"
 )
-_DENIED_BEHIND = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9']))*\s*[:-]?\s*{_WRONG}")
+_DENIED_BEHIND = re.compile(rf"{_ZH_ALONE}(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9'])){{0,7}}\s*[:-]?\s*{_WRONG}")
 _DENIED_AHEAD = re.compile(
     r"(?:\b(?:not|neither|nor|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing)\s+out|eliminat(?:e|es|ed|ing)|rather\s+than|"
     r"instead\s+of|than)|n't|不是|不应?选|排除|并非|而非)\s*(?:option\s+|options\s+|the\s+|choose\s+)*"
-    rf"\(?[A-H]\)?(?![A-Za-z0-9'])(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9']))*",
+    rf"\(?[A-H]\)?(?![A-Za-z0-9'])(?:{_JOIN}\(?[A-H]\)?(?![A-Za-z0-9'])){{0,7}}",
     re.IGNORECASE,
 )
 _LEAD = re.compile(

@@ -26,6 +26,8 @@ _MARKUP = re.compile(r"\*\*|__|`|^[ \t]*#+[ \t]*|^[ \t]*>+[ \t]?(?![\s\d.])|\$",
 _LATEX_WORD = re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|mathit|textrm|operatorname)\s*\{([^{}]{0,200})\}")
 _LATEX_DEGREE = re.compile(r"\s?\^\s?\{?\s?\\circ\s?\}?")
 _LATEX_REST = re.compile(r"\\[\[\]()]|\\[,;! ]|\\(?:quad|displaystyle)\b")
+_SPACES = re.compile(r"[^\S\n]{2,}")
+_LINES = re.compile(r"(?:[^\S\n]?\n){3,}")
 _SUBSCRIPT = re.compile(r"(?<=[A-Za-z])_\{?(\d{1,2})\}?")
 _WIDE = [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B)]
 _FOLD = str.maketrans(
@@ -45,7 +47,9 @@ def plain_text(text: str) -> str | None:
         for _ in range(3):  # \textbf{(\text{A})}
             text = _LATEX_WORD.sub(r"\1", text)
         text = _LATEX_REST.sub(" ", _LATEX_DEGREE.sub("°", text).replace("\\%", "%"))
-    return _SUBSCRIPT.sub(r"\1", _MARKUP.sub("", text)).strip()
+    text = _SUBSCRIPT.sub(r"\1", _MARKUP.sub("", text)).strip()
+    # Runs of white space mean nothing, and patterns with several gaps in a row would take long over them.
+    return _LINES.sub("\n\n", _SPACES.sub(" ", text))
 
 
 def _without_reasoning(text: str) -> str | None:

@@ -17,9 +17,9 @@ from typing import Literal
 from bench.extract.declared import CONDITIONAL, declarations, statements, taken_back
 from bench.extract.doubt import REFUSAL, UNDECIDED, UNDECIDED_VALUE, UNSURE, Doubt
 from bench.extract.levels import read_levels, read_range
-from bench.extract.quantities import read_number
 from bench.extract.options import read_option, says_undecided
 from bench.extract.plain import plain_text, take_confidence
+from bench.extract.quantities import read_number
 from bench.extract.question import Question, question_of
 from bench.extract.words import read_category, read_grade, read_side
 from spinemed.records import NOT_DETERMINABLE, Sample
