@@ -6,11 +6,13 @@ Convention: nothing here knows a correct answer except the two baselines, which 
 from bench.runner.answerers import Answerer, Reply, Request
 from bench.runner.baselines import MajorityAnswerer, RandomAnswerer
 from bench.runner.local import LocalAnswerer
+from bench.runner.lock import LOCK_FILE
 from bench.runner.predict import PREDICTIONS_FILE, Predictions, predict_samples, read_predictions
 from bench.runner.scripted import ScriptedAnswerer
 from bench.runner.withhold import grey_picture
 
 __all__ = [
+    "LOCK_FILE",
     "PREDICTIONS_FILE",
     "Answerer",
     "LocalAnswerer",

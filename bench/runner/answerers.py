@@ -1,8 +1,9 @@
 """The protocol between the runner and whatever answers.
 
 Convention: an answerer sees a conversation and the bytes of its pictures, never the truth. It returns one reply per
-request, in order, and says what became of a request instead of raising: `refused`, `timed_out` and `failed` are
-outcomes, counted apart from wrong answers. A mendable fault of the whole answerer (no such checkpoint) is raised.
+request, in order, and says what became of a request instead of raising: `refused`, `truncated`, `timed_out`, `failed`
+and `api_error` are outcomes, counted apart from wrong answers. A mendable fault of the whole answerer (no such
+checkpoint) is raised.
 
 Trap: `identity` goes into every request hash and decides what a resumed run may keep, so it must change whenever the
 replies could.
@@ -42,7 +43,7 @@ class Answerer(Protocol):
 
     @property
     def kind(self) -> str:
-        """`local`, `majority`, `random` or `scripted`; decides the role in comparisons."""
+        """`local`, `server`, `majority`, `random` or `scripted`; decides the role in comparisons."""
 
     @property
     def model(self) -> str:

@@ -55,6 +55,8 @@ class LocalAnswerer:
         folder: What training wrote, or any folder that transformers loads for images and text.
         batch_size: Requests generated together.
         max_new_tokens: Longest reply.
+        cut_is_answer: Whether a reply that reached the limit is read like any other; False calls it `truncated`, as a
+            server's is.
 
     Raises:
         ModelError: No checkpoint there.
@@ -62,10 +64,17 @@ class LocalAnswerer:
 
     kind = "local"
 
-    def __init__(self, folder: str | os.PathLike[str], *, batch_size: int = 16, max_new_tokens: int = 32) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        batch_size: int = 16,
+        max_new_tokens: int = 32,
+        cut_is_answer: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self.sha256 = checkpoint_sha256(folder)
-        self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+        self.batch_size, self.max_new_tokens, self.cut_is_answer = batch_size, max_new_tokens, cut_is_answer
         self._loaded: Any = None
 
     @property
@@ -76,12 +85,13 @@ class LocalAnswerer:
     @property
     def identity(self) -> dict[str, Any]:
         """Weights by hash and everything that decoding depends on."""
-        return {
+        own = {
             "checkpoint_sha256": self.sha256,
             "decoding": "greedy",
             "batch_size": self.batch_size,
             "max_new_tokens": self.max_new_tokens,
         }
+        return own if self.cut_is_answer else {**own, "cut_is_answer": False}
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
         """Greedy replies, in order.
@@ -101,6 +111,8 @@ class LocalAnswerer:
         for reply in made:
             if reply.outcome == "failed":
                 replies.append(Reply("", "failed", reply.detail))
+            elif not reply.finished and not self.cut_is_answer:
+                replies.append(Reply("", "truncated", f"length: reached the limit of {self.max_new_tokens} tokens"))
             else:
                 replies.append(Reply(reply.text, "answered", "" if reply.finished else "stopped at the token limit"))
         return replies

@@ -4,8 +4,9 @@ Convention: a predictions folder holds `predictions.jsonl` (by sample id) and `m
 answered, under which condition, on which samples, with which versions). While it is being made, a hidden journal holds
 what was answered so far.
 
-The samples are cut into blocks by a rule that depends on nothing but the samples. A block is asked in one call and
-journalled in one line that is forced to disk before the next block is asked. So a killed run repeats at most the
+The samples are cut into blocks by a rule that depends on nothing but the samples: of like shape, so that batches are
+padded little, or by picture, so that a server that keeps prefixes reads each picture once. A block is asked in one call
+and journalled in one line that is forced to disk before the next block is asked. So a killed run repeats at most the
 block in flight, no half block is ever asked, and the finished file equals that of an uninterrupted run byte for byte
 whenever the answerer answers the same.
 
@@ -20,15 +21,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from bench.runner.answerers import Answerer, Reply, Request
+from bench.runner.lock import LOCK_FILE, lock_of
 from bench.runner.withhold import grey_picture
 from bench.samples import read_samples
 from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.records import Condition, Prediction, Record, Sample, Sha256, content_hash
 from spinemed.run import LOCK, alone_in, make_folder, versions
-from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_jsonl, write_manifest
+from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
 
 __all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions"]
 
@@ -62,6 +64,7 @@ def predict_samples(
     name: str,
     condition: Condition = "full",
     block_size: int = 64,
+    order: Literal["shape", "picture"] = "shape",
     advance: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Ask every sample once and write the predictions folder; resumes what an earlier call left.
@@ -73,6 +76,7 @@ def predict_samples(
         name: The system's name in tables.
         condition: `blind` withholds the pictures (see :mod:`bench.runner.withhold`).
         block_size: Samples asked in one call and journalled together.
+        order: Which samples stand together: those of like shape, or those about one picture.
         advance: Called with the number of samples that are now answered, resumed ones first.
 
     Raises:
@@ -91,6 +95,8 @@ def predict_samples(
         "release_sha256": about["release_sha256"],
         "block_size": block_size,
     }
+    if order != "shape":
+        who["order"] = order
     plan = content_hash(who)
     _refuse_strangers(folder)
     make_folder(folder)
@@ -103,7 +109,7 @@ def predict_samples(
                 advance(len(listed))
             return finished
         done = _resume(folder, plan)
-        blocks = _blocks(listed, block_size)
+        blocks = _blocks(listed, block_size, order)
         with open(folder / _JOURNAL, "ab") as journal:
             if not done:
                 _append(journal, _Block(plan_sha256=plan, block=-1, predictions=()))
@@ -115,19 +121,26 @@ def predict_samples(
                     advance(len(block))
         made = sorted((one for number in range(len(blocks)) for one in done[number]), key=lambda one: one.sample_id)
         write_jsonl(folder / PREDICTIONS_FILE, made)
+        lock = lock_of(
+            listed, samples, kind=answerer.kind, model=answerer.model, identity=answerer.identity, condition=condition
+        )
+        write_json(folder / LOCK_FILE, lock)
         write_manifest(folder, "predictions", plan_sha256=plan, versions=versions(), predictions=len(made), **who)
         return read_predictions(folder)
 
 
-def _blocks(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """Samples of like shape together, so that a batch is padded little; the same cut every time."""
+def _blocks(samples: Sequence[Sample], size: int, order: Literal["shape", "picture"] = "shape") -> list[list[Sample]]:
+    """Samples of like shape or of one picture together; the same cut every time."""
     if size < 1:
         raise ValueError(f"a block holds at least one sample, not {size}")
 
     def shape(sample: Sample) -> tuple[int, int, str]:
         return len(sample.images), sum(len(message.content) for message in sample.messages), sample.id
 
-    ordered = sorted(samples, key=shape)
+    def picture(sample: Sample) -> tuple[tuple[str, ...], tuple[int, int, str]]:
+        return sample.images, shape(sample)
+
+    ordered = sorted(samples, key=picture) if order == "picture" else sorted(samples, key=shape)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
