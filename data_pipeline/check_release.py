@@ -26,6 +26,7 @@ from data_pipeline.decontaminate import OVERLAP_FILE, OverlapRow, Picture, Text,
 from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateRow, TextKey, find_duplicates
 from data_pipeline.release import IndexRow
 from data_pipeline.ruled import load_words
+from spinemed.overlap import compared_text
 from spinemed.questions import SOLVABLE_FROM_TEXT, load_templates
 from spinemed.records import ReleaseRow, Split
 from spinemed.tables import read_jsonl, read_manifest, read_records
@@ -227,7 +228,8 @@ def _overlap(
     def texts() -> Iterator[Text]:
         for row in release_rows(release):
             if row.split in learned:
-                yield Text(row.id, _said(row), (row.group_id, *row.evidence_ids), len(row.images))
+                said = compared_text(row.messages[:-1], row.answer_kind, row.answer)
+                yield Text(row.id, said, (row.group_id, *row.evidence_ids), len(row.images))
 
     def pictures() -> Iterator[Picture]:
         for row in release_rows(release):

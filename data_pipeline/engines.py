@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from data_pipeline.shards import Job, make_shard
-from spinemed.errors import MissingPartError, RunError, SpineMedError
+from spinemed.errors import ConfigError, MissingPartError, RunError, SpineMedError
 from spinemed.workers import end_with_parent
 
 __all__ = ["Crew", "Engine"]
@@ -29,6 +31,8 @@ __all__ = ["Crew", "Engine"]
 Engine = Literal["local", "ray"]
 _DEATHS = 5
 """Workers of one stage that may die before it is given up: a job that kills whoever takes it would go on for ever."""
+_RAY_ANSWER_S = 45.0
+"""How long a cluster may take to answer; Ray itself tries for minutes and then ends the whole process."""
 _RAY_STORE_BYTES = 80_000_000
 """Jobs are small and shards are files: Ray's own store, a third of the memory unless told, stays next to empty."""
 
@@ -40,9 +44,14 @@ class Crew:
         engine: `local` or `ray`.
         workers: Processes; with `local` and 1 the work is done here. With `ray`, tasks under way at once.
         address: Of a running Ray cluster (`auto`, or host and port); without one Ray is started on this machine.
+
+    Raises:
+        ConfigError: An address is given for another engine.
     """
 
     def __init__(self, engine: Engine = "local", workers: int = 1, address: str | None = None) -> None:
+        if address is not None and engine != "ray":
+            raise ConfigError("is for Ray clusters", field="--address", cure="add --engine ray, or leave it out")
         self.engine, self.workers, self.address = engine, max(1, workers), address
         self._pool: ProcessPoolExecutor | None = None
         self._ray: Any = None
@@ -153,7 +162,7 @@ class Crew:
                     if not isinstance(error.cause, SpineMedError):
                         raise
                     failure = failure or error.cause
-                except ray.exceptions.WorkerCrashedError:
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
                     failure = failure or _given_up(_DEATHS + 1)
                 else:
                     yield job
@@ -173,6 +182,7 @@ class Crew:
         options["object_store_memory"] = _RAY_STORE_BYTES
         if self.address is not None:
             options = {"address": self.address}
+            _await_answer(self.address)
         try:
             ray.init(**options, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -183,6 +193,25 @@ class Crew:
             ) from error  # fmt: skip
         self._ray = ray
         return ray
+
+
+def _await_answer(address: str) -> None:
+    """Join the cluster from a child process first: one that nobody answers for is given up in good time.
+
+    Raises:
+        RunError: No answer, or none of a Ray cluster.
+    """
+    program = [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)", address]
+    try:
+        done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=_RAY_ANSWER_S)
+    except subprocess.TimeoutExpired:
+        problem = f"no Ray cluster answers at '{address}' within {_RAY_ANSWER_S:g} s"
+    else:
+        if done.returncode == 0:
+            return
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        problem = f"no Ray cluster can be joined at '{address}' ({last})"
+    raise RunError(problem, field="--address", cure="start a cluster with `ray start --head`, or leave out --address")
 
 
 def _given_up(deaths: int) -> RunError:

@@ -10,7 +10,9 @@ Trap: engine and number of workers are no part of a key: they must never change 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.metadata
 import shutil
 import time
 from collections import Counter
@@ -49,10 +51,18 @@ from data_pipeline.writers import DraftPart, Requests, Writer, open_writer
 from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ConfigError
 from spinemed.records import ImageBlob, Source, Split, content_hash
-from spinemed.run import Run, versions
+from spinemed.run import Run
 from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
 
-__all__ = ["code_sha256", "fingerprint", "open_stages", "resolve_sources", "run_pipeline", "run_stages"]
+__all__ = [
+    "code_sha256",
+    "fingerprint",
+    "open_stages",
+    "resolve_sources",
+    "run_pipeline",
+    "run_stages",
+    "shaping_versions",
+]
 
 _SEED_STRIDE = 1000
 """Between the phantom seeds of two seeds; a sources file has fewer phantom sources than that."""
@@ -76,10 +86,7 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
         with Crew(workers=config.workers) as own:
             return run_pipeline(run, config, own)
     sources = resolve_sources(config)
-    base = {
-        "code": code_sha256(),
-        "versions": {k: v for k, v in versions().items() if k in ("numpy", "pyarrow", "pillow")},
-    }
+    base = {"code": code_sha256(), "versions": shaping_versions()}
     key: dict[str, Any] = {**base, "sources": _source_keys(config.sources, sources)}
 
     def read(folder: Path, home: Path) -> dict[str, Any]:
@@ -431,11 +438,34 @@ def _folder_sha256(folder: Path, pattern: str = "*.yaml") -> str:
     return digest.hexdigest()
 
 
+_SHAPING = (
+    "numpy", "pyarrow", "pillow", "imagehash", "lxml", "nibabel", "pdfplumber", "pydicom", "pypdfium2", "rensa",
+    "scipy",
+)  # fmt: skip
+"""Packages that read sources or decide which rows are alike."""
+
+
+def shaping_versions() -> dict[str, str]:
+    """Versions of the packages that shape the data: another one may read a page or a picture otherwise."""
+    found = {}
+    for name in _SHAPING:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+_FILES = (
+    "marks.py", "overlap.py", "records.py", "tables.py", "labelling/bodies.py", "labelling/centroids.py",
+    "labelling/dataset.py", "labelling/facts.py", "labelling/masks.py", "measure/grades.py",
+)  # fmt: skip
+"""Of the library: what the stages use besides whole rooms."""
+
+
 def code_sha256() -> str:
     """Hash of the code that shapes the data, so that a build made by other code is never taken for finished."""
     home = Path(spinemed.__file__).parent
     parts = [_folder_sha256(Path(__file__).parent, "*.py")]
     rooms = ("anatomy", "chat", "geometry", "phantom", "questions", "volume")
     parts += [_folder_sha256(home / name, "*.py") for name in rooms]
-    parts += [file_sha256(home / name) for name in ("marks.py", "overlap.py", "records.py", "tables.py")]
+    parts += [file_sha256(home / name) for name in _FILES]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

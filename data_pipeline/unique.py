@@ -46,7 +46,7 @@ from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateConfig, Duplicate
 from data_pipeline.items import Item
 from data_pipeline.readers.reading import Drop
 from spinemed.config import Config, ConfigPath
-from spinemed.overlap import HeldOut, letters, tokens
+from spinemed.overlap import HeldOut, compared_text, letters, tokens
 from spinemed.questions import Template
 from spinemed.records import IMAGE_PLACEHOLDER, Instance, Record, Split
 from spinemed.tables import read_records, write_jsonl, write_records
@@ -210,7 +210,7 @@ class _Pass:
 
 
 def _text(instance: Instance) -> Text:
-    said = "\n".join([*(message.content.replace(IMAGE_PLACEHOLDER, " ") for message in instance.messages)])
+    said = compared_text(instance.messages[:-1], instance.answer_kind, instance.answer)
     sources = (instance.group_id, *(part.id for part in instance.evidence))
     return Text(instance.id, said, sources, len(instance.image_sha256))
 

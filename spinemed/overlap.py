@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from spinemed.errors import ReadError
-from spinemed.records import ReleaseRow, Sample
+from spinemed.records import IMAGE_PLACEHOLDER, Message, ReleaseRow, Sample
 from spinemed.tables import MANIFEST, read_jsonl, read_manifest, read_records
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Look",
     "PictureHit",
     "TextHit",
+    "compared_text",
     "gram_hashes",
     "is_chinese",
     "letters",
@@ -383,18 +384,16 @@ def read_held_out(folder: str | os.PathLike[str]) -> Iterator[HeldOutItem]:
     if (root / "samples.jsonl").is_file():
         read_manifest(root, "samples")
         for sample in read_jsonl(root / "samples.jsonl", Sample):
-            asked = [message.content for message in sample.messages if message.role != "system"]
-            answer = _answer(sample.answer_kind, sample.answer)
+            text = compared_text(sample.messages, sample.answer_kind, sample.answer)
             pictures = tuple(_file(root / path) for path in sample.images)
-            yield HeldOutItem(sample.id, "\n".join([*asked, *answer]), pictures, (sample.cluster,))
+            yield HeldOutItem(sample.id, text, pictures, (sample.cluster,))
     elif (root / MANIFEST).is_file():
         read_manifest(root, "release")
         for row in read_records(root / "data" / "test.parquet", ReleaseRow):
-            asked = [message.content for message in row.messages[:-1] if message.role != "system"]
-            answer = _answer(row.answer_kind, row.answer)
+            text = compared_text(row.messages[:-1], row.answer_kind, row.answer)
             pictures = tuple(image.bytes for image in row.images)
             sources = (row.group_id, *row.evidence_ids)
-            yield HeldOutItem(row.id, "\n".join([*asked, *answer]), pictures, sources)
+            yield HeldOutItem(row.id, text, pictures, sources)
     else:
         raise ReadError(
             "is no benchmark: it holds neither samples.jsonl nor the manifest of a release",
@@ -403,9 +402,17 @@ def read_held_out(folder: str | os.PathLike[str]) -> Iterator[HeldOutItem]:
         )
 
 
-def _answer(kind: str, answer: str) -> list[str]:
-    """The answer where it is words; a letter, a level or a category is said by many."""
-    return [answer] if kind == "text" else []
+def compared_text(asked: Iterable[Message], answer_kind: str, answer: str) -> str:
+    """What a question says, held out or learned from: both sides must be put together alike, for a short text is
+    compared as a whole.
+
+    Args:
+        asked: The turns before the answer; what the system says is left out.
+        answer_kind: The answer counts where it is words; a letter, a level or a category is said by many.
+        answer: The last turn.
+    """
+    said = [message.content.replace(IMAGE_PLACEHOLDER, " ") for message in asked if message.role != "system"]
+    return "\n".join([*said, *([answer] if answer_kind == "text" else [])])
 
 
 def _file(path: Path) -> bytes:

@@ -73,16 +73,20 @@ class Ledger:
     Args:
         budget: The limits.
         spent: Of earlier runs.
-        lost: Tokens and money that earlier runs may have been charged without a reply.
+        lost_tokens: What earlier runs may have been charged without a reply.
+        lost_money: The same in money.
+        started: When time began to count, in seconds since the epoch; now unless given.
     """
 
-    def __init__(self, budget: Budget, spent: Usage, lost_tokens: int, lost_money: float) -> None:
+    def __init__(
+        self, budget: Budget, spent: Usage, lost_tokens: int, lost_money: float, *, started: float | None = None
+    ) -> None:
         self.budget = budget
         self.tokens = spent.tokens + lost_tokens
         self.money = spent.money + lost_money
         self.reserved_tokens = 0
         self.reserved_money = 0.0
-        self._start = time.monotonic()
+        self._start = time.monotonic() - (0.0 if started is None else max(0.0, time.time() - started))
         self._settled: asyncio.Condition | None = None
 
     @property

@@ -16,7 +16,6 @@ import fcntl
 import json
 import os
 import struct
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,11 +57,12 @@ def open_ledger(budget: Budget, requests: Path, started: float) -> Ledger | None
 
     Args:
         budget: The limits, of all together.
-        requests: As for :func:`start_ledger`, which was called before.
+        requests: As for :func:`start_ledger`, which was called before where tokens or money are limited.
         started: When the run was opened, in seconds since the epoch.
     """
-    if budget.tokens is None and budget.money is None and budget.seconds is None:
-        return None
+    if budget.tokens is None and budget.money is None:
+        # Time needs no sums: each client knows when the run was opened.
+        return None if budget.seconds is None else Ledger(budget, Usage(), 0, 0.0, started=started)
     return SharedLedger(budget, requests / _FOLDER, started)
 
 
@@ -76,8 +76,7 @@ class SharedLedger(Ledger):
     """
 
     def __init__(self, budget: Budget, folder: Path, started: float) -> None:
-        super().__init__(budget, Usage(), 0, 0.0)
-        self._start = time.monotonic() - max(0.0, time.time() - started)
+        super().__init__(budget, Usage(), 0, 0.0, started=started)
         self.folder = folder
         self.path = folder / f"{uuid.uuid4().hex}.state"
         self._own = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

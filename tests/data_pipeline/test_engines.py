@@ -15,12 +15,13 @@ from typing import Any
 import psutil
 import pytest
 
+from data_pipeline import engines
 from data_pipeline.engines import Crew
 from data_pipeline.records import Ties
 from data_pipeline.shards import facts_of, job, join_tables
 from data_pipeline.store import TableStore, group_sizes
 from spinemed.chat import Budget, BudgetError, Usage, open_ledger, start_ledger
-from spinemed.errors import SourceError
+from spinemed.errors import ConfigError, RunError, SourceError
 from spinemed.tables import read_records, write_records
 
 SMALL = {"shard_items": 40}
@@ -60,6 +61,23 @@ def test_two_ray_workers_give_the_same_bytes(root: Path, config: Path, alone: Pa
     assert done.returncode == 0, done.stderr[-2000:]
     assert digests(tmp_path / "run") == digests(alone)
     assert not list((tmp_path / "run" / "scratch" / "shards").iterdir()), "shards of finished stages are removed"
+
+
+def test_a_cluster_that_nobody_answers_for_is_an_error_in_good_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself tries for two minutes and then ends the process."""
+    monkeypatch.setattr(engines, "_RAY_ANSWER_S", 2.0)
+    jobs = [job(tmp_path / "home", 0, 1, no_work, 0, 0)]
+    with Crew("ray", 1, "127.0.0.1:9") as crew, pytest.raises(RunError, match="no Ray cluster answers") as caught:
+        crew.make(jobs)
+    assert caught.value.field == "--address"
+    with pytest.raises(ConfigError, match="is for Ray clusters"):
+        Crew("local", 2, "auto")
+
+
+def no_work(payload: int, folder: Path) -> dict[str, Any]:
+    return {}
 
 
 def test_a_killed_worker_is_replaced_and_a_killed_run_resumed(
@@ -155,3 +173,15 @@ def test_the_slurm_file_is_a_script_that_bash_reads(root: Path) -> None:
     subprocess.run(["bash", "-n", str(file)], check=True)
     assert "spinemed data run" in file.read_text()
     assert "--engine ray" in file.read_text()
+
+
+def test_a_budget_of_time_alone_needs_no_sums(tmp_path: Path) -> None:
+    one = open_ledger(Budget(seconds=60), tmp_path, time.time())
+    assert one is not None
+    asyncio.run(one.reserve(Usage(60, 0, 0.0)))
+    one.close()
+    late = open_ledger(Budget(seconds=60), tmp_path, time.time() - 61)
+    assert late is not None
+    with pytest.raises(BudgetError, match="time budget"):
+        asyncio.run(late.reserve(Usage(1, 0, 0.0)))
+    late.close()

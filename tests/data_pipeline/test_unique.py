@@ -66,7 +66,12 @@ def run(
     folder.mkdir()
     named = [(f"{number:05d}", items) for number, items in enumerate(shards)]
     facts = write_unique(
-        folder, named, given, origin_of or {}, config or UniqueConfig(), pins=pins,
+        folder,
+        named,
+        given,
+        origin_of or {},
+        config or UniqueConfig(),
+        pins=pins,
         wordings=wordings_of(load_templates()),
     )
     verdicts = list(read_verdicts(folder))
@@ -145,6 +150,23 @@ def test_what_a_benchmark_asks_is_kept_out_of_training_and_nothing_is_dropped(tm
     before = unique_key(config)
     write_manifest(bench, "samples", changed=True)
     assert unique_key(config) != before
+
+
+def test_a_short_question_with_options_that_a_benchmark_asks_as_it_stands_is_kept_out(tmp_path: Path) -> None:
+    """No line has thirteen words, so it is compared whole; its letter must not make it another text."""
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    asked = item("q", "Which is it?", "patient 9").instance
+    held = Sample(
+        id="q", axis="pathology", task="multiple_choice", messages=asked.messages[:1], images=(), answer="A",
+        answer_kind="option", options=asked.options, cluster="patient 9", origin="real", source_id="s",
+    )  # fmt: skip
+    write_jsonl(bench / "samples.jsonl", [held])
+    write_manifest(bench, "samples")
+    shards = [[item("a", "Which is it?"), item("b", "Which one is it?", "h")]]
+    found, _ = run(tmp_path / "u", shards, config=UniqueConfig(benchmarks=(bench,)))
+    assert (found["a"].held_out, found["a"].held_out_reason) == ("bench/q", "same text")
+    assert found["b"].held_out == ""
 
 
 def test_wrong_options_do_not_decide_what_an_item_is_about(tmp_path: Path) -> None:
