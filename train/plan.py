@@ -90,6 +90,8 @@ class Mixture:
             whole = int(weight)
             picked += [own] * whole
             rest = round((weight - whole) * len(own))
+            if not whole and len(own):
+                rest = max(1, rest)  # a small share of few rows is drawn from, not rounded away
             picked.append(own[_endless(len(own), number * rest, rest, (self.seed, place))])
         return np.sort(np.concatenate(picked))
 
@@ -201,7 +203,8 @@ def _wanted(schedule: StageSchedule, in_pass: float, passes: int, units: np.ndar
     elif schedule.epochs is not None:
         if passes < schedule.epochs:
             return None
-        wanted = -(-int(np.ceil(schedule.epochs * in_pass)) // step) * step
+        # 1.1 passes of 10 rows are 11 rows; the product of the two numbers is a little more.
+        wanted = -(-int(np.ceil(round(schedule.epochs * in_pass, 6))) // step) * step
     else:
         reached = np.flatnonzero(np.cumsum(tokens[units]) >= schedule.tokens)
         if not len(reached):

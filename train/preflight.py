@@ -85,6 +85,9 @@ def measure(folder: Path, *, megabytes: int = 64, timeout_s: float = 300.0) -> l
     many = int(os.environ.get("WORLD_SIZE", "1")) > 1
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
+    if gpu:
+        # What is exchanged as an object, and barriers, go over the current device: GPU 0 for all, unless it is set.
+        torch.cuda.set_device(device)
     if many:
         try:
             group.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(seconds=timeout_s))

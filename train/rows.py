@@ -4,7 +4,8 @@ Convention: every row is laid out by :class:`spinemed.vlm.Layout`, the same code
 Rows that the layout refuses are counted by reason and left out; nothing is cut to fit.
 
 Trap: three questions about one spine often share one picture. Its tensor is kept once, and only while the cache limit
-lasts; beyond it, pictures are laid out again when their batch comes.
+lasts; beyond it, pictures are laid out again when their batch comes. Two releases may call two pictures by one name,
+so a picture is known by its bytes.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ class TrainingRows:
         self.dropped: Counter[str] = Counter()
         self.lengths: list[int] = []
         self._texts: list[Encoded] = []
-        self._pictures: dict[tuple[str, ...], dict[str, torch.Tensor]] = {}
-        left = cache_mb * 1_000_000
+        self._pictures: dict[tuple[bytes, ...], dict[str, torch.Tensor]] = {}
+        # With a floor, one picture may be laid out at another size in another row: then none is kept.
+        left = cache_mb * 1_000_000 if layout.min_pixels is None else 0
         for row in rows:
             made = self._encode(row)
             if isinstance(made, Refused):
@@ -101,7 +103,7 @@ class TrainingRows:
             self.kept.append(row)
             self.lengths.append(made.length)
             self._texts.append(Encoded(made.input_ids, made.labels, made.sequence))
-            key = tuple(image.path for image in row.images)
+            key = tuple(image.bytes for image in row.images)
             if key and key not in self._pictures:
                 size = sum(value.numel() * value.element_size() for value in made.vision.values())
                 if size <= left:
@@ -115,7 +117,7 @@ class TrainingRows:
         return len(self.kept)
 
     def __getitem__(self, number: int) -> Encoded:
-        text, key = self._texts[number], tuple(image.path for image in self.kept[number].images)
+        text, key = self._texts[number], tuple(image.bytes for image in self.kept[number].images)
         if not key:
             return text
         vision = self._pictures.get(key)

@@ -179,6 +179,20 @@ class _Journal(TrainerCallback):
             mark_complete(folder, state.global_step, world=process_count(), zero=self.zero)
 
 
+def _language_only(model: Any, parts: PartRates) -> bool:
+    """Whether every trained weight takes part in every batch: then DDP need not look for those that do not.
+
+    Adapters that `lora.targets` names and `modules_to_save` may train in a part that the stage calls frozen, and a
+    batch of text asks neither image encoder nor projector.
+    """
+    if not isinstance(model, torch.nn.Module):
+        return parts.language_only
+    from train.parts import part_of
+
+    moving = (name for name, weight in model.named_parameters() if weight.requires_grad)
+    return all(part_of(name) == "language" for name in moving)
+
+
 def _recomputing(wanted: bool) -> dict[str, Any]:
     """Arguments that compute activations again; transformers gave them another name on the way."""
     if not wanted:
@@ -270,8 +284,7 @@ def fit(
         disable_tqdm=True,
         use_liger_kernel=liger,
         liger_kernel_config={"fused_linear_cross_entropy": False, "cross_entropy": False} if liger else None,
-        # Every trained weight of a language model takes part in every batch; encoders may have heads that no one asks.
-        ddp_find_unused_parameters=None if parts is None else not parts.language_only,
+        ddp_find_unused_parameters=None if parts is None else not _language_only(model, parts),
         **_recomputing(checkpointing),
         **engine,
     )

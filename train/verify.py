@@ -380,7 +380,8 @@ def _guard(config: TrainConfig, layouts: dict[str, Any], shape: ModelShape | Non
     from spinemed.vlm.load import load_model
     from train.packing import choose_call, probe_rows
 
-    yield choose_call(load_model(config.base), probe_rows(layouts[packed.name])).reason
+    model = load_model(config.base, revision=config.base_revision)
+    yield choose_call(model, probe_rows(layouts[packed.name]), attention=config.attention).reason
 
 
 def _facts(

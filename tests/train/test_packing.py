@@ -437,6 +437,28 @@ def test_below_the_floor_the_row_is_dropped_and_counted(wide: Any) -> None:
     assert "with pictures of 50176 pixels" in refused.detail
 
 
+def test_pictures_are_told_apart_by_bytes_and_size_not_by_name(wide: Any) -> None:
+    from train.rows import TrainingRows
+
+    long, short = release_row(1, "L2 " * 30, (256, 192)), release_row(1, "L2", (256, 192))
+    other = release_row(3, "L2", (256, 192))
+    named = PackedImage(bytes=other.images[0].bytes, path="1.png")
+    rows = [long, short, SimpleNamespace(id="other", messages=other.messages, images=(named,))]
+    whole = Layout(wide, max_tokens=512).measure(short.messages, [(192, 256)])
+    assert isinstance(whole, Measured)
+    layout = Layout(wide, max_tokens=whole.length, min_pixels=64 * 64)
+    laid_out = [layout.encode(row.messages, [image.bytes for image in row.images], training=True) for row in rows]
+    measured = MeasuredRows(rows, layout, cache_mb=10)
+    assert measured.lowered == 1
+    assert len({item.vision["pixel_values"].shape for item in laid_out if isinstance(item, Encoded)}) == 2
+    for data in (measured, TrainingRows(rows, layout, cache_mb=10)):
+        for made in ([data[number] for number in range(3)], [data[number] for number in range(3)]):  # then from memory
+            for own, fresh in zip(made, laid_out, strict=True):
+                assert isinstance(fresh, Encoded)
+                assert torch.equal(own.input_ids, fresh.input_ids)
+                assert torch.equal(own.vision["pixel_values"], fresh.vision["pixel_values"])
+
+
 def test_a_largest_picture_bounds_all(wide: Any) -> None:
     row = release_row(1, "L2", (256, 256))
     layout = Layout(wide, max_tokens=512, max_pixels=128 * 128)

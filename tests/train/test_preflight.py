@@ -47,3 +47,22 @@ def test_two_processes_under_torchrun_measure_each_other(tmp_path: Path, root: P
     rows = [line for line in done.stdout.splitlines() if line.startswith("│")]
     assert len(rows) == 2
     assert all(float(row.split("│")[-2]) > 0 for row in rows)
+
+
+def test_each_process_takes_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    steps: list[object] = []
+
+    def start(backend: str, **_: object) -> None:
+        steps.append(backend)
+        raise RuntimeError("nobody answers")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", steps.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", start)
+    with pytest.raises(RunError, match="nobody answers"):
+        measure(tmp_path / "run", megabytes=1)
+    assert steps == [torch.device("cuda", 1), "nccl"]

@@ -26,6 +26,7 @@ from train.plan import Mixture, plan_stage
 from train.rows import TrainingRows, read_release
 from train.run import run_training
 from train.stages import read_mixture
+from train.trainer import _language_only
 
 QUICK = {"steps": 3, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "save_every": 2, "log_every": 1}
 WHOLE = "model.safetensors"
@@ -293,6 +294,26 @@ def test_a_share_of_one_and_a_half_takes_the_other_half_in_the_next_pass() -> No
     assert all(drawn[:20].sum() == 30 and drawn[20:].sum() == 5 for drawn in passes)
     assert (passes[0][:20] + passes[1][:20] == 3).all()
     assert (sum(drawn[20:] for drawn in passes) == 1).all()
+
+
+def test_a_small_share_of_few_rows_is_drawn_from_and_passes_are_counted_exactly() -> None:
+    mixture = Mixture(np.repeat([0, 1], [20, 3]), (1.0, 0.1), 0)
+    drawn = sum(np.bincount(mixture.draw(number), minlength=23) for number in range(3))
+    assert drawn[20:].tolist() == [1, 1, 1]
+    plan = plan_stage(
+        [5] * 10, Mixture(np.zeros(10, int), (1.0,), 0), StageSchedule(batch_size=1, epochs=1.1), packing="padded",
+        seed=0,
+    )  # fmt: skip
+    assert plan.steps == 11
+
+
+def test_what_trains_outside_the_language_model_is_seen_by_its_weights(micro_base: Path) -> None:
+    model = load_model(micro_base)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("language_model" in name)
+    assert _language_only(model, PartRates())
+    model.get_parameter(next(name for name, _ in model.named_parameters() if "merger" in name)).requires_grad_(True)
+    assert not _language_only(model, PartRates())
 
 
 def test_pickled_weights_and_code_need_a_named_revision(micro_base: Path, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from spinemed.vlm.layout import Encoded, Layout, Measured, Refused, picture_size
 
 __all__ = ["MeasuredRows", "Row"]
 
+_Shown = tuple[tuple[bytes, tuple[int, int]], ...]
+"""Bytes of each picture of a row, and the width and height to which it is brought."""
+
 
 class Row(Protocol):
     """What a row needs: :class:`train.rows.TrainingRow` has it."""
@@ -64,7 +67,7 @@ class MeasuredRows:
         self.patches: list[int] = []
         self.lowered = 0
         self._left = cache_mb * 1_000_000
-        self._pictures: dict[tuple[str, ...], tuple[tuple[int, ...], dict[str, torch.Tensor]]] = {}
+        self._pictures: dict[_Shown, tuple[tuple[int, ...], dict[str, torch.Tensor]]] = {}
         self._measured: list[Measured] = []
         for row in rows:
             made = measure_row(row, layout)
@@ -88,7 +91,8 @@ class MeasuredRows:
             RecordError: Its picture is broken behind a sound header, or it is not as long as it was measured.
         """
         row = self.kept[number]
-        key = tuple(image.path for image in row.images)
+        # By content and size: two releases may use one name, and a lowered picture is another one.
+        key = tuple(zip((image.bytes for image in row.images), self._measured[number].sizes, strict=True))
         known = self._pictures.get(key) if key else None
         if known is not None:
             counts, vision = known
@@ -112,10 +116,9 @@ class MeasuredRows:
         """What was measured of one row."""
         return self._measured[number]
 
-    def _keep(self, key: tuple[str, ...], tokens: tuple[int, ...], vision: dict[str, torch.Tensor]) -> None:
+    def _keep(self, key: _Shown, tokens: tuple[int, ...], vision: dict[str, torch.Tensor]) -> None:
         size = sum(value.numel() * value.element_size() for value in vision.values())
-        # Lowered pictures differ from row to row under one name, and are laid out each time.
-        if size <= self._left and self.layout.rotary and not self.lowered:
+        if size <= self._left and self.layout.rotary:
             self._left -= size
             self._pictures[key] = (tokens, vision)
 
