@@ -292,7 +292,9 @@ def test_the_truth_is_never_consulted() -> None:
         assert read(reply, sample) == read(reply, sample.model_copy(update={"answer": "C2"}))
 
 
-@pytest.mark.parametrize("piece", ["L3 ", "A, ", "<think>", "Answer: ", "not ", "(A) ", "no evidence of ", "\\boxed{", "L3-"])
+@pytest.mark.parametrize(
+    "piece", ["L3 ", "A, ", "<think>", "Answer: ", "not ", "(A) ", "no evidence of ", "\\boxed{", "L3-"]
+)
 def test_a_very_long_reply_is_read_in_reasonable_time(piece: str) -> None:
     reply = piece * (20_000 // len(piece))
     for kind in ("level", "levels", "category", "option"):
