@@ -30,6 +30,7 @@ __all__ = [
     "PROVENANCE",
     "Author",
     "Lineage",
+    "author_of",
     "gather",
     "lineage_of",
     "plain_lineage",
@@ -48,6 +49,9 @@ class Author:
     version: str
     model: str
     prompt_sha256: str
+    """Of the draft; where rules wrote, of the template, which their reviser fills again."""
+    revised_by_sha256: str = ""
+    """Of the prompt of a model's revision; of rules the same as the draft's."""
 
 
 @dataclass
@@ -86,8 +90,7 @@ def gather(corpus: Corpus, instances: Iterable[Instance], stages: Mapping[str, s
     caveats: dict[str, None] = {}
     groups: set[str] = set()
     for instance in instances:
-        writer = instance.writer
-        authors[Author(writer.name, writer.version, writer.model, writer.prompt_sha256)] += 1
+        authors[author_of(instance)] += 1
         values = {
             "task": instance.task,
             "form": "image" if instance.image_sha256 else "text",
@@ -121,10 +124,26 @@ def gather(corpus: Corpus, instances: Iterable[Instance], stages: Mapping[str, s
     )
 
 
+def author_of(instance: Instance) -> Author:
+    """Who wrote the last version of an instance.
+
+    A model's revision is composed in the frame of its draft's prompt, whose hash it carries; what the reviser was told
+    stands in the prompt of its task and language, which the key of the run holds.
+    """
+    writer = instance.writer
+    revised_by = writer.prompt_sha256
+    if writer.name == "model-reviser":
+        revised_by = load_prompts()["revise", instance.task, instance.language].sha256  # type: ignore[index]
+    return Author(writer.name, writer.version, writer.model, writer.prompt_sha256, revised_by)
+
+
 def plain_lineage(lineage: Lineage) -> dict[str, Any]:
     """What one shard adds to the lineage, as plain JSON."""
     return {
-        "authors": [[a.name, a.version, a.model, a.prompt_sha256, number] for a, number in lineage.authors.items()],
+        "authors": [
+            [a.name, a.version, a.model, a.prompt_sha256, a.revised_by_sha256, number]
+            for a, number in lineage.authors.items()
+        ],
         "files": lineage.files,
         "counts": lineage.counts,
         "caveats": lineage.caveats,

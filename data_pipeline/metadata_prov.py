@@ -16,7 +16,7 @@ from urllib.parse import quote
 from spinemed import __version__
 
 if TYPE_CHECKING:
-    from data_pipeline.metadata import Lineage
+    from data_pipeline.metadata import Author, Lineage
 
 __all__ = ["provenance"]
 
@@ -110,6 +110,11 @@ def _drafter(name: str) -> str:
     return name.replace("-reviser", "-writer")
 
 
+def _plan_of(author: Author, stage: str) -> str:
+    """Hash of the prompt or template by which a stage's version was written."""
+    return author.revised_by_sha256 if stage == "revised" and author.revised_by_sha256 else author.prompt_sha256
+
+
 def _author_id(model: str, name: str, version: str) -> str:
     return f"urn:spinemed:writer:{quote(name)}:{quote(version)}:{quote(model, safe='')}"
 
@@ -124,7 +129,7 @@ def _authors(graph: list[dict[str, Any]], lineage: Lineage) -> None:
     graph += [
         {"@id": name, "@type": ["prov:Agent", "prov:SoftwareAgent"], "label": label} for name, label in agents.items()
     ]
-    plans = dict.fromkeys(author.prompt_sha256 for author in lineage.authors)
+    plans = dict.fromkeys(_plan_of(author, stage) for author in lineage.authors for stage in ("drafts", "revised"))
     for digest in plans:
         label = lineage.prompts.get(digest, "prompt or template of another version")
         plan = {"@id": f"urn:sha256:{digest}", "@type": ["prov:Entity", "prov:Plan"], "label": label, "sha256": digest}
@@ -148,7 +153,7 @@ def _step(activity: str, used: list[str], software: str, lineage: Lineage | None
         {
             "@type": "prov:Association",
             "agent": named[author],
-            "hadPlan": f"urn:sha256:{author.prompt_sha256}",
+            "hadPlan": f"urn:sha256:{_plan_of(author, name)}",
             "rows": number,
         }
         for author, number in lineage.authors.items()

@@ -15,10 +15,13 @@ import pytest
 
 from data_pipeline.check_release import check_release, release_rows
 from data_pipeline.export import export_release, read_export
+from data_pipeline.metadata import Lineage, author_of
+from data_pipeline.metadata_prov import provenance
 from data_pipeline.release import IndexRow
+from data_pipeline.writers_prompts import load_prompts
 from spinemed.cli import main
 from spinemed.errors import ReadError
-from spinemed.records import ReleaseRow
+from spinemed.records import Evidence, Instance, Message, ReleaseRow, Writer
 from spinemed.tables import read_jsonl, read_manifest, read_records, write_jsonl, write_manifest, write_records
 
 Command = Callable[..., SimpleNamespace]
@@ -146,6 +149,27 @@ def test_provenance_leads_from_the_release_to_the_bytes_of_its_sources(release: 
         for target in node.get(key, [])
     }
     assert linked <= set(nodes)
+
+
+def test_provenance_names_the_prompt_of_a_models_revision_beside_that_of_its_draft() -> None:
+    zero = "0" * 64
+    prompts = {prompt.name.rsplit(" ", 1)[0]: prompt.sha256 for prompt in load_prompts().values()}
+    instance = Instance(
+        id="path-1", stage="revised", parent_id="path-1-draft", source_id="s", group_id="g", origin="real",
+        axis="pathology", task="open", language="zh",
+        messages=(Message(role="user", content="q"), Message(role="assistant", content="a")), answer="a",
+        answer_kind="text", evidence=(Evidence(kind="span", id="span-1", sha256=zero, quote="q"),),
+        writer=Writer(
+            name="model-reviser", version="1", prompt_sha256=prompts["draft_open.zh"], request_sha256=zero, model="m"
+        ),
+    )  # fmt: skip
+    stages = {name: f"{number}" * 64 for number, name in enumerate(("corpus", "drafts", "revised"))}
+    names = {digest: f"prompt {name}" for name, digest in prompts.items()}
+    graph = provenance({}, Lineage([], {}, stages, {author_of(instance): 3}, names, {}))["@graph"]
+    nodes = {node["@id"]: node for node in graph}
+    for stage, wanted in (("draft", "prompt draft_open.zh"), ("revise", "prompt revise_open.zh")):
+        (part,) = nodes[f"urn:spinemed:activity:{stage}"]["qualifiedAssociation"]
+        assert (nodes[part["hadPlan"]]["label"], part["rows"]) == (wanted, 3)
 
 
 def test_the_datasheet_answers_from_the_run(release: Path) -> None:
