@@ -47,6 +47,7 @@ from spinemed.tables import (
 )
 from train.arms import Transform, change, read_drafts
 from train.config import Name, TrainConfig
+from train.run import base_identity, existing_base
 
 __all__ = ["AblateConfig", "Arm", "Part", "run_ablation"]
 
@@ -142,17 +143,18 @@ def run_ablation(config: AblateConfig, out: str | os.PathLike[str]) -> Path:
             field="launch", cure="start it in one, and write the launcher of its trainings into `launch`",
         )  # fmt: skip
     template = load_config(config.template, TrainConfig)
+    base = config.base or template.base
+    origin = base_identity(existing_base(base))
     with open_run(out, command="train ablate", config=config) as run, ThreadPoolExecutor(1) as asker:
         samples = _questions(config, run)
         asked: dict[str, list[Future[Path]]] = {arm.name: [] for arm in config.arms}
         for arm in config.arms:
             if not arm.parts:
-                base = config.base or template.base
                 asked[arm.name].append(asker.submit(_ask, config, run, samples, base, arm.name))
                 continue
             release = _derive(config, arm, run)
             for seed in config.seeds:
-                model = _train(config, template, arm, seed, release, run)
+                model = _train(config, template, origin, arm, seed, release, run)
                 # One model answers while the next one is trained.
                 asked[arm.name].append(asker.submit(_ask, config, run, samples, model, f"{arm.name}_{seed}"))
         predictions = {name: [future.result() for future in futures] for name, futures in asked.items()}
@@ -212,8 +214,10 @@ def _fewer(rows: list[ReleaseRow], most: int | None, seed: int, name: str) -> li
     return [rows[place] for place in sorted(chosen.tolist())]
 
 
-def _train(config: AblateConfig, template: TrainConfig, arm: Arm, seed: int, release: Path, run: Run) -> Path:
-    """One training, as a command of its own; returns the model's folder."""
+def _train(
+    config: AblateConfig, template: TrainConfig, origin: str, arm: Arm, seed: int, release: Path, run: Run
+) -> Path:
+    """One training, as a command of its own; returns the model's folder. `origin` is the hash of the base."""
     folder = run.folder / "trainings" / f"{arm.name}_{seed}"
     model = folder / "outputs" / "model"
     job = _job(config, template, release, seed)
@@ -223,7 +227,7 @@ def _train(config: AblateConfig, template: TrainConfig, arm: Arm, seed: int, rel
     if not (file.is_file() and file.read_text(encoding="utf-8") == text):
         write_text(file, text)
     what = f"training {arm.name}, seed {seed}"
-    key = content_hash({"job": job, "release": read_manifest(release, "release")["sha256"]})
+    key = content_hash({"job": job, "base": origin, "release": read_manifest(release, "release")["sha256"]})
     if _is_done(run, what, key) and (model / MANIFEST).is_file():
         return model
     if config.launch:

@@ -10,6 +10,7 @@ so a picture is known by its bytes.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from spinemed.tables import read_manifest, read_records
 from spinemed.vlm.layout import Encoded, Layout, Refused
 from spinemed.vlm.series import captioned
 
-__all__ = ["Planned", "TrainingRow", "TrainingRows", "read_release"]
+__all__ = ["Planned", "TrainingRow", "TrainingRows", "difficulty_of", "read_release"]
 
 
 class TrainingRow(Record):
@@ -38,6 +39,19 @@ class TrainingRow(Record):
     task: str = ""
     language: str = ""
     tags: tuple[str, ...] = ()
+
+
+def difficulty_of(tags: Iterable[str]) -> float | None:
+    """The number of a row's tag `difficulty:N`; None where it has none that is a number."""
+    for tag in tags:
+        name, _, value = tag.partition(":")
+        if name == "difficulty":
+            try:
+                number = float(value)
+            except ValueError:
+                return None
+            return number if math.isfinite(number) else None
+    return None
 
 
 def read_release(release: Path, split: str) -> tuple[list[TrainingRow], str]:

@@ -28,7 +28,7 @@ from spinemed.run import Run, open_run
 from spinemed.tables import MANIFEST, read_manifest
 from train.config import Stage, TrainConfig
 
-__all__ = ["resume", "run_training"]
+__all__ = ["base_identity", "existing_base", "resume", "run_training"]
 
 LEDGER = "ledger.jsonl"
 
@@ -103,9 +103,9 @@ def _stage(config: TrainConfig, number: int, base: Path, run: Run, crowd: Any) -
         share.release: str(read_manifest(config.releases[share.release], "release")["sha256"])
         for share in stage.mixture
     }
-    key = stage_key(config, stage, checkpoint_hash(_existing(base)), releases)
+    key = stage_key(config, stage, checkpoint_hash(existing_base(base)), releases)
     digest = content_hash(key)
-    made_from = {**_provenance(releases), "base_sha256": _identity(base)}
+    made_from = {**_provenance(releases), "base_sha256": base_identity(base)}
     spent = {"seconds": 0.0, "from_step": 0}
 
     def work(folder: Path) -> dict[str, Any]:
@@ -140,7 +140,12 @@ def _stage(config: TrainConfig, number: int, base: Path, run: Run, crowd: Any) -
     )
 
 
-def _existing(base: Path) -> Path:
+def existing_base(base: Path) -> Path:
+    """The folder of a base.
+
+    Raises:
+        ModelError: It is not there.
+    """
     from spinemed.errors import ModelError
 
     if not base.is_dir():
@@ -148,7 +153,7 @@ def _existing(base: Path) -> Path:
     return base
 
 
-def _identity(base: Path) -> str:
+def base_identity(base: Path) -> str:
     """The hash by which a withdrawal finds what was trained from a model: its manifest's, where it has one."""
     from spinemed.vlm.load import checkpoint_hash
 

@@ -33,7 +33,7 @@ from train.merge import save_checkpoint
 from train.methods import build_model, liger_kernels
 from train.parts import count_parameters, empty_tensors
 from train.plan import Mixture, StagePlan, plan_stage
-from train.rows import Planned, TrainingRow, TrainingRows, read_release
+from train.rows import Planned, TrainingRow, TrainingRows, difficulty_of, read_release
 
 __all__ = ["StageRows", "about_stage", "read_mixture", "share_work", "stage_key", "train_stage"]
 
@@ -252,14 +252,19 @@ def _batches(
         return pad, stage.packing
     from train.packing import choose_call, collate_packed, probe_rows
 
-    if torch.cuda.is_available():
-        model.to(torch.cuda.current_device())
+    _onto_gpu(model)
     isolation = choose_call(model, probe_rows(layout), attention=config.attention)
     run.journal("packing", stage=stage.name, attention=isolation.attention, reason=isolation.reason)
     if isolation.call is None:
         return pad, "grouped"
     call = replace(isolation.call, dummy=dummy)
     return lambda bins: collate_packed(bins, call), "packed"
+
+
+def _onto_gpu(model: Any) -> None:
+    """For what is asked of a model before the trainer moves it: on a CPU that could take longer than the training."""
+    if torch.cuda.is_available():
+        model.to(torch.cuda.current_device())
 
 
 def _plan(config: TrainConfig, stage: Stage, found: StageRows, data: Any, packing: Any) -> StagePlan:
@@ -282,13 +287,9 @@ def _plan(config: TrainConfig, stage: Stage, found: StageRows, data: Any, packin
 
 
 def _difficulty(row: TrainingRow, config: TrainConfig, stage: Stage) -> float:
-    for tag in row.tags:
-        name, _, value = tag.partition(":")
-        if name == "difficulty":
-            try:
-                return float(value)
-            except ValueError:
-                break
+    found = difficulty_of(row.tags)
+    if found is not None:
+        return found
     raise RecordError(
         f"row {row.id} has no tag difficulty:N",
         file=config.releases[stage.mixture[0].release],
@@ -304,6 +305,7 @@ def _with_features(
         return data, collate
     from train.features import FeatureRows, FeatureStore, FrozenTower, feature_call, pictures_of
 
+    _onto_gpu(model)
     tower = FrozenTower(model, processor)
     store = FeatureStore(stage.feature_cache.folder or run.scratch / "features", tower.sha256)
     pictures = list(pictures_of(data).values())

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from spinemed.errors import RunError
 from spinemed.run import Run
 from spinemed.vlm.layout import IGNORE
 from train.checkpoints import (
@@ -193,6 +194,28 @@ def _language_only(model: Any, parts: PartRates) -> bool:
     return all(part_of(name) == "language" for name in moving)
 
 
+def _agreed(newest: Path | None, folder: Path) -> Path | None:
+    """The first process's checkpoint, for all: on a network disk another machine may not see the newest one yet, and
+    would wait for the others in steps that they have behind them.
+
+    Raises:
+        RunError: This process does not see it.
+    """
+    if process_count() == 1:
+        return newest
+    told: list[Any] = [None if newest is None else newest.name]
+    torch.distributed.broadcast_object_list(told, src=0)
+    if told[0] is None:
+        return None
+    agreed = folder / str(told[0])
+    if not (agreed / COMPLETE).is_file():
+        raise RunError(
+            "is what the first process goes on from, and this one does not see it",
+            file=agreed, cure="put the run folder where every machine sees it, and start again",
+        )  # fmt: skip
+    return agreed
+
+
 def _recomputing(wanted: bool) -> dict[str, Any]:
     """Arguments that compute activations again; transformers gave them another name on the way."""
     if not wanted:
@@ -288,7 +311,7 @@ def fit(
         **_recomputing(checkpointing),
         **engine,
     )
-    newest = newest_checkpoint(folder, clean=first)
+    newest = _agreed(newest_checkpoint(folder, clean=first), folder)
     if newest is not None:
         check_world(newest, world=process_count(), zero=zero)
         run.journal("resumed", stage=stage, checkpoint=newest.name)

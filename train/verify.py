@@ -33,6 +33,7 @@ from train.rowcheck import (
     check_release,
     read_benchmark,
 )
+from train.rows import difficulty_of
 from train.shapes import ModelShape, known_shape
 
 __all__ = ["StageSurvey", "Survey", "Verified", "check_settings", "draws", "survey", "verify"]
@@ -57,6 +58,8 @@ class StageSurvey:
     pictures: list[int] = field(default_factory=list)
     picture_squares: list[int] = field(default_factory=list)
     """Sum over a row's pictures of their tokens squared."""
+    difficulties: list[float] = field(default_factory=list)
+    """By their `difficulty:N` tags, where the stage is ordered by them; 0 otherwise."""
     shares: list[int] = field(default_factory=list)
     """Which share of the mixture each row belongs to."""
     seen_shares: set[int] = field(default_factory=set)
@@ -219,7 +222,7 @@ def survey(
 def _in_order_of_shares(found: StageSurvey) -> None:
     """Rows as the run lays them out: one share after the other, so that both draw the same plan."""
     order = np.argsort(found.shares, kind="stable").tolist()
-    for name in ("lengths", "answers", "picture_tokens", "pictures", "picture_squares", "shares"):
+    for name in ("lengths", "answers", "picture_tokens", "pictures", "picture_squares", "difficulties", "shares"):
         values = getattr(found, name)
         setattr(found, name, [values[place] for place in order])
 
@@ -229,7 +232,8 @@ def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: A
 
     into = found.stages[stage.name]
     into.seen_shares.add(share)
-    if stage.curriculum == "difficulty" and not any(tag.startswith("difficulty:") for tag in row.tags):
+    difficulty = difficulty_of(row.tags) if stage.curriculum == "difficulty" else 0.0
+    if difficulty is None:
         missing = f"stage {stage.name} is ordered by difficulty, and row {row.id} has no tag difficulty:N"
         found.faults.append(RowFault(file, row.line, "schema", missing))
     made = _length(layout, row)
@@ -243,6 +247,7 @@ def _measure(found: Survey, stage: Stage, share: int, row: CheckedRow, layout: A
     into.picture_tokens.append(sum(made.tokens))
     into.picture_squares.append(sum(count * count for count in made.tokens))
     into.pictures.append(len(row.sizes))
+    into.difficulties.append(difficulty or 0.0)
     into.shares.append(share)
     into.lowered += made.lowered
     for digest, count in zip(row.pictures, made.tokens, strict=True):
@@ -451,9 +456,10 @@ def _mixture(config: TrainConfig, stage: Stage, found: StageSurvey) -> Mixture:
 def _plan(config: TrainConfig, stage: Stage, found: StageSurvey) -> tuple[StagePlan, np.ndarray, float]:
     """The run's own plan, how often it draws each row, and the part of its places that is padding."""
     lengths = np.asarray(found.lengths)
+    orders: dict[str, Sequence[float]] = {"length": found.lengths, "difficulty": found.difficulties}
     plan = plan_stage(
         found.lengths, _mixture(config, stage, found), stage.schedule, packing=stage.packing, seed=config.seed,
-        capacity=stage.bin_tokens or stage.max_tokens,
+        capacity=stage.bin_tokens or stage.max_tokens, curriculum=orders.get(stage.curriculum),
     )  # fmt: skip
     if plan.bins is not None:
         drawn = np.bincount([row for rows in plan.bins.rows for row in rows], minlength=len(lengths))

@@ -20,6 +20,7 @@ from train import ablate
 from train.ablate import AblateConfig, run_ablation
 from train.ablate_table import make_table, table_text
 from train.arms import MASK, change, mask_levels, read_drafts, shuffle_levels, use_draft, withhold_pictures
+from train.config import TrainConfig
 
 
 @pytest.fixture
@@ -214,6 +215,25 @@ def test_an_ablation_trains_asks_and_goes_on_where_it_was(
     assert (tmp_path / "run" / "outputs" / "table" / "table.md").read_bytes() == text
 
 
+def test_another_base_at_the_same_place_is_trained_again(
+    micro_base: Path, micro_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Path] = []
+
+    def train(config: Any, out: Path) -> None:
+        trained.append(out)
+        (out / "outputs" / "model").mkdir(parents=True, exist_ok=True)
+        write_manifest(out / "outputs" / "model", "checkpoint")
+
+    monkeypatch.setattr("train.run.run_training", train)
+    config = load_config(_job(micro_base, micro_release, tmp_path, tmp_path), AblateConfig)
+    template = load_config(config.template, TrainConfig)
+    (tmp_path / "run").mkdir()
+    for base in ("one", "one", "other"):
+        ablate._train(config, template, base, config.arms[1], 0, micro_release, Run(tmp_path / "run"))
+    assert len(trained) == 2
+
+
 def test_a_failed_command_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     run = Run(tmp_path / "run")
@@ -223,8 +243,6 @@ def test_a_failed_command_names_its_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ablate_nano", "ablate_7b"])
 def test_shipped_ablations_name_the_nine_arms(name: str, root: Path) -> None:
-    from train.config import TrainConfig
-
     config = load_config(root / "configs" / f"{name}.yaml", AblateConfig)
     assert len(config.arms) == 9
     assert {arm.transform for arm in config.arms} == {"none", "masked", "shuffled", "drafts", "text_only"}

@@ -21,6 +21,7 @@ from train.checkpoints import check_world, mark_complete
 from train.config import TrainConfig
 from train.engines import check_engine, engine_arguments, read_deepspeed
 from train.parts import part_of
+from train.trainer import _agreed
 
 Crew = Callable[..., list[int]]
 EVERYTHING = {"vision": "train", "projector": "train", "language": "train"}
@@ -179,6 +180,20 @@ def test_shares_of_an_optimiser_fit_the_processes_that_wrote_them(tmp_path: Path
     check_world(tmp_path, world=1, zero=0)
     with pytest.raises(RunError, match="2 processes without ZeRO"):
         check_world(tmp_path, world=2, zero=2)
+
+
+def test_all_processes_go_on_from_the_checkpoint_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(what: list[Any], src: int) -> None:
+        what[0] = "checkpoint-4"
+
+    assert _agreed(None, tmp_path) is None
+    monkeypatch.setattr("train.trainer.process_count", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", told)
+    with pytest.raises(RunError, match="this one does not see it"):
+        _agreed(tmp_path / "checkpoint-2", tmp_path)
+    (tmp_path / "checkpoint-4").mkdir()
+    mark_complete(tmp_path / "checkpoint-4", 4)
+    assert _agreed(tmp_path / "checkpoint-2", tmp_path) == tmp_path / "checkpoint-4"
 
 
 def test_another_engine_than_was_asked_for_is_named() -> None:

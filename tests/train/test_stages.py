@@ -17,6 +17,7 @@ from transformers import AutoModelForImageTextToText, Gemma3Config, Idefics3Conf
 from data_pipeline.withdraw import find_checkpoints
 from spinemed.errors import ConfigError, ModelError, RecordError, RunError
 from spinemed.records import ReleaseRow
+from spinemed.run import Run
 from spinemed.tables import read_manifest, read_records, write_manifest, write_records
 from spinemed.vlm.layout import Layout
 from spinemed.vlm.load import checkpoint_hash, load_model, load_pair
@@ -25,7 +26,7 @@ from train.parts import adapter_targets, part_of, parts_of, rate_groups
 from train.plan import Mixture, plan_stage
 from train.rows import TrainingRows, read_release
 from train.run import run_training
-from train.stages import read_mixture
+from train.stages import _with_features, read_mixture
 from train.trainer import _language_only
 
 QUICK = {"steps": 3, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1, "save_every": 2, "log_every": 1}
@@ -305,6 +306,18 @@ def test_a_small_share_of_few_rows_is_drawn_from_and_passes_are_counted_exactly(
         seed=0,
     )  # fmt: skip
     assert plan.steps == 11
+
+
+def test_features_are_computed_where_the_model_will_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tower(model: torch.nn.Module, processor: Any) -> None:
+        raise ValueError(next(model.parameters()).device.type)
+
+    monkeypatch.setattr("train.features.FrozenTower", tower)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: "meta")
+    config = job(tmp_path, tmp_path, stage(feature_cache={}))
+    with pytest.raises(ValueError, match="meta"):
+        _with_features(config, config.stages[0], Run(tmp_path), torch.nn.Linear(1, 1), None, None, None)
 
 
 def test_what_trains_outside_the_language_model_is_seen_by_its_weights(micro_base: Path) -> None:

@@ -308,10 +308,28 @@ def test_a_share_of_the_mixture_is_counted_as_it_is_drawn(micro_base: Path, micr
         verify(_config(micro_base, micro_release, {"max_tokens": 16}))
 
 
-def test_what_the_run_would_refuse_is_said_before(micro_base: Path, micro_release: Path) -> None:
+def test_a_curriculum_is_planned_as_the_run_orders_it(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
+    def number(rows: list[dict[str, Any]]) -> None:
+        for place, row in enumerate(rows):
+            row["tags"] = [f"difficulty:{place % 3}"]  # 2 is every text: rows of one kind come together
+
+    def padding(curriculum: str) -> float:
+        stage = {"packing": "padded", "curriculum": curriculum, "schedule": {"epochs": 1, "batch_size": 4}}
+        return float(verify(_config(micro_base, tagged, stage)).stages[0]["padding_percent"])
+
+    tagged = _spoiled(micro_release, tmp_path / "tagged", number)
+    assert padding("length") < padding("difficulty") < padding("none")
+
+
+def test_what_the_run_would_refuse_is_said_before(micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
     with pytest.raises(RowFaults, match=r"train\.parquet:1: schema: stage one is ordered by difficulty") as caught:
         verify(_config(micro_base, micro_release, {"curriculum": "difficulty"}))
     assert len(caught.value.faults) == 24
+    spoil = _spoiled(
+        micro_release, tmp_path / "words", lambda rows: [row.update(tags=["difficulty:hard"]) for row in rows]
+    )
+    with pytest.raises(RowFaults, match="has no tag difficulty:N"):
+        verify(_config(micro_base, spoil, {"curriculum": "difficulty"}))
     remarks = verify(_config(micro_base, micro_release), processes=3).said
     assert any("cannot be trained by 3 processes" in line for line in remarks)
     assert not any("cannot be trained" in line for line in verify(_config(micro_base, micro_release), processes=1).said)
