@@ -44,7 +44,13 @@ __all__ = [
 ]
 
 TWIN = "same passage as another"
-_FIXED_ORDER = re.compile(r"\b(?:all|none|both) of (?:the above|these)\b|\b[a-d] and [a-d]\b", re.I)
+_FIXED_ORDER = re.compile(
+    r"\b(?:all|none|both|neither|either|any) (?:of )?(?:the above|these)\b|\b[a-h] (?:and|or) [a-h]\b"
+    r"|(?:以上|上述)(?:都|皆|均|全|各|所|选|答|两|三|四|情)|^(?:都|皆|均)不?(?:是|对|正确)"
+    r"|(?<![A-Za-z])[a-h]\s*[和与及、或]\s*[a-h](?![A-Za-z])",
+    re.I,
+)
+"""Options that speak of others by their place, in English and Chinese."""
 
 
 @dataclass

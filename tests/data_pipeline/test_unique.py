@@ -15,6 +15,7 @@ from PIL import Image
 from data_pipeline.items import Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts
+from data_pipeline.settle import slip_of
 from data_pipeline.unique import UniqueConfig, Verdict, read_verdicts, text_key, unique_key, wordings_of, write_unique
 from spinemed.questions import load_templates
 from spinemed.records import Evidence, Instance, Message, Option, Sample, Split, Writer
@@ -198,3 +199,17 @@ def test_copies_that_are_pinned_apart_are_left_out_of_training(tmp_path: Path) -
     assert found["b"].ties == found["c"].ties == ("text:a",)
     unpinned, _ = run(tmp_path / "v", shards)
     assert not any(verdict.reason for verdict in unpinned.values())
+
+
+@pytest.mark.parametrize(
+    "said", ["All of the above", "Either of the above", "A or C", "以上都是", "上述各项均正确", "都不是", "A和C"]
+)
+def test_options_that_speak_of_others_by_place_keep_their_places(said: str) -> None:
+    draft = item("a-draft", "Which holds?", right=said)
+    assert slip_of(item("a", "Which holds?", right=said), draft).fixed
+
+
+@pytest.mark.parametrize("said", ["A disc above the fracture", "高度丢失50%以上", "第四腰椎"])
+def test_options_that_stand_for_themselves_are_free_to_move(said: str) -> None:
+    draft = item("a-draft", "Which holds?", right=said)
+    assert not slip_of(item("a", "Which holds?", right=said), draft).fixed
