@@ -1,0 +1,68 @@
+"""One call in a process of its own: a job on standard input, the reply in a file of the private work folder.
+
+Convention: the job is one line of JSON; the process lives no longer than its standard input stays open, so that it ends
+when the server ends, however that happens. Run by `toolbox.py`, not by hand.
+
+Trap: a fault of ours keeps its traceback (standard error, which the operator's log gets); the model never sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+
+def _end_with_input(work: Path) -> None:
+    sys.stdin.read()
+    shutil.rmtree(work, ignore_errors=True)  # it holds copies of patients' images
+    os._exit(1)
+
+
+def _answer(job: dict[str, Any], work: Path) -> str:
+    from spinemed.errors import SpineMedError
+    from spinemed.tools.desk import Desk, Limits
+    from spinemed.tools.folder import ImageFolder
+    from spinemed.tools.registry import TOOLS
+    from spinemed.tools.reply import Fault, Reply, fault_of
+
+    tool, limits = TOOLS[job["tool"]], Limits(**job["limits"])
+    desk = Desk(None, work, limits, job["names"])
+    try:
+        if job["root"] is not None:
+            desk.folder = ImageFolder(job["root"], most=limits.files)
+        answer = tool.run(tool.arguments.model_validate(job["arguments"]), desk)
+    except SpineMedError as error:
+        return Reply(tool=tool.name, inputs=tuple(desk.inputs), error=fault_of(error)).text
+    except MemoryError:
+        fault = Fault(
+            kind="limit", field="memory", problem=f"needs more than {limits.memory_bytes >> 20} MiB",
+            cure="take a smaller image",
+        )  # fmt: skip
+        return Reply(tool=tool.name, inputs=tuple(desk.inputs), error=fault).text
+    return Reply(tool=tool.name, flags=answer.flags, inputs=tuple(desk.inputs), result=answer.result).text
+
+
+def main() -> None:
+    """Do one job."""
+    job, work = json.loads(sys.stdin.readline()), Path.cwd()
+    limits = job["limits"]
+    threading.Thread(target=_end_with_input, args=(work,), daemon=True).start()
+    for kind, most in ((resource.RLIMIT_AS, limits["memory_bytes"]), (resource.RLIMIT_CPU, int(limits["seconds"]) + 5)):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    (work / "reply.part").write_text(_answer(job, work), encoding="utf-8")
+    (work / "reply.part").rename(work / "reply.json")
+    sys.stdout.flush()
+    os._exit(0)  # the thread above still waits for input
+
+
+if __name__ == "__main__":
+    main()
