@@ -139,7 +139,7 @@ class WorkSlip(Record):
     draft_sha256: Sha256
     source_id: str
     passage: str
-    """Hash of the words shown, hidden names and punctuation aside; empty without a passage."""
+    """Hash of the task and the words shown, hidden names and punctuation aside; empty without a passage."""
     options: int
     """How many; 0 for other kinds."""
     place: int

@@ -66,13 +66,15 @@ class Revision:
 def slip_of(item: Item, draft: Item) -> WorkSlip:
     """What the whole set must know of a mended item."""
     instance, passage = item.instance, passage_of(item)
+    # A caption is asked for its level, its region and its technique: three questions, no twins.
+    told = f"{instance.task}\0{' '.join(words(passage))}"
     choice = instance.answer_kind == "option"
     return WorkSlip(
         id=instance.id,
         draft_id=draft.instance.id,
         draft_sha256=content_hash(draft.instance),
         source_id=instance.source_id,
-        passage=hashlib.sha256(" ".join(words(passage)).encode()).hexdigest() if passage else "",
+        passage=hashlib.sha256(told.encode()).hexdigest() if passage else "",
         options=len(instance.options) if choice else 0,
         place=KEYS.index(instance.answer) if choice else -1,
         fixed=choice and any(_FIXED_ORDER.search(option.text) for option in instance.options),

@@ -15,7 +15,7 @@ from PIL import Image
 from data_pipeline.items import Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts
-from data_pipeline.settle import slip_of
+from data_pipeline.settle import settle, slip_of
 from data_pipeline.unique import UniqueConfig, Verdict, read_verdicts, text_key, unique_key, wordings_of, write_unique
 from spinemed.questions import load_templates
 from spinemed.records import Evidence, Instance, Message, Option, Sample, Split, Writer
@@ -213,3 +213,15 @@ def test_options_that_speak_of_others_by_place_keep_their_places(said: str) -> N
 def test_options_that_stand_for_themselves_are_free_to_move(said: str) -> None:
     draft = item("a-draft", "Which holds?", right=said)
     assert not slip_of(item("a", "Which holds?", right=said), draft).fixed
+
+
+def test_two_questions_on_one_passage_are_twins_and_its_level_and_technique_are_none() -> None:
+    """Both rest on the same caption, and ask for other things."""
+    parts = Parts(instance_id="a", template="caption_technique", wording=0, values=json.dumps({"passage": STENOSIS}))
+    one = Item(item("a", "Which technique?").instance, parts)
+    other = Item(
+        one.instance.model_copy(update={"id": "b", "task": "level", "answer_kind": "level", "answer": "L4"}),
+        parts.model_copy(update={"instance_id": "b", "template": "caption_level"}),
+    )
+    same = Item(item("c", "By what was it taken?").instance, parts.model_copy(update={"instance_id": "c"}))
+    assert settle([slip_of(one, one), slip_of(other, other), slip_of(same, same)]).twins == [None, None, "a"]
