@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import compare, power, rank
+from bench.run_commands import plan, run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -136,6 +137,8 @@ def board(
     console.print(f"written: {out / BOARD_FILE}", markup=False, soft_wrap=True)
 
 
+app.command()(run)
+app.command()(plan)
 app.command()(compare)
 app.command()(rank)
 app.command()(power)

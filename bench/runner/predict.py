@@ -32,7 +32,7 @@ from spinemed.records import Condition, Prediction, Record, Sample, Sha256, cont
 from spinemed.run import LOCK, alone_in, make_folder, versions
 from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
 
-__all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions"]
+__all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions", "request_of"]
 
 PREDICTIONS_FILE = "predictions.jsonl"
 _JOURNAL = ".journal.jsonl"
@@ -145,7 +145,7 @@ def _blocks(samples: Sequence[Sample], size: int, order: Literal["shape", "pictu
 
 
 def _ask(block: Sequence[Sample], folder: Path, answerer: Answerer, condition: Condition) -> tuple[Prediction, ...]:
-    requests = [_request(sample, folder, condition) for sample in block]
+    requests = [request_of(sample, folder, condition) for sample in block]
     replies = answerer.answer(requests)
     if len(replies) != len(requests):
         raise RuntimeError(f"{answerer.model} gave {len(replies)} replies to {len(requests)} requests")
@@ -153,7 +153,12 @@ def _ask(block: Sequence[Sample], folder: Path, answerer: Answerer, condition: C
     return tuple(_prediction(*pair, answerer.model, condition, identity) for pair in zip(requests, replies))
 
 
-def _request(sample: Sample, folder: Path, condition: Condition) -> Request:
+def request_of(sample: Sample, folder: Path, condition: Condition) -> Request:
+    """A question as it is sent under a condition.
+
+    Raises:
+        ReadError: A picture is missing, or is not the one it is named after.
+    """
     pictures = []
     for path in sample.images:
         try:

@@ -1,0 +1,136 @@
+"""A whole benchmark in one folder: any model, killed and resumed, planned before it is paid for."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli import app
+from spinemed.errors import SpineMedError
+
+MODEL = ("--served-model", "org/tiny", "--revision", "1")
+
+
+@pytest.fixture
+def serve(root: Path) -> Iterator[Callable[..., str]]:
+    """Start `benchmarks/chat_server.py`; the value is its address without `/v1`."""
+    running = []
+
+    def start(latency: float = 0.0) -> str:
+        command = [sys.executable, str(root / "benchmarks" / "chat_server.py"), "--latency", str(latency)]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert running[-1].stdout is not None
+        return f"http://127.0.0.1:{int(running[-1].stdout.readline().split()[1])}"
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def stats(server: str) -> dict[str, Any]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{server}/stats", timeout=30) as answer:
+        return dict(json.load(answer))
+
+
+@pytest.fixture
+def config(tmp_path: Path, root: Path, write_release: Callable[..., Path], make_rows: Callable[..., Any]) -> Path:
+    """The shipped config on a small release beside it, with fewer bootstrap samples."""
+    write_release(tmp_path / "release", train=make_rows("train", 3), test=make_rows("test", 21))
+    text = (root / "configs" / "bench" / "samples.yaml").read_text()
+    text = text.replace("../../runs/data/outputs/release", "release").replace("resamples: 10000", "resamples: 100")
+    (tmp_path / "bench.yaml").write_text(text)
+    return tmp_path / "bench.yaml"
+
+
+def bench(*arguments: str | Path) -> str:
+    """The output of `spinemed bench ...` in this process; its errors are raised."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def outputs(run: Path) -> dict[str, bytes]:
+    root = run / "outputs"
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != ".lock" and path.name != ".journal.jsonl"
+    }
+
+
+def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Callable[..., str], tmp_path: Path) -> None:
+    slow, out = serve(latency=0.05), tmp_path / "killed"
+    arguments = ["bench", "run", str(config), "--url", f"{slow}/v1", *MODEL, "--max-in-flight", "4", "--out", str(out)]
+    child = subprocess.Popen([sys.executable, "-m", "spinemed", *arguments], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while stats(slow)["requests"] < 20:
+        assert time.monotonic() < deadline
+        assert child.poll() is None, "the child ended before it could be killed"
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (out / "outputs" / "scores").exists()
+    shown = bench(*arguments[1:])
+    assert "org-tiny: answered 64" in shown
+    seen = stats(slow)["seen"]
+    assert sum(seen.values()) - len(seen) <= 4
+
+    fast = serve()
+    bench("run", config, "--url", f"{fast}/v1", *MODEL, "--max-in-flight", "32", "--out", tmp_path / "whole")
+    killed, whole = outputs(out), outputs(tmp_path / "whole")
+    assert killed == whole
+    assert {"scores/summary.json", "board/board.html", "predictions/org-tiny-blind/lock.json"} <= set(killed)
+    bench("run", config, "--url", f"{fast}/v1", "--served-model", "second", "--out", tmp_path / "whole")
+    summary = json.loads((tmp_path / "whole" / "outputs" / "scores" / "summary.json").read_bytes())
+    names = [system["name"] for system in summary["systems"]]
+    assert names == ["majority", "org-tiny", "org-tiny-blind", "random", "second", "second-blind"]
+
+
+def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Callable[..., str], tmp_path: Path) -> None:
+    server = serve()
+    price = ("--set", "server.prices.prompt_per_million=10", "--set", "server.prices.image_tokens=100")
+    asked = (config, "--url", f"{server}/v1", *MODEL, *price)
+    shown = bench("plan", *asked, "--seconds-per-call", "3", "--max-in-flight", "8")
+    planned = int(re.findall(r"calls to make: (\d+)", shown)[0])
+    # 42 pictures with a question and 22 questions in words; blind, the pictures are all alike and the words are known.
+    assert planned == 42 + 22 + 2
+    assert f"time: about {planned * 3 / 8 / 60:.1f} min" in shown
+    assert stats(server)["requests"] == 0
+    bench("run", *asked, "--out", tmp_path / "run")
+    assert stats(server)["requests"] == planned
+    assert "calls to make: 0" in bench("plan", *asked, "--run", tmp_path / "run")
+    assert "money: about 0.00 USD" in bench("plan", *asked, "--run", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "no model is named"),
+        (("--model", "a", "--url", "http://127.0.0.1:1/v1"), "names a second model"),
+        (("--url", "http://127.0.0.1:1/v1"), "--served-model': is absent"),
+        (("--url", "ftp://x", "--served-model", "m"), "url must start with http"),
+        (("--url", "https://models.example/v1", "--served-model", "m"), "may not be sent to 'models.example'"),
+        (("--url", "http://127.0.0.1:1/v1", "--served-model", "m", "--name", "../x"), "cannot name a system"),
+        (("--model", "nowhere"), "is no checkpoint folder"),
+        (("--model", "nowhere", "--set", "decoding.temperature=1"), "is above 0"),
+    ],
+)
+def test_a_mistake_is_named(config: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SpineMedError, match=message):
+        bench("run", config, *arguments, "--out", tmp_path / "run")
+    assert not (tmp_path / "run" / "outputs" / "predictions").exists()
