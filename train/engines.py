@@ -20,7 +20,15 @@ import torch
 
 from spinemed.errors import ConfigError, MissingPartError, RunError
 
-__all__ = ["check_engine", "engine_arguments", "forget_engine", "process_count", "process_rank", "read_deepspeed"]
+__all__ = [
+    "check_engine",
+    "engine_arguments",
+    "forget_engine",
+    "one_gpu",
+    "process_count",
+    "process_rank",
+    "read_deepspeed",
+]
 
 BATCHES = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 OWN = ("optimizer", "scheduler", "gradient_clipping", *BATCHES)
@@ -114,6 +122,24 @@ def engine_arguments(deepspeed: Path | None) -> tuple[dict[str, Any], int]:
     return {"deepspeed": values, "accelerator_config": {"use_configured_state": True}}, int(zero["stage"])
 
 
+def one_gpu(arguments: Any) -> int:
+    """Use one GPU in a process that was started alone on a machine of several.
+
+    transformers would spread each batch over all of them (`torch.nn.DataParallel`), draw so many times as many rows for
+    a step, and so go through another plan than was made and stored.
+
+    Args:
+        arguments: `TrainingArguments`; changed in place.
+
+    Returns:
+        GPUs that are left unused.
+    """
+    unused = max(0, int(arguments.n_gpu) - 1)
+    if unused:
+        arguments._n_gpu = 1
+    return unused
+
+
 def forget_engine() -> None:
     """Before the next model is loaded: transformers must not shard it for a stage that is over."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
@@ -142,7 +168,8 @@ def check_engine(model: Any, zero: int) -> dict[str, Any]:
     elif process_count() > 1:
         right, asked = name == "DistributedDataParallel", "DistributedDataParallel"
     else:
-        right, asked = name not in ("DeepSpeedEngine", "DistributedDataParallel"), "no wrapper for one process"
+        wrappers = ("DeepSpeedEngine", "DistributedDataParallel", "DataParallel")
+        right, asked = name not in wrappers, "no wrapper for one process"
     if not right:
         raise RunError(
             f"{asked} was asked for, and {name}{f' with ZeRO-{found}' if found else ''} came up",

@@ -32,7 +32,7 @@ from train.checkpoints import (
     newest_checkpoint,
 )
 from train.config import PartRates, Schedule
-from train.engines import check_engine, engine_arguments, forget_engine, process_count, process_rank
+from train.engines import check_engine, engine_arguments, forget_engine, one_gpu, process_count, process_rank
 
 __all__ = [
     "COMPLETE",
@@ -311,6 +311,8 @@ def fit(
         **_recomputing(checkpointing),
         **engine,
     )
+    if unused := one_gpu(arguments):
+        run.journal("unused", stage=stage, gpus=unused, cure="torchrun --nproc-per-node gpu -m spinemed train run ...")
     newest = _agreed(newest_checkpoint(folder, clean=first), folder)
     if newest is not None:
         check_world(newest, world=process_count(), zero=zero)

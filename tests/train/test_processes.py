@@ -14,12 +14,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
 from spinemed.config import dump_config
 from spinemed.errors import ConfigError, RunError
 from train.checkpoints import check_world, mark_complete
 from train.config import TrainConfig
-from train.engines import check_engine, engine_arguments, read_deepspeed
+from train.engines import check_engine, engine_arguments, one_gpu, read_deepspeed
 from train.parts import part_of
 from train.trainer import _agreed
 
@@ -199,7 +200,18 @@ def test_all_processes_go_on_from_the_checkpoint_of_the_first(tmp_path: Path, mo
 def test_another_engine_than_was_asked_for_is_named() -> None:
     with pytest.raises(RunError, match="DeepSpeed with ZeRO-2 was asked for, and Linear came up"):
         check_engine(torch.nn.Linear(1, 1), 2)
+    with pytest.raises(RunError, match="no wrapper for one process was asked for, and DataParallel came up"):
+        check_engine(torch.nn.DataParallel(torch.nn.Linear(1, 1)), 0)
     assert check_engine(torch.nn.Linear(1, 1), 0) == {"engine": "Linear", "zero": 0, "processes": 1}
+
+
+def test_a_process_alone_draws_the_planned_rows_on_a_machine_of_many_gpus(tmp_path: Path) -> None:
+    arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True)
+    assert one_gpu(arguments) == 0
+    arguments._n_gpu = 8
+    assert arguments.train_batch_size == 32  # what transformers would draw
+    assert one_gpu(arguments) == 7
+    assert arguments.train_batch_size == 4
 
 
 @pytest.mark.parametrize(
