@@ -24,7 +24,7 @@ from data_pipeline.config import ModelConfig
 from data_pipeline.items import fit_picture
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import FigurePair
-from data_pipeline.writers_evidence import egress_of
+from data_pipeline.writers_evidence import egress_of, speaks_to_model
 from data_pipeline.writers_prompts import data_field
 from spinemed.chat import Chat, ChatClient, ChatRequest, Decoding, LocalChat, Reply, RequestLog, Schema, open_ledger
 from spinemed.errors import ConfigError, ReadError
@@ -114,6 +114,9 @@ def check_figures(
     pairs = list(read_records(folder / "figure_pairs.parquet", FigurePair))
     asked = {pair.figure_id: pair for pair in pairs if pair.decision == "by score" and not pair.queue}
     counts: Counter[str] = Counter()
+    asked, spoken = _without_instructions(folder, asked)
+    if spoken:
+        counts["not asked: the caption reads like an instruction to a model"] = spoken
     held: dict[str, str] = {}
     requests, order = _requests(folder, asked, edge_px, seed), []
 
@@ -135,6 +138,18 @@ def check_figures(
         )
     by_source = _hold(folder, pairs, held)
     return {"verdicts": dict(sorted(counts.items())), "held": dict(sorted(by_source.items()))}
+
+
+def _without_instructions(folder: Path, asked: dict[str, FigurePair]) -> tuple[dict[str, FigurePair], int]:
+    """The pairs whose captions are not written for a model to obey, and how many are: no item is made of these."""
+    captions = {pair.caption_span_id for pair in asked.values()}
+    spoken = {
+        span.id
+        for span in read_records(folder / "spans.parquet", Span)
+        if span.id in captions and speaks_to_model(f"{span.section} {span.text}")
+    }
+    kept = {name: pair for name, pair in asked.items() if pair.caption_span_id not in spoken}
+    return kept, len(asked) - len(kept)
 
 
 def _verdict(reply: Reply) -> str:

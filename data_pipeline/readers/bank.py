@@ -22,7 +22,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from data_pipeline.readers.documents import add_document
-from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
+from data_pipeline.readers.files import FileOptions, overflows, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.sandbox import Answer
 from data_pipeline.sources import known_licences
@@ -99,6 +99,9 @@ def parse_bank(path: str, name: str, source: dict[str, Any], columns: dict[str, 
     for number, row in rows:
         question, choices, key, explanation = _take(row, columns)
         item = f"{name}#row {number}"
+        if overflows(row):
+            reading.drop("question", item, "has more cells than columns", failed=True)
+            continue
         if not question or len(choices) < 2:
             reading.drop("question", item, "question or choices are empty, or more than eight")
             continue

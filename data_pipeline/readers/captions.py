@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.readers.documents import language_of
-from data_pipeline.readers.files import pack, utf8_text
+from data_pipeline.readers.files import overflows, pack, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, short_id
 from data_pipeline.sandbox import Answer
 from data_pipeline.sources import known_licences
@@ -46,6 +46,9 @@ def parse_captions(
         raise ReadError(f"has no column '{absent[0]}'", file=name, cure="name the columns in the options")
     try:
         for row in reader:
+            if overflows(row):
+                reading.drop("caption", f"{name}#line {reader.line_num}", "has more cells than columns", failed=True)
+                continue
             values = {key: row[column] for key, column in columns.items()}
             _row(reading, entry, name, digest, reader.line_num, values, licences)
     except csv.Error as error:

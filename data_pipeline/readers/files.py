@@ -10,6 +10,7 @@ Trap: a link inside a source may lead out of it. Such a file is dropped, not fol
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from data_pipeline.sandbox import Answer, Limits, Rejection, run_limited
 from spinemed.errors import ReadError
 from spinemed.records import Document, Figure, ImageBlob, Source, Span, Study
 
-__all__ = ["FileOptions", "pack", "parse", "read_files", "unpack", "utf8_text"]
+__all__ = ["FileOptions", "overflows", "pack", "parse", "read_files", "unpack", "utf8_text"]
 
 
 class FileOptions(BaseModel):
@@ -150,6 +151,12 @@ def parse(source: Source, job: str, arguments: dict[str, Any], limits: Limits, f
     if isinstance(answer, Rejection):
         raise answer.fault(file)
     return unpack(source.id, answer)
+
+
+def overflows(row: Mapping[Any, Any]) -> bool:
+    """Whether a row of a CSV table has more filled cells than the table has columns: an unquoted comma has moved what
+    follows it into other columns."""
+    return any(str(cell).strip() for cell in row.get(None) or ())
 
 
 def utf8_text(data: bytes, name: str) -> str:

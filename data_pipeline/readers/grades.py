@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_pipeline.readers.documents import add_document
-from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
+from data_pipeline.readers.files import FileOptions, overflows, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.sandbox import Answer
 from spinemed.anatomy import Disc, parse_disc
@@ -134,6 +134,9 @@ def table_findings(
         columns = {} if columns is None else columns
         columns.update(dict.fromkeys(sorted(header), False))
         for row in rows:
+            if overflows(row):
+                yield "has more cells than columns"
+                continue
             lower = {str(key).strip().lower(): (value or "").strip() for key, value in row.items() if key is not None}
             try:
                 yield read(_Watched(lower, columns))

@@ -19,6 +19,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
+from data_pipeline import figures_check
 from data_pipeline.chain import trace
 from data_pipeline.config import ModelConfig
 from data_pipeline.figures import QUEUE_BELOW, Match, match_figures
@@ -412,6 +413,18 @@ def test_a_model_may_hold_a_sure_pair_and_never_lets_a_waiting_one_pass(
     assert pair["queue"]
     assert pair["reason"].startswith("a model: a drawing of a skull")
     assert held in (corpus / "dropped.jsonl").read_text()
+
+
+def test_a_caption_that_speaks_to_a_model_is_shown_to_none(
+    pdf_run: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(pdf_run[0] / "outputs" / "corpus", corpus)
+    monkeypatch.setattr(figures_check, "speaks_to_model", lambda text: "coccyx is formed" in text)
+    eye = Eye()
+    found = check_figures(corpus, eye, edge_px=64)
+    assert len(eye.asked) == 11
+    assert found["verdicts"] == {"consistent": 11, "not asked: the caption reads like an instruction to a model": 1}
 
 
 def test_a_host_that_a_source_does_not_name_sees_no_picture(pdf_run: tuple[Path, Any], tmp_path: Path) -> None:

@@ -112,6 +112,24 @@ def test_banks_keep_questions_whole_and_count_broken_keys(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+def test_a_row_that_an_unquoted_comma_shifted_is_left_out_by_name(tmp_path: Path) -> None:
+    for name, kind, table, options in (
+        ("bank", "bank", "question,A,B,answer\nHow many, then?,four,five,B\nWhich?,x,y,A\n", {}),
+        ("captions", "bank", "article,licence,caption\nP1_a,CC BY,MRI of L2, T1\nP2_a,CC BY,CT of L3\n",
+         {"layout": "captions", "licences": {"CC BY": "CC-BY-4.0"}}),
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text(table)
+        reading = read(tmp_path / name, kind, **options)
+        assert [(drop.reason, drop.outcome) for drop in reading.drops] == [("has more cells than columns", "failed")]
+        assert len([span for span in reading.spans if span.kind in ("question", "caption")]) == 1
+    (tmp_path / "g.csv").write_text("image_id,level,grade\n5,L4/5,1,\n6,L4/5,1,2\n")
+    graded = read(tmp_path, "grades", layout="buu_lspine", pattern="g.csv")
+    assert [(drop.unit, drop.reason) for drop in graded.drops if drop.unit == "row"] == [
+        ("row", "has more cells than columns")
+    ], "a comma at the end of a row shifts nothing"
+
+
 def test_a_gap_between_choices_never_moves_the_key(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("question,A,B,C,D,answer\nWhich?,one,,three,four,C\nLast?,one,two,,,B\n")
     many = {"question": "Nine?", "options": [str(n) for n in range(9)], "answer": 8}
