@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from spinemed.errors import RunError
+from spinemed.errors import RunError, SpineMedError
 from spinemed.run import Run
 from spinemed.vlm.layout import IGNORE
 from train.checkpoints import (
@@ -216,6 +216,14 @@ def _agreed(newest: Path | None, folder: Path) -> Path | None:
     return agreed
 
 
+def _of_worker(error: SpineMedError) -> SpineMedError:
+    """The error that a data worker raised: torch hands it over with the whole traceback as its text."""
+    lines = error.problem.strip().splitlines()
+    if len(lines) < 2 or "in DataLoader worker process" not in lines[0]:
+        return error
+    return type(error)(lines[-1].partition(": ")[2] or lines[-1])
+
+
 def _recomputing(wanted: bool) -> dict[str, Any]:
     """Arguments that compute activations again; transformers gave them another name on the way."""
     if not wanted:
@@ -335,6 +343,8 @@ def fit(
             trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         if save is not None:
             save(trainer)
+    except SpineMedError as error:
+        raise _of_worker(error) from error
     finally:
         forget_engine()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

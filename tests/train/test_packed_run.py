@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from spinemed.errors import RecordError
 from train.config import TrainConfig
 from train.packing import Bins
 from train.run import run_training
+from train.trainer import _of_worker
 
 QUICK = {"learning_rate": 0.01, "warmup_steps": 1, "save_every": 4, "log_every": 1}
 
@@ -58,6 +61,21 @@ def test_packed_training_is_padded_training(plain: Path, micro_base: Path, micro
 def test_workers_make_the_same_bins(plain: Path, micro_base: Path, micro_release: Path, tmp_path: Path) -> None:
     run_training(TrainConfig.model_validate(job(micro_base, micro_release, packed(), workers=1)), tmp_path / "run")
     assert losses(tmp_path / "run") == losses(plain)
+
+
+def test_a_row_that_a_worker_cannot_lay_out_is_named_in_one_line() -> None:
+    class Broken(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, place: int) -> Any:
+            raise RecordError("cannot be laid out", field="row-3", cure="run verify")
+
+    with pytest.raises(RecordError) as caught:
+        list(torch.utils.data.DataLoader(Broken(), num_workers=1))
+    assert str(_of_worker(caught.value)) == "field 'row-3': cannot be laid out. Cure: run verify"
+    own = RecordError("is short", file="rows.jsonl", cure="mend it")
+    assert _of_worker(own) is own
 
 
 def test_features_give_the_same_losses_from_the_command_line(
