@@ -52,13 +52,16 @@ def _answer(job: dict[str, Any], work: Path) -> str:
 
 def main() -> None:
     """Do one job."""
-    job, work = json.loads(sys.stdin.readline()), Path.cwd()
+    job, work = json.loads(sys.stdin.readline()), Path()  # relative: errors name files as tools know them
     limits = job["limits"]
-    threading.Thread(target=_end_with_input, args=(work,), daemon=True).start()
+    threading.Thread(target=_end_with_input, args=(Path.cwd(),), daemon=True).start()
     for kind, most in ((resource.RLIMIT_AS, limits["memory_bytes"]), (resource.RLIMIT_CPU, int(limits["seconds"]) + 5)):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-    (work / "reply.part").write_text(_answer(job, work), encoding="utf-8")
+    reply = _answer(job, work)
+    for copy in work.glob("*.nii*"):
+        copy.unlink()  # before the answer is there, so that none stays if the server is killed right after it
+    (work / "reply.part").write_text(reply, encoding="utf-8")
     (work / "reply.part").rename(work / "reply.json")
     sys.stdout.flush()
     os._exit(0)  # the thread above still waits for input

@@ -132,19 +132,19 @@ class ImageFolder:
             ReadError: A part of the path is a link or gone, or it is no regular file.
         """
         *folders, name = place.relative.split("/")
-        here = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        on_the_way: list[int] = []
         try:
+            on_the_way.append(os.open(self.root, os.O_RDONLY | os.O_DIRECTORY))
             for part in folders:
-                deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-                os.close(here)
-                here = deeper
-            opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+                on_the_way.append(os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=on_the_way[-1]))
+            opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=on_the_way[-1])
         except OSError as error:
             raise ReadError(
                 f"the image {place.handle} cannot be opened", cure="take a handle from list_images"
             ) from error
         finally:
-            os.close(here)
+            for each in on_the_way:
+                os.close(each)
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             os.close(opened)
             raise ReadError(f"the image {place.handle} is no regular file", cure="take a handle from list_images")

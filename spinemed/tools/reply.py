@@ -74,5 +74,8 @@ def fault_of(error: SpineMedError, kind: Literal["arguments", "input", "limit"] 
     bare = SpineMedError(error.problem, cure=error.cure)  # its text shows what would steer a terminal as escapes
     problem, _, cure = str(bare).partition(" Cure: ")
     return Fault(
-        kind=kind, field=error.field or "input", problem=problem.rstrip("."), cure=cure or "give another input"
+        kind=kind,
+        field=(error.field or "input").lstrip("-"),
+        problem=problem.rstrip("."),
+        cure=cure or "give another input",
     )

@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from spinemed.errors import ConfigError
+from spinemed.errors import ConfigError, SpineMedError
 from spinemed.tools.desk import Limits, Tool
 from spinemed.tools.folder import ImageFolder
 from spinemed.tools.registry import TOOLS
@@ -39,7 +39,9 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    """A text of a model's, short, and with escapes for what cannot be shown."""
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in shown)
 
 
 class Toolbox:
@@ -204,8 +206,8 @@ def _bad_arguments(tool: Tool, error: ValidationError) -> Reply:
     """The first fault of arguments, with what the field may be."""
     found = error.errors(include_url=False)
     first = found[0]
-    field = ".".join(str(part) for part in first["loc"]) or "arguments"
-    problem = first["msg"].removeprefix("Value error, ")
+    field = ".".join(_short(str(part)) for part in first["loc"]) or "arguments"
+    problem = SpineMedError(first["msg"].removeprefix("Value error, ")).args[0]  # shown with escapes
     if "input" in first and first["type"] != "missing":
         problem += f" (got {_short(repr(first['input']))})"
     if len(found) > 1:

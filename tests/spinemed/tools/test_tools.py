@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,9 @@ def test_what_is_no_handle_is_refused(scans: Path, handle: str) -> None:
         ("score", {"inputs": {"rule": "TLICS", "morphology": "big"}}, "inputs.TLICS.morphology", "burst"),
         ("score", {"inputs": {"rule": "APGAR"}}, "inputs", "TLICS"),
         ("shell", {"command": "ls"}, "tool", "no such tool"),
+        ("\ud800\x1b[2J", {}, "tool", "no such tool"),
+        ("level", {"text": "L4", "\ud800": 1}, "arguments", "valid string"),
+        ("level", '{"text": "\\ud800"}', "text", "unicode"),
     ],
 )
 def test_bad_arguments_name_the_field_and_the_cure(tool: str, arguments: object, field: str, word: str) -> None:
@@ -132,6 +138,51 @@ def test_limits_end_a_call_and_say_so(scans: Path, limits: Limits, kind: str, wo
     assert reply.error is not None
     assert (reply.error.kind, reply.result) == (kind, None)
     assert word in reply.error.problem
+
+
+def test_a_call_without_memory_is_a_fault_without_a_traceback(scans: Path, tmp_path: Path) -> None:
+    log = tmp_path / "calls.jsonl"
+    toolbox = Toolbox(scans, log=log, limits=Limits(memory_bytes=40 << 20))
+    reply = toolbox.call("describe_image", {"handle": handle_of(scans)})
+    assert reply.error is not None
+    assert reply.error.kind in ("internal", "limit")
+    assert "Traceback" not in reply.text
+    assert json.loads(log.read_text())["call"]["outcome"] == reply.error.kind
+
+
+def test_a_mask_against_itself_has_lost_nothing_and_says_that_this_says_nothing(scans: Path) -> None:
+    handle = handle_of(scans)
+    reply = Toolbox(scans).call("rhlv", {"mask": handle, "synthetic": handle, "level": "L3"})
+    assert reply.result is not None
+    assert reply.result["robust"]["middle"]["percent"] == 0
+    assert any("says nothing" in flag for flag in reply.flags)
+
+
+def test_a_single_vertebra_gets_no_grade_and_absent_levels_are_named(scans: Path) -> None:
+    reply = Toolbox(scans).call("grade", {"mask": handle_of(scans), "levels": ["L3", "Th5"]})
+    assert reply.result is not None
+    (vertebra,) = reply.result["vertebrae"]
+    assert (vertebra["level"], vertebra["grade"]) == ("L3", None)
+    assert vertebra["flags"]
+    assert "T5" in reply.flags[0]
+
+
+def test_a_call_ends_with_the_server_and_leaves_no_copy(scans: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    job = f"from spinemed.tools import Toolbox; Toolbox({str(scans)!r}).call('grade', {{'mask': {handle_of(scans)!r}}})"
+    server = subprocess.Popen([sys.executable, "-c", job], env={**os.environ, "TMPDIR": str(copies)})
+    wait_for(lambda: list(copies.rglob("*.nii.gz")))
+    server.kill()
+    server.wait()
+    wait_for(lambda: not list(copies.rglob("*.nii.gz")))
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_score_asks_for_what_is_missing_and_adds_what_is_told(tmp_path: Path) -> None:
