@@ -53,7 +53,9 @@ def server_identity(config: ServerConfig, decoding: Decoding) -> dict[str, Any]:
 
 def chat_request(request: Request, decoding: Decoding, egress: Egress) -> ChatRequest:
     """A benchmark question as a chat request, word for word."""
-    return ChatRequest(request.messages, request.images, decoding=decoding, egress=egress, tag=request.sample_id)
+    return ChatRequest(
+        request.messages, request.images, decoding=decoding, egress=egress, tag=request.sample_id, verbatim=True
+    )
 
 
 def outcome_of(reply: ChatReply) -> Reply:

@@ -123,6 +123,7 @@ class ChatRequest:
         schema: What the answer must be; None takes any text.
         egress: Where this content may be sent.
         tag: What it is for, in the log; no part of the key.
+        verbatim: Whether line breaks around pictures are sent, too, as training laid them out; else they are left out.
 
     Raises:
         RecordError: Placeholders and pictures differ in number, or the last turn is not the user's.
@@ -134,6 +135,7 @@ class ChatRequest:
     schema: Schema | None = None
     egress: Egress = LOCAL
     tag: str = ""
+    verbatim: bool = False
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":
@@ -173,8 +175,9 @@ class ChatRequest:
                     if with_images:
                         url = f"data:{picture_type(image)};base64,{base64.b64encode(image).decode()}"
                     parts.append({"type": "image_url", "image_url": {"url": url}})
-                if text.strip():
-                    parts.append({"type": "text", "text": text.strip("\n")})
+                kept = text if self.verbatim else text.strip("\n")
+                if kept if self.verbatim else kept.strip():
+                    parts.append({"type": "text", "text": kept})
             turns.append({"role": turn.role, "content": parts})
         return turns
 
@@ -213,12 +216,11 @@ def request_key(request: ChatRequest, identity: dict[str, Any]) -> str:
         request: What is asked.
         identity: The model: name, revision and whatever else its replies depend on. Plain JSON.
     """
-    return content_hash(
-        {
-            "model": identity,
-            "messages": [[turn.role, turn.content] for turn in request.messages],
-            "images": list(request.image_sha256),
-            "decoding": request.decoding.model_dump(mode="json"),
-            "schema": None if request.schema is None else request.schema.sha256,
-        }
-    )
+    content = {
+        "model": identity,
+        "messages": [[turn.role, turn.content] for turn in request.messages],
+        "images": list(request.image_sha256),
+        "decoding": request.decoding.model_dump(mode="json"),
+        "schema": None if request.schema is None else request.schema.sha256,
+    }
+    return content_hash({**content, "verbatim": True} if request.verbatim else content)

@@ -9,18 +9,20 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.runner import LOCK_FILE, PREDICTIONS_FILE, Predictions, predict_samples
+from bench.runner import LOCK_FILE, PREDICTIONS_FILE, Predictions, Request, predict_samples
 from bench.runner.predict import _blocks
-from bench.runner.server import ServerAnswerer
+from bench.runner.server import ServerAnswerer, chat_request
 from bench.samples import read_samples, write_samples
-from spinemed.chat import Budget, BudgetError, ChatError, Decoding, EgressError, ServerConfig
+from spinemed.chat import LOCAL, Budget, BudgetError, ChatError, Decoding, EgressError, ServerConfig, request_key
 from spinemed.errors import RunError
+from spinemed.records import Message
 
 
 class Server:
@@ -149,6 +151,15 @@ def test_questions_about_one_picture_are_asked_together(tmp_path: Path, make_row
     assert sum(path != after for path, after in pairwise(asked)) == 2
 
 
+def test_a_question_is_sent_word_for_word() -> None:
+    words = "<image>\nWhich one?\n"
+    picture = b"\x89PNG\r\n\x1a\n"
+    asked = chat_request(Request("q", (Message(role="user", content=words),), (picture,)), Decoding(), LOCAL)
+    (turn,) = asked.content(with_images=True)
+    assert [part.get("text", "<image>") for part in turn["content"]] == ["<image>", "\nWhich one?\n"]
+    assert request_key(asked, {}) != request_key(replace(asked, verbatim=False), {})
+
+
 def test_nothing_leaves_this_machine_unless_told(samples_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EgressError, match="may not be sent to 'models.example'"):
         ask("https://models.example/v1", samples_folder, tmp_path / "p")
@@ -171,7 +182,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from bench.runner import predict_samples
-from bench.runner.server import ServerAnswerer
+from bench.runner.server import ServerAnswerer, chat_request
 from spinemed.chat import Decoding, ServerConfig
 url, samples, out, flight = sys.argv[1:]
 config = ServerConfig(url=url, model="tiny", max_in_flight=int(flight), start_in_flight=int(flight))
