@@ -46,6 +46,10 @@ from train.trainer import Schedule, claim_checkpoints, fit, set_determinism
 
 __all__ = ["LabellingConfig", "run_labelling"]
 
+_CUTTERS = 1
+"""Processes that cut crops beside the one that trains. Cut in turn with training, they left a third of two cores idle.
+Crop k is always the same crop: the number changes no weight."""
+
 
 class LabellingConfig(Config):
     """`spinemed train labelling`."""
@@ -202,8 +206,9 @@ def _fit(config: LabellingConfig, run: Run, prepared: Path, digest: str) -> tupl
         model, crops = build()
         start = time.monotonic()
         facts[stage] = fit(
-            run, stage, model=model, data=crops, collate=_collate, schedule=schedule, seed=seed, key=digest, loss=None
-        )
+            run, stage, model=model, data=crops, collate=_collate, schedule=schedule, seed=seed, key=digest, loss=None,
+            workers=_CUTTERS,
+        )  # fmt: skip
         run.journal("trained", stage=stage, seconds=round(time.monotonic() - start, 3))
         return model.get_submodule("network")
 
