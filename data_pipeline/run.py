@@ -55,6 +55,7 @@ from spinemed.run import Run
 from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
 
 __all__ = [
+    "code_files",
     "code_sha256",
     "fingerprint",
     "open_stages",
@@ -461,11 +462,24 @@ _FILES = (
 """Of the library: what the stages use besides whole rooms."""
 
 
+_SHAPING_FILES = ("*.py", "*.txt", "*.csv", "licences.yaml", "terms.yaml")
+"""Code, and the tables and lists that it reads; templates, criteria and prompts stand in the keys by themselves."""
+
+
+def code_files() -> list[Path]:
+    """The files whose bytes shape the data besides sources and settings: code, lists of unsafe words and injections,
+    licences, the phantoms' tables."""
+    own, home = Path(__file__).parent, Path(spinemed.__file__).parent
+    rooms = [own, *(home / name for name in ("anatomy", "chat", "geometry", "phantom", "questions", "volume"))]
+    found = {file for room in rooms for pattern in _SHAPING_FILES for file in room.rglob(pattern)}
+    return [*sorted(found), *(home / name for name in _FILES)]
+
+
 def code_sha256() -> str:
-    """Hash of the code that shapes the data, so that a build made by other code is never taken for finished."""
-    home = Path(spinemed.__file__).parent
-    parts = [_folder_sha256(Path(__file__).parent, "*.py")]
-    rooms = ("anatomy", "chat", "geometry", "phantom", "questions", "volume")
-    parts += [_folder_sha256(home / name, "*.py") for name in rooms]
-    parts += [file_sha256(home / name) for name in _FILES]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    """Hash of what shapes the data, so that a build made by other code or lists is never taken for finished."""
+    homes = (Path(__file__).parent.parent, Path(spinemed.__file__).parent.parent)
+    digest = hashlib.sha256()
+    for file in code_files():
+        root = next(home for home in homes if file.is_relative_to(home))
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -18,6 +18,7 @@ import pytest
 from data_pipeline import engines
 from data_pipeline.engines import Crew
 from data_pipeline.records import Ties
+from data_pipeline.run import code_files, shaping_versions
 from data_pipeline.shards import facts_of, job, join_tables
 from data_pipeline.store import TableStore, group_sizes
 from spinemed.chat import Budget, BudgetError, Usage, open_ledger, start_ledger
@@ -173,6 +174,15 @@ def test_the_slurm_file_is_a_script_that_bash_reads(root: Path) -> None:
     subprocess.run(["bash", "-n", str(file)], check=True)
     assert "spinemed data run" in file.read_text()
     assert "--engine ray" in file.read_text()
+
+
+def test_another_list_or_another_library_is_another_key() -> None:
+    """A run that was made with a shorter list of injections is not taken for finished."""
+    named = {file.name for file in code_files()}
+    assert {"injections.txt", "unsafe.txt", "licences.yaml", "morphometry.csv", "run.py", "facts.py"} <= named
+    assert all(file.is_file() for file in code_files())
+    assert "README.md" not in named
+    assert {"pypdfium2", "pydicom", "nibabel", "lxml", "numpy", "pyarrow", "pillow"} <= shaping_versions().keys()
 
 
 def test_a_budget_of_time_alone_needs_no_sums(tmp_path: Path) -> None:
