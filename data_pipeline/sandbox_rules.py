@@ -30,7 +30,9 @@ _CALLS = {
 }  # fmt: skip
 """Numbers of system calls, from the kernel's tables."""
 _CLONE_THREAD = 0x00010000
-_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_X32 = 0x40000000
+"""From here on x86-64 numbers the same calls a second time (the x32 interface)."""
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
 _REFUSED = frozenset(
@@ -75,6 +77,8 @@ def _rules(calls: dict[str, int]) -> list[tuple[int, int, int, int]]:
         (_EQUAL, 1, 0, calls["arch"]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, 0),  # number of the call
+        (_AT_LEAST, 0, 1, _X32),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
     ]
     for number in refused:
         rules += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from data_pipeline import sandbox_rules
 from data_pipeline.readers import read_source
 from data_pipeline.sandbox import Limits, Rejection, run_limited
 from spinemed.errors import ReadError, VolumeError
@@ -129,3 +131,31 @@ def test_readers_parse_within_limits(samples: Path, kind: str, path: str, option
     )  # fmt: skip
     with pytest.raises(ReadError, match=r"took too much time \(more than 0.001 s\)"):
         read_source(source, samples / path)
+
+
+def kernel_says(machine: str, number: int, flags: int = 0) -> int:
+    """What the filter returns for a system call: the program run as the kernel runs it."""
+    calls = sandbox_rules._CALLS[machine]
+    data, rules = {0: number, 4: calls["arch"], 16: flags}, sandbox_rules._rules(calls)
+    held = at = 0
+    while True:
+        code, true, false, value = rules[at]
+        at += 1
+        if code == 0x20:
+            held = data[value]
+        elif code == 0x06:
+            return value
+        else:
+            hit = {0x15: held == value, 0x35: held >= value, 0x45: bool(held & value)}[code]
+            at += true if hit else false
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_kernels_wall_refuses_by_either_number_and_lets_files_and_threads_through(machine: str) -> None:
+    calls, refused, allowed = sandbox_rules._CALLS[machine], 0x00050000 | errno.EPERM, 0x7FFF0000
+    for name in ("socket", "connect", "execve", "ptrace"):
+        assert kernel_says(machine, calls[name]) == refused, name
+        assert kernel_says(machine, calls[name] | 0x40000000) == refused, f"{name} by its x32 number"
+    assert kernel_says(machine, calls["clone"]) == refused, "a new process"
+    assert kernel_says(machine, calls["clone"], 0x00010000) == allowed, "a thread"
+    assert kernel_says(machine, 0 if machine == "x86_64" else 63) == allowed, "read"
