@@ -78,8 +78,10 @@ def engine_arguments(deepspeed: Path | None) -> tuple[dict[str, Any], int]:
         ConfigError: The file is wrong, one process alone was started, or it offloads to a CPU where nothing else is.
         MissingPartError: DeepSpeed is not installed.
     """
-    # A stage before this one, or `accelerate launch`, leaves settings here that would bring up an engine of their own.
-    for name in [name for name in os.environ if name.startswith(("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_"))]:
+    # A stage before this one, or `accelerate launch`, leaves settings here that would bring up an engine of their own,
+    # or a number format that `autocast` does not name.
+    strange = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_", "ACCELERATE_MIXED_PRECISION")
+    for name in [name for name in os.environ if name.startswith(strange)]:
         del os.environ[name]
     gpu = torch.cuda.is_available()
     if deepspeed is None:

@@ -205,6 +205,12 @@ def test_another_engine_than_was_asked_for_is_named() -> None:
     assert check_engine(torch.nn.Linear(1, 1), 0) == {"engine": "Linear", "zero": 0, "processes": 1}
 
 
+def test_the_config_alone_names_the_number_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch --mixed_precision bf16` leaves it
+    engine, _ = engine_arguments(None)
+    assert TrainingArguments(output_dir=str(tmp_path), bf16=False, **engine).mixed_precision == "no"
+
+
 def test_a_process_alone_draws_the_planned_rows_on_a_machine_of_many_gpus(tmp_path: Path) -> None:
     arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True)
     assert one_gpu(arguments) == 0
