@@ -110,18 +110,20 @@ class TableStore(Generic[R]):
                 self._held = (int(group), self._stream.read_row_group(int(group)))
             inside = places[groups == group]
             rows = self._held[1].take(pa.array(inside - self._starts[group])).to_pylist()
-            found += [self._validated(values, int(place)) for place, values in zip(inside, rows)]
+            found += [_validated(self.model, values, self.file, int(place)) for place, values in zip(inside, rows)]
         return found
 
-    def _validated(self, values: Any, place: int) -> R:
-        try:
-            return self.model.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise RecordError(
-                first["msg"], file=self.file, line=place + 1, field=".".join(map(str, first["loc"])),
-                cure="run the stage that writes it again",
-            ) from error  # fmt: skip
+
+def _validated(model: type[R], values: Any, file: Path, place: int) -> R:
+    """A row as its record; `place` counts from the first row of the file."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise RecordError(
+            first["msg"], file=file, line=place + 1, field=".".join(map(str, first["loc"])),
+            cure="run the stage that writes it again",
+        ) from error  # fmt: skip
 
 
 class CorpusStore:
@@ -251,13 +253,15 @@ def read_item_shard(folder: Path, number: int) -> list[Item]:
     Raises:
         RecordError: A row breaks its contract, or the two tables differ.
     """
+    files = [folder / f"{name}.parquet" for name in ("instances", "parts")]
     values: list[list[Any]] = []
-    for name in ("instances", "parts"):
-        with pq.ParquetFile(folder / f"{name}.parquet") as stream:
+    for file in files:
+        with pq.ParquetFile(file) as stream:
+            before = sum(stream.metadata.row_group(place).num_rows for place in range(number))
             values.append(stream.read_row_group(number).to_pylist())
     items = []
-    for one, other in zip(*values, strict=True):
-        item = Item(Instance.model_validate(one), Parts.model_validate(other))
+    for place, (one, other) in enumerate(zip(*values, strict=True), start=before):
+        item = Item(_validated(Instance, one, files[0], place), _validated(Parts, other, files[1], place))
         if item.instance.id != item.parts.instance_id:
             raise RecordError(
                 f"stands beside the parts of {item.parts.instance_id}", file=folder / "instances.parquet",

@@ -16,10 +16,12 @@ from data_pipeline.items import Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts
 from data_pipeline.settle import settle, slip_of
+from data_pipeline.store import read_item_shard
 from data_pipeline.unique import UniqueConfig, Verdict, read_verdicts, text_key, unique_key, wordings_of, write_unique
+from spinemed.errors import RecordError
 from spinemed.questions import load_templates
 from spinemed.records import Evidence, Instance, Message, Option, Sample, Split, Writer
-from spinemed.tables import read_jsonl, write_jsonl, write_manifest
+from spinemed.tables import read_jsonl, write_jsonl, write_manifest, write_records
 
 ZERO = "0" * 64
 STENOSIS = (
@@ -225,3 +227,15 @@ def test_two_questions_on_one_passage_are_twins_and_its_level_and_technique_are_
     )
     same = Item(item("c", "By what was it taken?").instance, parts.model_copy(update={"instance_id": "c"}))
     assert settle([slip_of(one, one), slip_of(other, other), slip_of(same, same)]).twins == [None, None, "a"]
+
+
+def test_a_broken_row_of_a_stage_is_named_by_file_line_and_field(tmp_path: Path) -> None:
+    items = [item(name, "Which is it?").instance for name in ("a", "b")]
+    parts = [Parts(instance_id=name, template="exercise", wording=0, values="{}") for name in ("a", "b")]
+    broken = items[1].model_copy(update={"answer": "Z"})  # no such option
+    write_records(tmp_path / "instances.parquet", Instance, [items[0], broken])
+    write_records(tmp_path / "parts.parquet", Parts, parts)
+    with pytest.raises(RecordError) as caught:
+        read_item_shard(tmp_path, 0)
+    assert (caught.value.file, caught.value.line) == (str(tmp_path / "instances.parquet"), 2)
+    assert "run the stage" in str(caught.value.cure)
