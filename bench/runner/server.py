@@ -30,6 +30,7 @@ from spinemed.chat import LOCAL, ChatClient, ChatRequest, Decoding, Egress, Requ
 from spinemed.chat import Reply as ChatReply
 from spinemed.chat.egress import require
 from spinemed.records import Outcome
+from spinemed.vlm.series import captioned
 
 __all__ = ["SERVER_BLOCK", "ServerAnswerer", "chat_request", "outcome_of", "server_identity", "server_model"]
 
@@ -52,10 +53,9 @@ def server_identity(config: ServerConfig, decoding: Decoding) -> dict[str, Any]:
 
 
 def chat_request(request: Request, decoding: Decoding, egress: Egress) -> ChatRequest:
-    """A benchmark question as a chat request, word for word."""
-    return ChatRequest(
-        request.messages, request.images, decoding=decoding, egress=egress, tag=request.sample_id, verbatim=True
-    )
+    """A benchmark question as a chat request: the words that a checkpoint is asked, places of slices included."""
+    messages = captioned(request.messages, request.images)
+    return ChatRequest(messages, request.images, decoding=decoding, egress=egress, tag=request.sample_id, verbatim=True)
 
 
 def outcome_of(reply: ChatReply) -> Reply:
