@@ -56,6 +56,9 @@ def predict(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random baseline.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions generated together.")] = 16,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 32,
+    cut_apart: Annotated[
+        bool, typer.Option("--cut-apart", help="Call replies at that limit truncated, as a server's are.")
+    ] = False,
 ) -> None:
     """Ask a model every sample once. A killed run goes on where it stopped."""
     from rich.console import Console
@@ -75,7 +78,9 @@ def predict(
     elif model == "random":
         answerer = RandomAnswerer(listed, seed=seed)
     else:
-        answerer = LocalAnswerer(model, batch_size=batch_size, max_new_tokens=max_new_tokens)
+        answerer = LocalAnswerer(
+            model, batch_size=batch_size, max_new_tokens=max_new_tokens, cut_is_answer=not cut_apart
+        )
     title = name or out.name
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -209,9 +209,19 @@ def _commands(summary: dict[str, Any]) -> list[str]:
                 for name in ("batch_size", "max_new_tokens")
                 if name in system["identity"]
             )
+            sizes += "" if system["identity"].get("cut_is_answer", True) else " --cut-apart"
             lines.append(
                 f"spinemed bench predict --samples {samples} --model {model}{sizes} --condition {system['condition']} "
                 f"--name {shlex.quote(system['name'])} --out PREDICTIONS-{system['predictions_sha256'][:12]}"
+            )
+        elif system["answerer"] == "server" and system["condition"] == "full":
+            # One call asks every condition; the address is no part of the numbers.
+            model, decoding = system["identity"]["server"], system["identity"]["decoding"]
+            lines.append(
+                f"spinemed bench run configs/bench/samples.yaml --set release=null --set samples={samples} --url URL "
+                f"--served-model {shlex.quote(model['name'])} --revision {shlex.quote(model['revision'])} "
+                f"--set {shlex.quote(f'decoding={json.dumps(decoding)}')} --name {shlex.quote(system['name'])} "
+                "--out RUN"
             )
     each = " ".join(f"--predictions PREDICTIONS-{system['predictions_sha256'][:12]}" for system in summary["systems"])
     subject = f" --subject {shlex.quote(summary['subject'])}" if summary["subject"] else ""

@@ -94,6 +94,7 @@ def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Callabl
     bench("run", config, "--url", f"{fast}/v1", *MODEL, "--max-in-flight", "32", "--out", tmp_path / "whole")
     killed, whole = outputs(out), outputs(tmp_path / "whole")
     assert killed == whole
+    assert "--served-model org/tiny --revision 1 --set" in killed["board/board.html"].decode()
     assert {"scores/summary.json", "board/board.html", "predictions/org-tiny-blind/lock.json"} <= set(killed)
     bench("run", config, "--url", f"{fast}/v1", "--served-model", "second", "--out", tmp_path / "whole")
     summary = json.loads((tmp_path / "whole" / "outputs" / "scores" / "summary.json").read_bytes())
