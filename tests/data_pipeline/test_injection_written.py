@@ -227,8 +227,9 @@ def test_the_rule_writer_is_told_the_same_as_without_the_words_and_releases_none
         runs[name] = run_build(write_config(tmp_path / name / "config", sources, draft=draft), tmp_path / name / "run")
     assert {one["source_id"] for one in records(runs["clean"])} == set(PICTURES)
     assert records(runs["hostile"]) == records(runs["clean"])
-    rows = {name: [row for row in rows_of(run) if row.source_id == "roco"] for name, run in runs.items()}
-    assert [row.answer for row in rows["hostile"]] == [row.answer for row in rows["clean"]] != []
+    # Several questions rest on one caption; they stand in the order of ids, which hash their table.
+    answers = {name: sorted(row.answer for row in rows_of(run) if row.source_id == "roco") for name, run in runs.items()}
+    assert answers["hostile"] == answers["clean"] != []
     quarantined = {(drop.source_id, drop.reason) for drop in drops_of(runs["hostile"])}
     assert ("roco", INSTRUCTION) in quarantined
     assert ("injected-medquad", INSTRUCTION) in quarantined
