@@ -228,12 +228,13 @@ def test_the_rule_writer_is_told_the_same_as_without_the_words_and_releases_none
     assert {one["source_id"] for one in records(runs["clean"])} == set(PICTURES)
     assert records(runs["hostile"]) == records(runs["clean"])
     # Several questions rest on one caption; they stand in the order of ids, which hash their table.
-    answers = {name: sorted(row.answer for row in rows_of(run) if row.source_id == "roco") for name, run in runs.items()}
+    released = {name: [row for row in rows_of(run) if row.source_id == "roco"] for name, run in runs.items()}
+    answers = {name: sorted(row.answer for row in rows) for name, rows in released.items()}
     assert answers["hostile"] == answers["clean"] != []
     quarantined = {(drop.source_id, drop.reason) for drop in drops_of(runs["hostile"])}
     assert ("roco", INSTRUCTION) in quarantined
     assert ("injected-medquad", INSTRUCTION) in quarantined
-    released = rows_of(runs["hostile"])
-    assert {row.source_id for row in released} >= {*PICTURES, "roco"}
-    told = json.dumps([row.model_dump(mode="json", exclude={"images"}) for row in released], ensure_ascii=False)
+    everything = rows_of(runs["hostile"])
+    assert {row.source_id for row in everything} >= {*PICTURES, "roco"}
+    told = json.dumps([row.model_dump(mode="json", exclude={"images"}) for row in everything], ensure_ascii=False)
     assert not [sign for sign in SIGNS if sign in told]
