@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from spinemed.errors import ScoreError
 
-__all__ = ["AdditiveScore", "Band", "Component", "ScoreResult"]
+__all__ = ["AdditiveScore", "Adjust", "Band", "Component", "ScoreResult"]
 
 
 @dataclass(frozen=True)

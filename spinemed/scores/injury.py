@@ -15,10 +15,11 @@ Trap: the statements are the papers'. They say which treatment a paper links to 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from spinemed.anatomy import Level
-from spinemed.scores.additive import AdditiveScore, Band
+from spinemed.scores.additive import AdditiveScore, Adjust, Band
 
 __all__ = ["OF_SCORE", "SINS", "SLIC", "SLIC_INCOMPLETE_ONLY", "TLICS", "TL_AOSIS", "of_grade", "sins_location"]
 
@@ -35,6 +36,13 @@ def _bands(*edges: tuple[int, str, str]) -> tuple[Band, ...]:
     return tuple(found)
 
 
+_FOUR_IS_OPEN = _bands(
+    (3, "non-operative", "0 to 3: non-operative treatment"),
+    (4, "either", "4: non-operative or operative treatment"),
+    (_FAR, "operative", "5 and more: operative treatment"),
+)
+"""What the papers of TLICS and SLIC both say."""
+
 TLICS = AdditiveScore(
     name="TLICS 2005",
     items={
@@ -42,11 +50,7 @@ TLICS = AdditiveScore(
         "ligaments": {"intact": 0, "indeterminate": 2, "injured": 3},
         "neurology": {"intact": 0, "nerve_root": 2, "complete": 2, "incomplete": 3, "cauda_equina": 3},
     },
-    bands=_bands(
-        (3, "non-operative", "0 to 3: non-operative treatment"),
-        (4, "either", "4: non-operative or operative treatment"),
-        (_FAR, "operative", "5 and more: operative treatment"),
-    ),
+    bands=_FOUR_IS_OPEN,
     source="Lee et al. 2005, table 1 (PMC2779435)",
     applies_to="thoracolumbar injuries of adults; the posterior ligaments need MR or clear CT signs",
 )
@@ -69,46 +73,36 @@ TL_AOSIS = AdditiveScore(
 )
 
 
-def _compression(told: Mapping[str, str | None], item: str, answer: str) -> int | None:
-    if item != "ongoing_compression" or answer == "no":
-        return None
-    return int(told["neurology"] != "intact")
+def _compression(*deficits: str) -> Adjust:
+    """The point for ongoing cord compression, which counts with these deficits only."""
 
+    def points(told: Mapping[str, str | None], item: str, answer: str) -> int | None:
+        if item != "ongoing_compression" or answer == "no":
+            return None
+        return int(told["neurology"] in deficits)
 
-def _compression_incomplete(told: Mapping[str, str | None], item: str, answer: str) -> int | None:
-    if item != "ongoing_compression" or answer == "no":
-        return None
-    return int(told["neurology"] == "incomplete")
+    return points
 
-
-_SLIC_ITEMS = {
-    "morphology": {"none": 0, "compression": 1, "burst": 2, "distraction": 3, "translation_rotation": 4},
-    "discoligamentous": {"intact": 0, "indeterminate": 1, "disrupted": 2},
-    "neurology": {"intact": 0, "nerve_root": 1, "complete": 2, "incomplete": 3},
-    "ongoing_compression": {"no": 0, "yes": 1},
-}
-_SLIC_BANDS = _bands(
-    (3, "non-operative", "0 to 3: non-operative treatment"),
-    (4, "either", "4: non-operative or operative treatment"),
-    (_FAR, "operative", "5 and more: operative treatment"),
-)
 
 SLIC = AdditiveScore(
     name="SLIC 2007",
-    items=_SLIC_ITEMS,
-    bands=_SLIC_BANDS,
+    items={
+        "morphology": {"none": 0, "compression": 1, "burst": 2, "distraction": 3, "translation_rotation": 4},
+        "discoligamentous": {"intact": 0, "indeterminate": 1, "disrupted": 2},
+        "neurology": {"intact": 0, "nerve_root": 1, "complete": 2, "incomplete": 3},
+        "ongoing_compression": {"no": 0, "yes": 1},
+    },
+    bands=_FOUR_IS_OPEN,
     source="Vaccaro et al. 2007; the extra point with any deficit under ongoing cord compression",
     applies_to="injuries from C3 to C7 of adults",
-    adjust=_compression,
+    adjust=_compression("nerve_root", "complete", "incomplete"),
 )
 
-SLIC_INCOMPLETE_ONLY = AdditiveScore(
+SLIC_INCOMPLETE_ONLY = replace(
+    SLIC,
     name="SLIC 2007 (extra point with incomplete deficits only)",
-    items=_SLIC_ITEMS,
-    bands=_SLIC_BANDS,
     source="Vaccaro et al. 2007; the extra point with incomplete deficits only",
-    applies_to="injuries from C3 to C7 of adults",
-    adjust=_compression_incomplete,
+    adjust=_compression("incomplete"),
 )
 
 SINS = AdditiveScore(
