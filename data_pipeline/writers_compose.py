@@ -38,6 +38,7 @@ __all__ = [
     "last_turn",
     "levels_of",
     "options_of",
+    "rests_on",
     "turns_of",
     "written_of",
 ]
@@ -99,10 +100,19 @@ class Composer:
         writer = Writer(
             name="model-writer", version=__version__, prompt_sha256=prompt.sha256, request_sha256=request, model=model
         )
-        options, answer = options_of(written)
         parts = self._parts(instance_id, template.name, written, pack, prompt.heading.question, pictured)
+        tags = ("written", rests_on(pack), *_truth(pack))
+        return self.assembled(pack, task, language, written, parts, images=images, writer=writer, tags=tags)
+
+    def assembled(
+        self, pack: Pack, task: TaskName, language: Language, written: Written, parts: Parts,
+        *, images: tuple[str, ...], writer: Writer, tags: tuple[str, ...],
+    ) -> Item:  # fmt: skip
+        """The draft that a written value and its parts make, whoever wrote them."""
+        options, answer = options_of(written)
+        template = self.desk.templates[parts.template]
         instance = Instance(
-            id=instance_id,
+            id=parts.instance_id,
             stage="draft",
             source_id=pack.source.id,
             group_id=pack.group_id,
@@ -118,7 +128,7 @@ class Composer:
             levels=levels_of(written, answer, language),
             evidence=pack.evidence(self.desk, [(cited.id, cited.quote) for cited in written.cited]),
             writer=writer,
-            tags=("written", "figure" if pack.figure else "study" if pack.study else "text", *_truth(pack)),
+            tags=tags,
         )
         return Item(instance, parts)
 
@@ -193,6 +203,11 @@ def _question(written: Written) -> str:
         return written.question
     assert isinstance(written, Consultation)
     return written.turns[0].text
+
+
+def rests_on(pack: Pack) -> str:
+    """What kind of evidence a pack holds, as drafts are tagged."""
+    return "figure" if pack.figure else "study" if pack.study else "text"
 
 
 def options_of(written: Written) -> tuple[tuple[Option, ...], str]:

@@ -21,13 +21,13 @@ from data_pipeline.records import Parts
 from data_pipeline.ruled.facts import facts_of
 from data_pipeline.ruled.texts import Unworded, record_line, write_task
 from data_pipeline.ruled.words import Words, load_words, template_of
-from data_pipeline.writers_compose import EXERCISE_NOTE, Composer, last_turn, levels_of, options_of, turns_of
+from data_pipeline.writers_compose import EXERCISE_NOTE, Composer, rests_on
 from data_pipeline.writers_evidence import INSTRUCTION, Pack, speaks_to_model
 from data_pipeline.writers_prompts import Language
 from data_pipeline.writers_schemas import Citation, Consultation, MultipleChoice, Open, TaskName, Written
 from spinemed import __version__
 from spinemed.questions import SOLVABLE_FROM_TEXT
-from spinemed.records import Axis, Instance, Span, Study, Writer, content_hash
+from spinemed.records import Axis, Span, Study, Writer, content_hash
 
 __all__ = ["draft_study_tasks", "draft_text_tasks"]
 
@@ -185,32 +185,13 @@ def _item(
         values=json.dumps(values, ensure_ascii=False, sort_keys=True),
         note="\n".join(notes),
     )
-    options, answer = options_of(written)
     request = {"template": template.sha256, "pack": pack.id, "written": plain, "seed": composer.desk.seed}
-    kind = "figure" if pack.figure else "study" if pack.study else "text"
-    alone = (SOLVABLE_FROM_TEXT,) if images and values["question"] in _same_whatever_the_picture(words) else ()
-    instance = Instance(
-        id=instance_id,
-        stage="draft",
-        source_id=pack.source.id,
-        group_id=pack.group_id,
-        origin=pack.source.origin,
-        axis=written.axis,
-        task=task,
-        language=language,
-        messages=turns_of(written, parts, template, options, answer, len(images)),
-        image_sha256=images,
-        answer=last_turn(written, answer, language),
-        answer_kind="option" if options else "text",
-        options=options,
-        levels=levels_of(written, answer, language),
-        evidence=pack.evidence(composer.desk, [(cited.id, cited.quote) for cited in written.cited]),
-        writer=Writer(
-            name=WRITER, version=__version__, prompt_sha256=template.sha256, request_sha256=content_hash(request)
-        ),
-        tags=(name, "ruled", kind, *tags, *alone),
+    writer = Writer(
+        name=WRITER, version=__version__, prompt_sha256=template.sha256, request_sha256=content_hash(request)
     )
-    return Item(instance, parts)
+    alone = (SOLVABLE_FROM_TEXT,) if images and values["question"] in _same_whatever_the_picture(words) else ()
+    tags = (name, "ruled", rests_on(pack), *tags, *alone)
+    return composer.assembled(pack, task, language, written, parts, images=images, writer=writer, tags=tags)
 
 
 def _question(written: Written, words: Words) -> str:
