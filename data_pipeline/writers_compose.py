@@ -35,11 +35,7 @@ from spinemed.records import Instance, Message, Option, Study, Writer, content_h
 __all__ = [
     "EXERCISE_NOTE",
     "Composer",
-    "last_turn",
-    "levels_of",
-    "options_of",
     "rests_on",
-    "turns_of",
     "written_of",
 ]
 
