@@ -1,6 +1,6 @@
 """Records that stay inside this package: what travels between its own stages.
 
-Convention: everything that other packages read is in `spinemed/records.py`; these only keep the road from a
+Convention: everything that other packages read is in `spinemed/records/`; these only keep the road from a
 released row back to bytes.
 
 Trap: the user turn of an instance is always composed from its :class:`Parts`; editing a message by hand breaks the

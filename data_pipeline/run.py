@@ -455,8 +455,9 @@ def shaping_versions() -> dict[str, str]:
     return found
 
 
+_ROOMS = ("anatomy", "chat", "geometry", "phantom", "questions", "records", "volume")
 _FILES = (
-    "marks.py", "overlap.py", "records.py", "tables.py", "labelling/bodies.py", "labelling/centroids.py",
+    "marks.py", "overlap.py", "tables.py", "labelling/bodies.py", "labelling/centroids.py",
     "labelling/dataset.py", "labelling/facts.py", "labelling/masks.py", "measure/grades.py",
 )  # fmt: skip
 """Of the library: what the stages use besides whole rooms."""
@@ -470,7 +471,10 @@ def code_files() -> list[Path]:
     """The files whose bytes shape the data besides sources and settings: code, lists of unsafe words and injections,
     licences, the phantoms' tables."""
     own, home = Path(__file__).parent, Path(spinemed.__file__).parent
-    rooms = [own, *(home / name for name in ("anatomy", "chat", "geometry", "phantom", "questions", "volume"))]
+    rooms = [
+        own,
+        *(home / name for name in ("anatomy", "chat", "geometry", "phantom", "questions", "records", "volume")),
+    ]
     found = {file for room in rooms for pattern in _SHAPING_FILES for file in room.rglob(pattern)}
     return [*sorted(found), *(home / name for name in _FILES)]
 

@@ -139,7 +139,7 @@ def _read_one(entry: Any, place: _Place) -> Source:
             cure = f"did you mean '{near[0]}'?" if near else f"known fields are {', '.join(Source.model_fields)}"
             raise place.fault(field, "is no known field", cure) from error
         problem = "is required and absent" if first["type"] == "missing" else f"{first['msg']}, got {first['input']!r}"
-        raise place.fault(field, problem, "see the fields of Source in spinemed/records.py") from error
+        raise place.fault(field, problem, "see the fields of Source in spinemed/records/") from error
     if source.origin == "real" and source.kind == "phantom":
         raise place.fault("origin", "is 'real' for a phantom", "write `origin: phantom`; phantoms are never patients")
     if source.origin == "phantom" and source.kind not in ("phantom", "hospital"):

@@ -110,7 +110,7 @@ class SourceError(SpineMedError):
 
 
 class RecordError(SpineMedError):
-    """A record breaks the contract of `spinemed/records.py`. Met when a stage reads another's files."""
+    """A record breaks the contract of `spinemed/records/`. Met when a stage reads another's files."""
 
 
 class ReadError(SpineMedError):

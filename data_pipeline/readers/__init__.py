@@ -1,7 +1,7 @@
 """Readers: one file per kind of source, each turning published bytes into corpus records.
 
 Purpose: `read_source` opens a source by its kind. What is specific to a source ends here; everything after speaks in
-the records of `spinemed/records.py`.
+the records of `spinemed/records/`.
 """
 
 from __future__ import annotations
