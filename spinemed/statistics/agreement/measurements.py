@@ -57,7 +57,7 @@ def icc(
     present = measured.any(axis=0)
     flaw, k = flaw_of(values), int(present.sum())
     values = values[:, present]
-    whole = np.isfinite(values).all(axis=1)
+    whole = np.asarray(np.isfinite(values).all(axis=1))
     kept, values = subset(clusters, whole), values[whole]
     if not flaw:
         flaw = "no overlap" if len(values) == 0 else "fewer than 2 units" if len(values) < 2 else ""
@@ -127,7 +127,7 @@ def bland_altman(
         ValueError: Inputs that do not fit each other, or a value that is no finite number.
     """
     values = numbers_of(list(zip(first, second, strict=True))).reshape(-1, 2)
-    both = np.isfinite(values).all(axis=1)
+    both = np.asarray(np.isfinite(values).all(axis=1))
     kept = subset(clusters, both)
     n, count = kept.size, kept.count
     flaw = flaw_of(values) or ("fewer than 2 units" if n < 2 else "")
