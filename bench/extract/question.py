@@ -46,12 +46,12 @@ class Question:
 def question_of(sample: Sample) -> Question:
     """What may be answered to a sample; the answer itself is used only for the patient's column.
 
-    A tag `scale:pfirrmann` or the like states that the categories are a grade scale, `unit:mm` the unit of a number;
-    digits without such a tag are counts.
+    A tag `scale:pfirrmann` or the like states that the categories are a grade scale; the unit of a number stands in its
+    field or in a tag `unit:mm`, and digits without either are counts.
     """
     kind: str = sample.answer_kind
     if kind == "category" and any(tag.startswith("scale:") for tag in sample.tags):
         kind = "grade"
-    unit = next((tag.removeprefix("unit:") for tag in sample.tags if tag.startswith("unit:")), None)
+    unit = sample.unit or next((tag.removeprefix("unit:") for tag in sample.tags if tag.startswith("unit:")), None)
     spine = spine_of(sample) if kind == "levels" else REGULAR
     return Question(kind, sample.options, sample.categories, unit, spine)

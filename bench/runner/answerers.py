@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from spinemed.records import Message, Outcome
+from spinemed.records import Message, Outcome, ToolCall
 
 __all__ = ["Answerer", "Reply", "Request"]
 
@@ -36,6 +36,8 @@ class Reply:
     text: str = ""
     outcome: Outcome = "answered"
     detail: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    """Functions that were called on the way, in their order."""
 
 
 class Answerer(Protocol):
@@ -43,7 +45,7 @@ class Answerer(Protocol):
 
     @property
     def kind(self) -> str:
-        """`local`, `server`, `majority`, `random` or `scripted`; decides the role in comparisons."""
+        """`local`, `server`, `vllm`, `majority`, `random` or `scripted`; decides the role in comparisons."""
 
     @property
     def model(self) -> str:

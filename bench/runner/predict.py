@@ -16,34 +16,33 @@ Trap: an answerer's reply may depend on what it was batched with; that is why bl
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from bench.runner.answerers import Answerer, Reply, Request
+from bench.runner.conditions import Questions, is_partial
+from bench.runner.journal import Journal, another_job, refuse_strangers, together_in
 from bench.runner.lock import LOCK_FILE, lock_of
 from bench.runner.withhold import grey_picture
 from bench.samples import read_samples
-from spinemed.errors import ReadError, RecordError, RunError
-from spinemed.records import Condition, Prediction, Record, Sample, Sha256, content_hash
-from spinemed.run import LOCK, alone_in, make_folder, versions
+from spinemed.errors import ReadError, RecordError
+from spinemed.records import Condition, Prediction, Sample, content_hash
+from spinemed.run import make_folder, versions
 from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
 
-__all__ = ["PREDICTIONS_FILE", "Predictions", "predict_samples", "read_predictions", "request_of"]
+__all__ = ["PREDICTIONS_FILE", "Predictions", "Stopped", "predict_samples", "read_predictions", "request_of"]
 
 PREDICTIONS_FILE = "predictions.jsonl"
-_JOURNAL = ".journal.jsonl"
+_LOOK_S = 0.05
+"""Between two looks at what other workers did."""
 
 
-class _Block(Record):
-    """One line of the journal: all replies of one block, or the header of the run (block -1)."""
-
-    plan_sha256: Sha256
-    block: int
-    predictions: tuple[Prediction, ...]
+class Stopped(Exception):
+    """A worker was told to stop before all was answered; what it answered is kept."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +65,35 @@ def predict_samples(
     block_size: int = 64,
     order: Literal["shape", "picture"] = "shape",
     advance: Callable[[int], None] | None = None,
+    worker: str | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Predictions:
-    """Ask every sample once and write the predictions folder; resumes what an earlier call left.
+    """Ask every question of a condition once and write the predictions folder; resumes what an earlier call left.
 
     Args:
         samples: Samples folder.
         answerer: Who is asked.
         out: Predictions folder.
         name: The system's name in tables.
-        condition: `blind` withholds the pictures (see :mod:`bench.runner.withhold`).
+        condition: What is asked; see :mod:`bench.runner.conditions`.
         block_size: Samples asked in one call and journalled together.
         order: Which samples stand together: those of like shape, or those about one picture.
         advance: Called with the number of samples that are now answered, resumed ones first.
+        worker: A name, where several processes or machines make the same call at once on one folder: each takes blocks
+            that no other has, and all return when all are answered. None works alone.
+        stop: Asked before each block; True ends this call with `Stopped`.
 
     Raises:
         RunError: The folder belongs to another job or holds other files, or another process is working in it.
-        ReadError, RecordError: The samples folder is damaged.
+        ReadError, RecordError: The samples folder is damaged, or the condition leaves no question.
     """
     listed, about = read_samples(samples)
+    asked = Questions(listed, samples).under(condition)
+    if not asked.samples:
+        reasons = ", ".join(f"{count} with {reason}" for reason, count in asked.left_out.items())
+        raise RecordError(
+            f"condition {condition} leaves no question ({reasons})", field="--condition", cure="leave this one out"
+        )
     folder = Path(out)
     who = {
         "name": name,
@@ -97,36 +107,68 @@ def predict_samples(
     }
     if order != "shape":
         who["order"] = order
+    if is_partial(condition):
+        who["left_out"] = asked.left_out
     plan = content_hash(who)
-    _refuse_strangers(folder)
+    refuse_strangers(folder)
     make_folder(folder)
-    with alone_in(folder, "answering into this folder"):
+    told = 0
+
+    def tell(answered: int) -> None:
+        nonlocal told
+        if advance and answered > told:
+            advance(answered - told)
+            told = answered
+
+    with together_in(folder, worker):
         if (folder / MANIFEST).is_file():
-            finished = read_predictions(folder)
-            if finished.manifest.get("plan_sha256") != plan:
-                raise _another_job(folder)
-            if advance:
-                advance(len(listed))
-            return finished
-        done = _resume(folder, plan)
-        blocks = _blocks(listed, block_size, order)
-        with open(folder / _JOURNAL, "ab") as journal:
-            if not done:
-                _append(journal, _Block(plan_sha256=plan, block=-1, predictions=()))
-            for number, block in enumerate(blocks):
-                if number not in done:
-                    done[number] = _ask(block, Path(samples), answerer, condition)
-                    _append(journal, _Block(plan_sha256=plan, block=number, predictions=done[number]))
-                if advance:
-                    advance(len(block))
-        made = sorted((one for number in range(len(blocks)) for one in done[number]), key=lambda one: one.sample_id)
-        write_jsonl(folder / PREDICTIONS_FILE, made)
-        lock = lock_of(
-            listed, samples, kind=answerer.kind, model=answerer.model, identity=answerer.identity, condition=condition
-        )
-        write_json(folder / LOCK_FILE, lock)
-        write_manifest(folder, "predictions", plan_sha256=plan, versions=versions(), predictions=len(made), **who)
+            return _finished(folder, plan, tell)
+        blocks = _blocks(asked.samples, block_size, order)
+        with Journal(folder, plan, worker) as journal:
+
+            def count() -> None:
+                tell(sum(len(blocks[number]) for number in journal.done))
+
+            count()
+            while len(journal.done) < len(blocks):
+                taken = False
+                for number, block in enumerate(blocks):
+                    if stop():
+                        raise Stopped
+                    if journal.claim(number):
+                        journal.append(number, _ask(block, Path(samples), answerer, condition))
+                        count()
+                        taken = True
+                if not taken:  # others have the rest: what one of them leaves unanswered is free again
+                    time.sleep(_LOOK_S)
+                    journal.refresh()
+                    count()
+            with journal.finishing():
+                if (folder / MANIFEST).is_file():
+                    return _finished(folder, plan, tell)
+                made = journal.predictions()
+                write_jsonl(folder / PREDICTIONS_FILE, made)
+                lock = lock_of(
+                    asked.samples,
+                    samples,
+                    kind=answerer.kind,
+                    model=answerer.model,
+                    identity=answerer.identity,
+                    condition=condition,
+                )
+                write_json(folder / LOCK_FILE, lock)
+                write_manifest(
+                    folder, "predictions", plan_sha256=plan, versions=versions(), predictions=len(made), **who
+                )
         return read_predictions(folder)
+
+
+def _finished(folder: Path, plan: str, tell: Callable[[int], None]) -> Predictions:
+    finished = read_predictions(folder)
+    if finished.manifest.get("plan_sha256") != plan:
+        raise another_job(folder)
+    tell(len(finished.by_sample))
+    return finished
 
 
 def _blocks(samples: Sequence[Sample], size: int, order: Literal["shape", "picture"] = "shape") -> list[list[Sample]]:
@@ -154,7 +196,7 @@ def _ask(block: Sequence[Sample], folder: Path, answerer: Answerer, condition: C
 
 
 def request_of(sample: Sample, folder: Path, condition: Condition) -> Request:
-    """A question as it is sent under a condition.
+    """A question, as :class:`~bench.runner.conditions.Questions` has it under a condition, ready to be sent.
 
     Raises:
         ReadError: A picture is missing, or is not the one it is named after.
@@ -189,52 +231,8 @@ def _prediction(
         text=reply.text if reply.outcome == "answered" else "",
         detail=reply.detail,
         request_sha256=content_hash(sent),
+        calls=reply.calls,
     )
-
-
-# --- the journal -----------------------------------------------------------------------------------------------------
-
-
-def _refuse_strangers(folder: Path) -> None:
-    """Files of somebody else would enter the manifest as if they had been answered here."""
-    if not folder.is_dir() or (folder / MANIFEST).is_file() or (folder / _JOURNAL).is_file():
-        return
-    strangers = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
-    if strangers:
-        raise RunError(
-            f"holds files that are no predictions ({', '.join(strangers[:3])})", file=folder, cure="give another --out"
-        )
-
-
-def _another_job(folder: Path) -> RunError:
-    return RunError(
-        "holds the predictions of another model, condition, block size or samples folder",
-        file=folder,
-        cure="give another --out, or delete this folder to ask again",
-    )
-
-
-def _resume(folder: Path, plan: str) -> dict[int, tuple[Prediction, ...]]:
-    """Blocks that are already answered. A line that a kill cut is taken off, so that the next one is whole."""
-    path = folder / _JOURNAL
-    if not path.is_file():
-        return {}
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) != len(data):
-        os.truncate(path, len(whole))
-    done = {}
-    for line in read_jsonl(path, _Block, torn_tail=True):
-        if line.plan_sha256 != plan:
-            raise _another_job(folder)
-        done[line.block] = line.predictions
-    return done
-
-
-def _append(journal: IO[bytes], line: _Block) -> None:
-    journal.write(json.dumps(line.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n")
-    journal.flush()
-    os.fsync(journal.fileno())
 
 
 def read_predictions(path: str | os.PathLike[str]) -> Predictions:

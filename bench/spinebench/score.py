@@ -25,6 +25,7 @@ from bench.samples import read_samples
 from bench.spinebench.exact import is_exact
 from bench.spinebench.examples import choose_examples
 from bench.spinebench.kinds import kind_confusion
+from bench.spinebench.numbers import number_error
 from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
 from bench.spinebench.summary import LOST, summarise
@@ -59,6 +60,7 @@ def judge(sample: Sample, prediction: Prediction) -> Score:
         region_correct=is_region_right(sample, parsed),
         offset_levels=offset_levels(sample, parsed),
         confidence=confidence,
+        error=number_error(sample, parsed),
     )
 
 

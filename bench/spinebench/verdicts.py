@@ -1,7 +1,7 @@
 """Many systems judged on the same samples, as arrays: what a leaderboard needs and no more.
 
-Convention: one row of `VERDICT` per sample, in the order of the samples; NaN where there is no confidence, `NONE` where
-a level measure is undefined. A predictions file is read line by line, so memory holds one line and the rows.
+Convention: one row of `VERDICT` per sample, in the order of the samples; NaN where there is no confidence or no error in
+units, `NONE` where a level measure is undefined. A predictions file is read line by line, so memory holds one line and the rows.
 
 Trap: the verdicts are those of `judge`, not a second scorer: both read a reply with `bench.extract` and measure with
 the same metric files, and a test holds them equal.
@@ -27,6 +27,7 @@ from bench.runner.predict import PREDICTIONS_FILE
 from bench.samples import read_samples
 from bench.spinebench.abstention import abstaining_answers
 from bench.spinebench.exact import is_exact
+from bench.spinebench.numbers import number_error
 from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
 from bench.spinebench.within_one import is_within_one
@@ -48,6 +49,7 @@ VERDICT = np.dtype(
         ("region", "i1"),
         ("offset", "i1"),
         ("confidence", "f4"),
+        ("error", "f8"),
     ]
 )
 
@@ -72,6 +74,7 @@ class Judge:
         self.abstaining = [abstaining_answers(sample) for sample in samples]
         # Samples of one truth in columns of one make have the same measures for the same answer.
         self.alike = [(s.answer_kind, s.answer, s.levels, s.tags) for s in samples]
+        self.numbers = [sample.answer_kind == "number" for sample in samples]
         self.measures: dict[tuple[Any, str | None], tuple[int, int, int]] = {}
 
     def verdict(self, place: int, prediction: Prediction) -> tuple[Any, ...]:
@@ -86,7 +89,12 @@ class Judge:
             outcome == "refused" or parsed in self.abstaining[place],
             *self._measured(place, parsed),
             math.nan if confidence is None else confidence,
+            self._error(place, parsed),
         )
+
+    def _error(self, place: int, parsed: str | None) -> float:
+        error = number_error(self.samples[place], parsed) if self.numbers[place] else None
+        return math.nan if error is None else error
 
     def _measured(self, place: int, parsed: str | None) -> tuple[int, int, int]:
         key = (self.alike[place], parsed)
