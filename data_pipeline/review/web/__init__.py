@@ -1,0 +1,1 @@
+"""The web application of the clinician review: pages over the services, which decide every right themselves."""
