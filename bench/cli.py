@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import compare, power, rank
+from bench.consult_commands import consult
 from bench.run_commands import plan, run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -147,3 +148,4 @@ app.command()(plan)
 app.command()(compare)
 app.command()(rank)
 app.command()(power)
+app.command()(consult)
