@@ -164,10 +164,9 @@ def _without_pictures(sample: Sample) -> Sample:
 
 
 def _name_of(mention: Mention) -> _Name | None:
-    for kind in (Level, Disc):
-        found = resolve(mention.reading, kind)
-        if found is not None:
-            return found
+    level, disc = resolve(mention.reading, Level), resolve(mention.reading, Disc)
+    if level is not None or disc is not None:
+        return level or disc
     return mention.reading if isinstance(mention.reading, LevelRange) else None
 
 

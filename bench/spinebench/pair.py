@@ -2,8 +2,9 @@
 
 Convention: rows are those of the table (axis by modality by origin) and one over all questions, which is printed last
 and is in no correction, because it repeats the others. Questions on which a request of either system failed are left
-out of both, and `left_out` counts them. `gap` is the smallest difference that the row's questions see with a power of
-80 %, at the discordance and with the design effect that these two systems show.
+out of both, and `left_out` counts them; `not_asked_of_both` counts those that one of two conditions does not ask. A
+model with and without tools is compared like any two; `calls` tells what each called. `gap` is the smallest difference
+that the row's questions see with a power of 80 %, at the discordance and with the design effect of these two systems.
 
 Trap: the row over all questions averages axes that measure different things; read the rows.
 """
@@ -12,13 +13,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.runner.predict import read_predictions
+from bench.runner.conditions import Questions
+from bench.runner.predict import Predictions, read_predictions
 from bench.samples import read_samples
 from bench.spinebench.rows import table_rows
 from bench.spinebench.score import SUMMARY_FILE, check_predictions, judge
@@ -64,8 +67,16 @@ def compare_pair(
     """
     listed, about = read_samples(samples)
     systems = [read_predictions(first), read_predictions(second)]
-    check_predictions(systems, listed, about)
-    scores = [[judge(sample, system.by_sample[sample.id]) for sample in listed] for system in systems]
+    questions = Questions(listed, samples)
+    check_predictions(systems, questions, about)
+    asked = [questions.under(system.manifest["condition"]).by_id for system in systems]
+    left_out = len(listed)
+    listed = [sample for sample in listed if all(sample.id in own for own in asked)]
+    left_out -= len(listed)
+    scores = [
+        [judge(own[sample.id], system.by_sample[sample.id]) for sample in listed]
+        for own, system in zip(asked, systems, strict=True)
+    ]
     rows = [(row.key, list(row.members), not row.whole_axis) for row in table_rows(listed)]
     if len(rows) > 1:
         rows.append((ALL, list(range(len(listed))), False))
@@ -78,10 +89,25 @@ def compare_pair(
         "first": names[0],
         "second": names[1],
         "samples_sha256": about["sha256"],
+        "not_asked_of_both": left_out,
+        "calls": [_calls(system) for system in systems],
         "seed": seed,
         "resamples": resamples,
         "confidence": 0.95,
         "rows": found,
+    }
+
+
+def _calls(system: Predictions) -> dict[str, Any]:
+    """How much a system used the functions it was offered."""
+    made = [one.calls for one in system.by_sample.values()]
+    names = Counter(call.name for calls in made for call in calls)
+    return {
+        "condition": system.manifest["condition"],
+        "calls": names.total(),
+        "samples_with_a_call": sum(bool(calls) for calls in made),
+        "refused_or_failed": sum(not call.ok for calls in made for call in calls),
+        "by_tool": dict(sorted(names.items())),
     }
 
 

@@ -20,18 +20,20 @@ from typing import Any
 
 from bench.extract import extract_answer
 from bench.folders import whole_folder
+from bench.runner.conditions import Questions, is_partial
 from bench.runner.predict import PREDICTIONS_FILE, Predictions, read_predictions
 from bench.samples import read_samples
+from bench.spinebench.controls import Control, summarise_controls
 from bench.spinebench.exact import is_exact
 from bench.spinebench.examples import choose_examples
 from bench.spinebench.kinds import kind_confusion
 from bench.spinebench.numbers import number_error
 from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
-from bench.spinebench.summary import LOST, summarise
+from bench.spinebench.summary import LOST, summarise, summarise_views
 from bench.spinebench.within_one import is_within_one
 from spinemed.errors import RecordError
-from spinemed.records import Prediction, Sample, Score, ScoreOutcome
+from spinemed.records import Condition, Prediction, Sample, Score, ScoreOutcome
 from spinemed.tables import write_json, write_jsonl, write_manifest
 
 __all__ = ["EXAMPLES_FILE", "SCORES_FILE", "SUMMARY_FILE", "check_predictions", "judge", "score_predictions"]
@@ -93,15 +95,35 @@ def score_predictions(
     """
     listed, about = read_samples(samples)
     systems = [read_predictions(path) for path in predictions]
-    check_predictions(systems, listed, about)
+    questions = Questions(listed, samples)
+    check_predictions(systems, questions, about)
+    controls = _controls([system for system in systems if _condition(system) not in ("full", "tools")], questions)
+    partial = [system for system in systems if is_partial(_condition(system))]
+    systems = [system for system in systems if not is_partial(_condition(system))]
+    if not systems:
+        raise RecordError(
+            "controls alone are no score",
+            field="--predictions",
+            cure="give the replies to the questions, too",
+        )
     scores = {system.name: [judge(sample, system.by_sample[sample.id]) for sample in listed] for system in systems}
     chosen = _subject(systems, subject)
     compared = next((system for system in systems if system.name == chosen), None)
     blind = frozenset(system.name for system in systems if _role(system, compared) == "blind")
+    full = {
+        system.name: (str(system.manifest["model"]), scores[system.name])
+        for system in systems
+        if _condition(system) == "full"
+    }
+    conditions = {system.name: _condition(system) for system in systems}
+    judged = {control.name: [score for _, score in control.asked.values()] for control in controls}
     summary = {
         "samples": _describe_samples(listed, about),
         "systems": [_describe(system, compared, scores[system.name]) for system in systems],
+        "control_systems": [_describe(system, compared, judged[system.name]) for system in partial],
         **summarise(listed, scores, subject=chosen, blind=blind, seed=seed, resamples=resamples),
+        **summarise_views(listed, scores, conditions, seed=seed, resamples=resamples),
+        **summarise_controls(listed, full, controls, seed=seed, resamples=resamples),
     }
     replies = {system.name: system.by_sample for system in systems}
     summary["other_kind"] = {
@@ -109,7 +131,8 @@ def score_predictions(
         for name, own in replies.items()
     }
     examples = [] if chosen is None else choose_examples(listed, scores, replies, chosen, seed=seed)
-    _write(Path(out), Path(samples), [score for own in scores.values() for score in own], summary, examples)
+    every = [*scores.values(), *(judged[system.name] for system in partial)]
+    _write(Path(out), Path(samples), [score for own in every for score in own], summary, examples)
     return summary
 
 
@@ -126,16 +149,31 @@ def _write(
         write_manifest(partial, "scores", samples_sha256=summary["samples"]["sha256"])
 
 
-def check_predictions(systems: Sequence[Predictions], samples: Sequence[Sample], about: dict[str, Any]) -> None:
-    """Refuse predictions that are not one reply of each system to every one of these samples.
+def _condition(system: Predictions) -> Condition:
+    condition: Condition = system.manifest["condition"]
+    return condition
+
+
+def _controls(systems: Sequence[Predictions], questions: Questions) -> list[Control]:
+    """Each control judged against its questions as they were asked."""
+    found = []
+    for system in systems:
+        asked = questions.under(_condition(system))
+        pairs = {sample.id: (sample, judge(sample, system.by_sample[sample.id])) for sample in asked.samples}
+        model = str(system.manifest["model"])
+        found.append(Control(system.name, model, _condition(system), pairs, asked.left_out))
+    return found
+
+
+def check_predictions(systems: Sequence[Predictions], questions: Questions, about: dict[str, Any]) -> None:
+    """Refuse predictions that are not one reply of each system to every question of its condition.
 
     Raises:
         RecordError: Predictions are missing, are too many, belong to other samples, or systems cannot be told apart.
     """
     _tell_apart(systems)
-    by_id = {sample.id: sample for sample in samples}
     for system in systems:
-        _check_complete(system, by_id, about)
+        _check_complete(system, questions.under(_condition(system)).by_id, about)
 
 
 def _tell_apart(systems: Sequence[Predictions]) -> None:
@@ -213,6 +251,8 @@ def _role(system: Predictions, subject: Predictions | None) -> str:
         return "subject"
     if kind in ("majority", "random"):
         return str(kind)
+    if condition == "tools":
+        return "with tools"
     if condition == "blind":
         own = subject is not None and system.manifest["model"] == subject.manifest["model"]
         return "blind" if own else "blind of another model"

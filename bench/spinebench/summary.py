@@ -15,6 +15,12 @@ Convention, layout of `summary.json`::
     abstention   {name: see bench/spinebench/confidence.py}
     total        {name: {value, sections, items}}, the published item-weighted total, text against picture questions
     other_kind   {name: see bench/spinebench/kinds.py}; only where replies are at hand
+    control_systems  as `systems`, of the controls that ask a part of the questions: they stand in no row
+    controls, necessity, rotations   {name: ...}, see bench/spinebench/controls.py and rotations.py; {} without controls
+    consistency  {name: see bench/spinebench/consistency.py}; {} where no fact is asked twice
+    injection    {name: see bench/spinebench/injection.py}; {} where nothing is injected
+    measurement  {measure: see bench/spinebench/measurement.py}; {} without numbers
+    matched      {name: see bench/spinebench/matched.py}; only where a matcher was asked
     comparisons  [{row, subject, reference, difference, low, high, p_value, p_holm, mcnemar_p, n, clusters, first_only,
                    second_only, method, subject_accuracy, reference_accuracy, on_reference_parsed, on_both_parsed}]
 
@@ -30,7 +36,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +45,10 @@ from numpy.typing import NDArray
 from bench.samples import modality_of
 from bench.spinebench.compare import compare_systems
 from bench.spinebench.confidence import summarise_confidence
+from bench.spinebench.consistency import summarise_consistency
+from bench.spinebench.injection import summarise_injection
 from bench.spinebench.levels import level_groups, summarise_levels
+from bench.spinebench.measurement import summarise_measurement
 from bench.spinebench.rows import TableRow, table_rows
 from bench.spinebench.total import item_weighted_total
 from spinemed.records import Sample, Score
@@ -54,7 +63,7 @@ from spinemed.statistics import (
     rank_systems,
 )
 
-__all__ = ["LOST", "RANKABLE", "summarise"]
+__all__ = ["LOST", "RANKABLE", "summarise", "summarise_views"]
 
 CONFIDENCE = 0.95
 LOST = ("unparsed", "refused", "truncated", "timed_out", "failed", "api_error")
@@ -108,6 +117,37 @@ def summarise(
         if subject is None
         else compare_systems(samples, scores, subject, rows, blind=blind, seed=seed, resamples=resamples),
     }
+
+
+def summarise_views(
+    samples: Sequence[Sample],
+    scores: dict[str, list[Score]],
+    conditions: Mapping[str, str],
+    *,
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    """Consistency, injection and measurement.
+
+    Args:
+        samples: All samples, by id.
+        scores: For each system its scores in the order of `samples`.
+        conditions: Under which each system was asked.
+        seed: Seed of the bootstrap.
+        resamples: Bootstrap samples.
+    """
+    consistency, injection = {}, {}
+    for name, own in scores.items():
+        same = summarise_consistency(samples, own, seed=seed, key=("consistency", name), resamples=resamples)
+        if same is not None:
+            consistency[name] = same
+        obeyed = summarise_injection(
+            samples, own, condition=conditions[name], seed=seed, key=("injection", name), resamples=resamples
+        )
+        if obeyed is not None:
+            injection[name] = obeyed
+    measured = summarise_measurement(samples, scores, seed=seed, resamples=resamples)
+    return {"consistency": consistency, "injection": injection, "measurement": measured}
 
 
 def _row(

@@ -1,7 +1,8 @@
 """Many systems judged on the same samples, as arrays: what a leaderboard needs and no more.
 
-Convention: one row of `VERDICT` per sample, in the order of the samples; NaN where there is no confidence or no error in
-units, `NONE` where a level measure is undefined. A predictions file is read line by line, so memory holds one line and the rows.
+Convention: one row of `VERDICT` per sample, in the order of the samples; NaN where there is no confidence or no error
+in units, `NONE` where a level measure is undefined. A predictions file is read line by line, so memory holds one line
+and the rows.
 
 Trap: the verdicts are those of `judge`, not a second scorer: both read a reply with `bench.extract` and measure with
 the same metric files, and a test holds them equal.
