@@ -39,8 +39,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Files of tests are dealt out to processes; one thread each, so that they do not starve each other.
+WORKERS ?= 2
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 acceptance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m acceptance

@@ -32,6 +32,7 @@ from spinemed.records import Message, Record
 from spinemed.resources import configs_dir
 
 __all__ = [
+    "CLASSIFY_PROMPT",
     "UNCLASSIFIED",
     "ClassRow",
     "Classes",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 UNCLASSIFIED = "unclassified"
-_PROMPT = Path(__file__).with_name("prompts") / "classify" / "classify.md"
+CLASSIFY_PROMPT = Path(__file__).with_name("prompts") / "classify" / "classify.md"
 _START = 4
 """Letters of a hint that are looked up at once."""
 _CHARACTERS = 6000
@@ -329,10 +330,10 @@ def count_classes(rows: Iterable[Classes]) -> dict[str, dict[str, int]]:
 def _prompt() -> tuple[str, str]:
     """System and user part of the prompt file."""
     parts = re.fullmatch(
-        r"---\n.*?\n---\n# system\n(.*?)\n# user\n(.*)", _PROMPT.read_text(encoding="utf-8"), re.DOTALL
+        r"---\n.*?\n---\n# system\n(.*?)\n# user\n(.*)", CLASSIFY_PROMPT.read_text(encoding="utf-8"), re.DOTALL
     )
     if parts is None:
-        raise ConfigError("has no `# system` and `# user`", file=_PROMPT, cure="restore it")
+        raise ConfigError("has no `# system` and `# user`", file=CLASSIFY_PROMPT, cure="restore it")
     return parts[1].strip(), parts[2].strip()
 
 

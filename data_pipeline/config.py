@@ -163,6 +163,8 @@ class BuildConfig(Config):
     check_figures: bool = False
     """Show pictures and captions that a PDF's layout paired to the model of `model`, whoever writes; what it
     contradicts waits for a person."""
+    classify_rest: bool = False
+    """Ask the model of `model` about items that the rules file under no condition, whoever writes."""
     draft: DraftConfig = DraftConfig()
     """What the rule writer drafts."""
     revise: ReviseConfig = ReviseConfig()

@@ -14,6 +14,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ from spinemed.marks import png_bytes
 from spinemed.records import Document, Figure, ImageBlob, Message, Source, Span
 from spinemed.tables import read_jsonl, read_records, write_jsonl, write_records
 
-__all__ = ["PairVerdict", "check_corpus", "check_figures", "check_key"]
+__all__ = ["PairVerdict", "check_corpus", "check_figures", "check_key", "open_model", "require_model"]
 
 _PROMPT = Path(__file__).with_name("prompts") / "figures" / "pair.md"
 _REASON = "a model sees another picture than its caption says"
@@ -53,13 +54,18 @@ def check_key(config: ModelConfig) -> dict[str, object]:
     Raises:
         ConfigError: No model is named.
     """
+    require_model(config, "check_figures")
+    return {**config.key(), "prompt": hashlib.sha256(_PROMPT.read_bytes()).hexdigest()}
+
+
+def require_model(config: ModelConfig, wish: str) -> None:
+    """Raise ConfigError unless a model is named; `wish` is the field that needs one."""
     if config.server is None and config.checkpoint is None:
         raise ConfigError(
-            "`check_figures` needs a model",
+            f"`{wish}` needs a model",
             field="model.server",
             cure="name a server or a checkpoint, or switch it off",
         )
-    return {**config.key(), "prompt": hashlib.sha256(_PROMPT.read_bytes()).hexdigest()}
 
 
 def check_corpus(
@@ -77,7 +83,7 @@ def check_corpus(
     Raises:
         SpineMedError: See :func:`check_figures`; a budget is spent, or the server refuses.
     """
-    with RequestLog(requests / "figures") as log, _open(config, log, requests, started) as chat:
+    with open_model(config, requests / "figures", requests, started) as chat:
         found = check_figures(
             folder, chat, edge_px=config.figure_edge_px, seed=config.decoding.seed, lost_share=config.lost_share
         )
@@ -85,10 +91,17 @@ def check_corpus(
     return {**account, "figures_checked": found}
 
 
-def _open(config: ModelConfig, log: RequestLog, requests: Path, started: float) -> ChatClient | LocalChat:
+@contextmanager
+def open_model(config: ModelConfig, log: Path, requests: Path, started: float) -> Iterator[ChatClient | LocalChat]:
+    """The run's model, its exchanges logged in a folder of their own and paid from the run's budget."""
+    with RequestLog(log) as exchanges, _client(config, exchanges, requests, started) as chat:
+        yield chat
+
+
+def _client(config: ModelConfig, log: RequestLog, requests: Path, started: float) -> ChatClient | LocalChat:
     if config.server is not None:
         return ChatClient(config.server, log, ledger=open_ledger(config.server.budget, requests, started))
-    assert config.checkpoint is not None  # check_key asked for one of both
+    assert config.checkpoint is not None  # require_model asked for one of both
     return LocalChat(config.checkpoint, log)
 
 

@@ -45,7 +45,7 @@ from data_pipeline.settle import (
 from data_pipeline.shards import Job, Work, job
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
-from data_pipeline.unique import read_verdicts, unique_key, wordings_of, write_unique
+from data_pipeline.unique import Ask, read_verdicts, unique_key, wordings_of, write_unique
 from data_pipeline.verify import Lookup, criteria_sha256, load_criteria
 from data_pipeline.writers import DraftPart, Requests, Writer, open_writer
 from data_pipeline.writers_prompts import all_templates
@@ -141,6 +141,10 @@ def run_stages(stages: Stages, drafts: Path, key: dict[str, Any]) -> Path:
         "unique": unique_key(config.unique),
         "pins": stages.pins,
     }
+    if config.classify_rest:
+        from data_pipeline.classify_rest import rest_key
+
+        key["classify_rest"] = rest_key(config.model)
     unique = _step(run, "unique", key, partial(stages.unique, drafts, revised))
     key = {
         **key,
@@ -357,8 +361,31 @@ class Stages:
             made = read_records(drafts / "derivations.parquet", Derivation)
             origin_of = {row.sha256: row.from_sha256 for row in made}
             wordings = wordings_of(all_templates())
-            config = self.config.unique
-            return write_unique(folder, shards(), pictures, origin_of, config, pins=self.pins, wordings=wordings)
+            with self._asking() as ask:
+                return write_unique(
+                    folder,
+                    shards(),
+                    pictures,
+                    origin_of,
+                    self.config.unique,
+                    pins=self.pins,
+                    wordings=wordings,
+                    ask=ask,
+                )
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[Ask | None]:
+        """Who is asked about items that the rules file under nothing; None where nobody is."""
+        if not self.config.classify_rest:
+            yield None
+            return
+        from data_pipeline.classify import load_vocabulary
+        from data_pipeline.classify_rest import asking
+
+        _start_ledger(self.config, self.requests.folder)
+        vocabulary, sources = load_vocabulary(self.config.unique.vocabulary), open_corpus(self.corpus).sources
+        with asking(self.config.model, self.requests.folder, time.time(), sources, vocabulary) as ask:
+            yield ask
 
     def release(self, drafts: Path, items: Path, unique: Path, folder: Path, home: Path) -> dict[str, Any]:
         """Choose splits, make rows, merge them into one file per split."""

@@ -162,6 +162,10 @@ class _ItemRow(Record):
     subfields: tuple[str, ...]
 
 
+Ask = Callable[[Sequence[tuple[str, Sequence[str], str]]], Iterable[tuple[str, Classes, str]]]
+"""From id, texts and source of items to id, classes and why there are none, in the same order."""
+
+
 @dataclass
 class _Pass:
     """One pass over the items: what it leaves in memory are ids, hashes of pictures and counts."""
@@ -176,6 +180,9 @@ class _Pass:
     """Groups in which each origin is shown."""
     used: set[str] = field(default_factory=set)
     overlap: list[OverlapRow] = field(default_factory=list)
+    ask: Ask | None = None
+    asked: Counter[str] = field(default_factory=Counter)
+    """What came of the items that a model was asked about."""
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {"conditions": Counter(), "subfields": Counter()})
 
     def keys(self, shards: Iterable[tuple[str, Sequence[Item]]]) -> Iterator[TextKey]:
@@ -183,7 +190,7 @@ class _Pass:
         for name, items in shards:
             self.shards.append(name)
             self.items += len(items)
-            rows = [self._row(item.instance) for item in items]
+            rows = self._rows([item.instance for item in items])
             write_records(self.scratch / f"{name}.parquet", _ItemRow, rows)
             keys = [text_key(item.instance) for item in items]
             if self.held.names:
@@ -191,12 +198,21 @@ class _Pass:
                     self.overlap += found
             yield from keys
 
-    def _row(self, instance: Instance) -> _ItemRow:
+    def _rows(self, instances: Sequence[Instance]) -> list[_ItemRow]:
+        classes = [self.classifier.classify(_about(instance)) for instance in instances]
+        if self.ask is not None:
+            rest = [place for place, found in enumerate(classes) if not found.conditions]
+            texts = [(instances[place].id, _about(instances[place]), instances[place].source_id) for place in rest]
+            for place, (_, found, why) in zip(rest, self.ask(texts), strict=True):
+                self.asked[why or "filed"] += 1
+                classes[place] = classes[place] if why else found
+        return [self._row(instance, found) for instance, found in zip(instances, classes, strict=True)]
+
+    def _row(self, instance: Instance, classes: Classes) -> _ItemRow:
         origins = tuple(dict.fromkeys(self.origin_of.get(digest, digest) for digest in instance.image_sha256))
         for digest in origins:
             self.groups_of.setdefault(digest, set()).add(instance.group_id)
         self.used.update(instance.image_sha256)
-        classes = self.classifier.classify(_about(instance))
         self.counts["conditions"].update(classes.conditions or (UNCLASSIFIED,))
         self.counts["subfields"].update(classes.subfields or (UNCLASSIFIED,))
         return _ItemRow(
@@ -224,6 +240,7 @@ def write_unique(
     *,
     pins: Mapping[str, Split] | None = None,
     wordings: Iterable[str] = (),
+    ask: Ask | None = None,
 ) -> dict[str, Any]:
     """Compare, file and judge all items; write `verdicts.parquet` and, of what is left out, `dropped.jsonl`.
 
@@ -237,6 +254,7 @@ def write_unique(
         config: The stage's settings.
         pins: Splits of the sources that are pinned to one.
         wordings: Of :func:`wordings_of`.
+        ask: Asks a model about items that the rules file under no condition.
 
     Returns:
         Counts for the manifest: items in, kept and dropped with reasons, copies, pictures, overlap, classes.
@@ -246,7 +264,7 @@ def write_unique(
     """
     scratch = folder / ".items"
     held = open_benchmarks(config.benchmarks, config.overlap, ignore=wordings)
-    seen = _Pass(scratch, held, Classifier(load_vocabulary(config.vocabulary)), origin_of)
+    seen = _Pass(scratch, held, Classifier(load_vocabulary(config.vocabulary)), origin_of, ask=ask)
     try:
         copies = find_duplicates(folder, seen.keys(shards), config.duplicates)
         keys = (
@@ -273,6 +291,7 @@ def write_unique(
             "rows": dict(sorted(Counter(row.reason for row in seen.overlap).items())),
         },
         "classes": {name: dict(sorted(found.items())) for name, found in seen.counts.items()},
+        **({} if ask is None else {"asked": dict(sorted(seen.asked.items()))}),
     }
 
 

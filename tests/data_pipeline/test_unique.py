@@ -5,19 +5,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipeline.classify import Classes
 from data_pipeline.items import Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts
 from data_pipeline.settle import settle, slip_of
 from data_pipeline.store import read_item_shard
-from data_pipeline.unique import UniqueConfig, Verdict, read_verdicts, text_key, unique_key, wordings_of, write_unique
+from data_pipeline.unique import (
+    Ask,
+    UniqueConfig,
+    Verdict,
+    read_verdicts,
+    text_key,
+    unique_key,
+    wordings_of,
+    write_unique,
+)
 from spinemed.errors import RecordError
 from spinemed.questions import load_templates
 from spinemed.records import Evidence, Instance, Message, Option, Sample, Split, Writer
@@ -62,6 +72,7 @@ def item(
 def run(
     folder: Path, shards: list[list[Item]], pictures: tuple[bytes, ...] = (), config: UniqueConfig | None = None,
     origin_of: dict[str, str] | None = None, pins: dict[str, Split] | None = None,
+    ask: Ask | None = None,
 ) -> tuple[dict[str, Verdict], dict[str, object]]:  # fmt: skip
     def given() -> Iterator[tuple[str, bytes]]:
         return ((hashlib.sha256(data).hexdigest(), data) for data in (*pictures, *pictures))
@@ -76,6 +87,7 @@ def run(
         config or UniqueConfig(),
         pins=pins,
         wordings=wordings_of(load_templates()),
+        ask=ask,
     )
     verdicts = list(read_verdicts(folder))
     assert [verdict.id for verdict in verdicts] == [each.instance.id for items in shards for each in items]
@@ -177,6 +189,34 @@ def test_wrong_options_do_not_decide_what_an_item_is_about(tmp_path: Path) -> No
     assert found["a"].conditions == ("STENOSIS",)
     assert found["a"].tags == ("condition:STENOSIS", "subfield:SPINE")
     assert facts["classes"] == {"conditions": {"STENOSIS": 1}, "subfields": {"SPINE": 1}}
+
+
+def test_a_model_files_what_the_rules_leave_and_nothing_else(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def ask(items: Sequence[tuple[str, Sequence[str], str]]) -> Iterator[tuple[str, Classes, str]]:
+        shown.extend(name for name, _, _ in items)
+        for name, texts, source in items:
+            assert (source, texts[-1]) == ("s", "A kind of hum")
+            yield (
+                (name, Classes(subfields=("SPINE",), conditions=("TUMOR",)), "")
+                if name == "b"
+                else (name, Classes(), "nothing fits")
+            )
+
+    items = [item("a", "See the lumbar spine"), *(item(name, f"Name {name}", right="A kind of hum") for name in "bc")]
+    found, facts = run(tmp_path / "u", [items[:2], items[2:]], ask=ask)
+    assert shown == ["b", "c"]
+    assert {name: verdict.conditions for name, verdict in found.items()} == {
+        "a": ("STENOSIS",),
+        "b": ("TUMOR",),
+        "c": (),
+    }
+    assert facts["asked"] == {"filed": 1, "nothing fits": 1}
+    assert facts["classes"] == {
+        "conditions": {"STENOSIS": 1, "TUMOR": 1, "unclassified": 1},
+        "subfields": {"SPINE": 2, "unclassified": 1},
+    }
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
