@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spinemed.chat.log import RequestLog
     from spinemed.chat.progress import show_progress
     from spinemed.chat.reply import Reply, Usage
-    from spinemed.chat.request import ChatRequest, Decoding, Schema, request_key
+    from spinemed.chat.request import ChatRequest, Decoding, FunctionCall, Schema, ToolRound, request_key
     from spinemed.chat.server import ServerConfig
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Decoding",
     "Egress",
     "EgressError",
+    "FunctionCall",
     "LocalChat",
     "LocalConfig",
     "Prices",
@@ -41,6 +42,7 @@ __all__ = [
     "RequestLog",
     "Schema",
     "ServerConfig",
+    "ToolRound",
     "Usage",
     "open_ledger",
     "prompt_bound",
@@ -61,6 +63,7 @@ _HOME = {
     "Decoding": "request",
     "Egress": "egress",
     "EgressError": "errors",
+    "FunctionCall": "request",
     "LocalChat": "local",
     "LocalConfig": "local",
     "Prices": "budget",
@@ -68,6 +71,7 @@ _HOME = {
     "RequestLog": "log",
     "Schema": "request",
     "ServerConfig": "server",
+    "ToolRound": "request",
     "Usage": "reply",
     "open_ledger": "ledger",
     "prompt_bound": "budget",

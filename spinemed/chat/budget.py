@@ -13,6 +13,7 @@ design.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 from pydantic import Field
@@ -64,6 +65,9 @@ def prompt_bound(request: ChatRequest, prices: Prices, *, schema_in_prompt: bool
     words = sum(len(turn.content.encode("utf-8", "surrogatepass")) + _TURN_TOKENS for turn in request.messages)
     if request.schema is not None:
         words += len(request.schema.text.encode()) * (1 + schema_in_prompt)
+    words += sum(len(tool.encode("utf-8", "surrogatepass")) for tool in request.tools)
+    turns = [json.dumps(turn, ensure_ascii=False) for one in request.rounds for turn in one.content()]
+    words += sum(len(turn.encode("utf-8", "surrogatepass")) + _TURN_TOKENS for turn in turns)
     return words + _BASE_TOKENS + len(request.images) * prices.image_tokens
 
 

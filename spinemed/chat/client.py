@@ -209,7 +209,7 @@ class ChatClient:
                 first = judged
         return Reply(
             keys[0], "quarantined" if judged.reason else "answered", judged.text, judged.value, judged.reason,
-            judged.detail, usage, first.reason, tuple(keys),
+            judged.detail, usage, first.reason, tuple(keys), judged.calls,
         )  # fmt: skip
 
     def _count(self, reply: Reply) -> None:
@@ -315,6 +315,8 @@ class ChatClient:
         first = logged_form(self.config, request) if attempt == 1 else None
         if request.schema is not None and first is not None:
             self.log.schema(request.schema.sha256, request.schema.json_schema)
+        if request.tools and first is not None:
+            self.log.schema(request.tools_sha256, {"tools": [json.loads(tool) for tool in request.tools]})
         self.log.sent(
             key, attempt=attempt, tokens=most.tokens, money=most.money, request=first, tag=request.tag, host=self._host
         )

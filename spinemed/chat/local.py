@@ -143,6 +143,11 @@ class LocalChat:
                 raise ConfigError(
                     "is above 0, and a model in this process is greedy", field="temperature", cure="set 0"
                 )
+            if request.tools:
+                raise ConfigError(
+                    "offers functions, which a model in this process cannot call", field="tools",
+                    cure="serve the checkpoint and ask the server",
+                )  # fmt: skip
             by_length.setdefault(request.decoding.max_tokens, []).append(key)
         for max_tokens, group in by_length.items():
             self._generate(max_tokens, {key: waiting[key] for key in group})

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from spinemed.chat.request import ChatRequest
+from spinemed.chat.request import ChatRequest, FunctionCall
 from spinemed.records import Message, escape_placeholder
 
 __all__ = ["REPAIRABLE", "Judged", "Reason", "Reply", "Usage", "judge", "repair_of", "usage_of"]
@@ -85,6 +85,7 @@ class Judged:
     value: BaseModel | None = None
     reason: Reason = ""
     detail: str = ""
+    calls: tuple[FunctionCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Reply:
     """Why the first reply was no answer, where there was a second turn."""
     keys: tuple[str, ...] = ()
     """All exchanges in the log that this reply rests on."""
+    calls: tuple[FunctionCall, ...] = ()
+    """Functions that the model wants called instead of an answer; only where the request offers some."""
 
 
 def judge(request: ChatRequest, exchange: dict[str, Any]) -> Judged:
@@ -132,6 +135,11 @@ def judge(request: ChatRequest, exchange: dict[str, Any]) -> Judged:
         if loop:
             return Judged(text, reason="whitespace_loop", detail="endless whitespace up to the token limit")
         return Judged(text, reason="length", detail=f"reached the limit of {request.decoding.max_tokens} tokens")
+    if request.tools and not request.last_round and message.get("tool_calls"):
+        calls = _calls(message["tool_calls"])
+        if calls is None:
+            return Judged(text, reason="malformed_reply", detail="a call of a function without a name or arguments")
+        return Judged(text, calls=calls)
     if not text.strip():
         return Judged(text, reason="whitespace_loop" if loop else "empty", detail="no words")
     if request.schema is None:
@@ -147,6 +155,22 @@ def judge(request: ChatRequest, exchange: dict[str, Any]) -> Judged:
     if parsed is None:
         return Judged(text, reason="wrong_schema", detail=fault)
     return Judged(text, value=parsed)
+
+
+def _calls(told: Any) -> tuple[FunctionCall, ...] | None:
+    """The calls of a message; None where one has no name, or its arguments are no text."""
+    found = []
+    for number, one in enumerate(told if isinstance(told, list) else [None]):
+        function = one.get("function") if isinstance(one, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            return None
+        arguments = function.get("arguments")
+        arguments = json.dumps(arguments, sort_keys=True) if isinstance(arguments, dict) else arguments or "{}"
+        if not isinstance(arguments, str):
+            return None
+        name, written = (part.encode("utf-8", "replace").decode() for part in (function["name"], arguments))
+        found.append(FunctionCall(str(one.get("id") or f"call_{number}"), name, written))
+    return tuple(found)
 
 
 def _no_constant(name: str) -> None:

@@ -24,7 +24,7 @@ from spinemed.config import Config
 from spinemed.errors import RecordError
 from spinemed.records import IMAGE_PLACEHOLDER, Message, content_hash
 
-__all__ = ["ChatRequest", "Decoding", "Schema", "picture_type", "request_key"]
+__all__ = ["ChatRequest", "Decoding", "FunctionCall", "Schema", "ToolRound", "picture_type", "request_key"]
 
 
 class Decoding(Config):
@@ -113,6 +113,37 @@ def _parts(schema: Any, place: str = "") -> list[tuple[str, dict[str, Any]]]:
 
 
 @dataclass(frozen=True)
+class FunctionCall:
+    """A function that a model wants called."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it: data, to be checked by whoever runs it."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As chat completions write it."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+@dataclass(frozen=True)
+class ToolRound:
+    """One turn of a model that called functions, and what they gave."""
+
+    text: str
+    calls: tuple[FunctionCall, ...]
+    results: tuple[str, ...]
+    """One for each call, in order."""
+
+    def content(self) -> list[dict[str, Any]]:
+        """The turns in the layout of chat completions."""
+        said = {"role": "assistant", "content": self.text or None, "tool_calls": [call.content for call in self.calls]}
+        told = zip(self.calls, self.results, strict=True)
+        return [said, *({"role": "tool", "tool_call_id": call.id, "content": result} for call, result in told)]
+
+
+@dataclass(frozen=True)
 class ChatRequest:
     """One request, complete.
 
@@ -124,6 +155,9 @@ class ChatRequest:
         egress: Where this content may be sent.
         tag: What it is for, in the log; no part of the key.
         verbatim: Whether line breaks around pictures are sent, too, as training laid them out; else they are left out.
+        tools: Functions that may be called, each as the JSON of OpenAI's form; none takes words alone.
+        rounds: What was called after the last turn, and what came of it.
+        last_round: Whether no further call is allowed.
 
     Raises:
         RecordError: Placeholders and pictures differ in number, or the last turn is not the user's.
@@ -136,6 +170,9 @@ class ChatRequest:
     egress: Egress = LOCAL
     tag: str = ""
     verbatim: bool = False
+    tools: tuple[str, ...] = ()
+    rounds: tuple[ToolRound, ...] = ()
+    last_round: bool = False
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":
@@ -179,7 +216,12 @@ class ChatRequest:
                 if kept if self.verbatim else kept.strip():
                     parts.append({"type": "text", "text": kept})
             turns.append({"role": turn.role, "content": parts})
-        return turns
+        return [*turns, *(turn for one in self.rounds for turn in one.content())]
+
+    @cached_property
+    def tools_sha256(self) -> str:
+        """Hash of the functions as sent."""
+        return content_hash([json.loads(tool) for tool in self.tools])
 
     def with_schema_written(self) -> ChatRequest:
         """The same request with its schema in the first turn, for models that nothing constrains."""
@@ -216,11 +258,17 @@ def request_key(request: ChatRequest, identity: dict[str, Any]) -> str:
         request: What is asked.
         identity: The model: name, revision and whatever else its replies depend on. Plain JSON.
     """
-    content = {
+    content: dict[str, Any] = {
         "model": identity,
         "messages": [[turn.role, turn.content] for turn in request.messages],
         "images": list(request.image_sha256),
         "decoding": request.decoding.model_dump(mode="json"),
         "schema": None if request.schema is None else request.schema.sha256,
     }
-    return content_hash({**content, "verbatim": True} if request.verbatim else content)
+    if request.verbatim:
+        content["verbatim"] = True
+    if request.tools:
+        content["tools"] = request.tools_sha256
+        content["rounds"] = [one.content() for one in request.rounds]
+        content["last_round"] = request.last_round
+    return content_hash(content)

@@ -90,7 +90,9 @@ class ServerConfig(Config):
             raise ValueError("url must hold no user, password, query or fragment; give a key by api_key_file")
         if self.api_key_file is not None and self.api_key_env is not None:
             raise ValueError("give api_key_file or api_key_env, not both")
-        taken = sorted(set(self.extra) & {"model", "messages", "stream", "n", "response_format", *_OURS})
+        taken = sorted(
+            set(self.extra) & {"model", "messages", "stream", "n", "response_format", "tools", "tool_choice", *_OURS}
+        )
         if taken:
             raise ValueError(f"extra may not set {', '.join(taken)}")
         return self
@@ -156,14 +158,19 @@ def body_of(config: ServerConfig, request: ChatRequest, *, with_images: bool) ->
             "type": "json_schema",
             "json_schema": {"name": request.schema.name, "strict": True, "schema": request.schema.json_schema},
         }
+    if request.tools:
+        body["tools"] = [json.loads(tool) for tool in request.tools]
+        body["tool_choice"] = "none" if request.last_round else "auto"
     return {**body, **config.extra}
 
 
 def logged_form(config: ServerConfig, request: ChatRequest) -> dict[str, Any]:
-    """The body as the log keeps it: pictures and schema by their hash."""
+    """The body as the log keeps it: pictures, schema and functions by their hash."""
     body = body_of(config, request, with_images=False)
     if "response_format" in body and request.schema is not None:
         body["response_format"] = {"type": "json_schema", "sha256": request.schema.sha256}
+    if request.tools:
+        body["tools"] = {"sha256": request.tools_sha256}
     return body
 
 
