@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from bench.adapters.commands import export, replies
 from bench.commands import compare, power, rank
 from bench.consult_commands import consult
+from bench.importers.commands import import_command
+from bench.live.cli import live
 from bench.run_commands import plan, run
+from bench.submission.commands import rounds, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -149,3 +153,9 @@ app.command()(compare)
 app.command()(rank)
 app.command()(power)
 app.command()(consult)
+app.command()(export)
+app.command()(replies)
+app.command("import")(import_command)
+app.command()(validate)
+app.add_typer(rounds, name="round")
+app.command()(live)

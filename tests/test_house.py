@@ -148,9 +148,11 @@ def test_commands_and_options_in_readmes_and_configs_exist(root: Path) -> None:
         command = group.get_command(None, words[0])  # type: ignore[attr-defined]
         if command is None:
             continue  # prose, such as "spinemed and"
-        if hasattr(command, "commands") and len(words) > 1 and re.fullmatch(r"[a-z]+", words[1]):
-            assert words[1] in command.commands, f"`spinemed {line}`: no command {words[1]}"
-            command = command.commands[words[1]]
+        for word in words[1:]:
+            if not hasattr(command, "commands") or not re.fullmatch(r"[a-z]+(-[a-z]+)*", word):
+                break
+            assert word in command.commands, f"`spinemed {line}`: no command {word}"
+            command = command.commands[word]
         known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         for word in words:
             if word.startswith("--"):
