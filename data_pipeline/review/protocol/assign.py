@@ -151,7 +151,7 @@ def assign_run(session: Session, actor: Actor, run_id: int, *, seed: int = 0, sa
         select(Assignment.item_id, Assignment.user_id)
         .join(Item, Item.id == Assignment.item_id)
         .where(Item.run_id == run_id, Assignment.status != "void")
-    ).tuples():
+    ):
         held.setdefault(item_id, set()).add(user_id)
     taken = _ever(session, run_id)
     by_id = {reviewer.id: reviewer for reviewer in reviewers}
@@ -200,9 +200,7 @@ def _reviewers(session: Session) -> list[_Reviewer]:
     loads = dict(
         session.execute(
             select(Assignment.user_id, func.count()).where(Assignment.status == "open").group_by(Assignment.user_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     rows = session.execute(
         select(User.id, User.group_name, User.conflicts, User.roles).where(User.active).order_by(User.id)
@@ -221,7 +219,7 @@ def _ever(session: Session, run_id: int) -> dict[int, set[int]]:
     """Who was ever given an item, also where it was taken away: such a person is not asked twice."""
     found: dict[int, set[int]] = {}
     query = select(Assignment.item_id, Assignment.user_id).join(Item, Item.id == Assignment.item_id)
-    for item_id, user_id in session.execute(query.where(Item.run_id == run_id)).tuples():
+    for item_id, user_id in session.execute(query.where(Item.run_id == run_id)):
         found.setdefault(item_id, set()).add(user_id)
     return found
 

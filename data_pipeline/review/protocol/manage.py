@@ -100,7 +100,7 @@ def list_runs(session: Session, actor: Actor) -> list[RunRow]:
     counts: dict[int, dict[str, int]] = {}
     for run_id, status, number in session.execute(
         select(Item.run_id, Item.status, func.count()).group_by(Item.run_id, Item.status)
-    ).tuples():
+    ):
         counts.setdefault(run_id, {})[status] = number
     rows = session.scalars(select(ReviewRun).order_by(ReviewRun.id))
     return [RunRow(run.id, run.name, run.imported_at, dict(run.account), counts.get(run.id, {})) for run in rows]
@@ -143,7 +143,7 @@ def history_of(session: Session, actor: Actor, item_id: int) -> History:
     item = session.get(Item, check_id(item_id))
     if item is None:
         raise AbsentError("there is no such item")
-    names = dict(session.execute(select(User.id, User.pseudonym)).tuples().all())
+    names = dict(session.execute(select(User.id, User.pseudonym)).all())
     versions = session.scalars(select(Version).where(Version.item_id == item.id).order_by(Version.number)).all()
     sent = [version for version in versions if version.kind == "revision"][-1]
     instance = Instance.model_validate_json(sent.instance)

@@ -242,6 +242,6 @@ def queue_counts(session: Session, actor: Actor) -> dict[str, dict[str, int]]:
     """
     require(actor, "data_manager", "auditor")
     return {
-        name: dict(session.execute(select(table.status, func.count()).group_by(table.status)).tuples().all())
+        name: dict(session.execute(select(table.status, func.count()).group_by(table.status)).all())
         for name, table in (("figures", FigureReview), ("held", DeidItem))
     }

@@ -306,20 +306,14 @@ def my_progress(session: Session, actor: Actor) -> Progress:
     counts = dict(
         session.execute(
             select(Assignment.status, func.count()).where(Assignment.user_id == actor.id).group_by(Assignment.status)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
-    verdicts = (
-        session.execute(
-            select(Decision.verdict, func.count())
-            .join(Assignment, Assignment.decision_id == Decision.id)
-            .where(Assignment.user_id == actor.id, Assignment.status == "done")
-            .group_by(Decision.verdict)
-        )
-        .tuples()
-        .all()
-    )
+    verdicts = session.execute(
+        select(Decision.verdict, func.count())
+        .join(Assignment, Assignment.decision_id == Decision.id)
+        .where(Assignment.user_id == actor.id, Assignment.status == "done")
+        .group_by(Decision.verdict)
+    ).all()
     return Progress(counts.get("done", 0), counts.get("open", 0), dict(verdicts))
 
 

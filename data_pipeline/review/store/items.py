@@ -43,6 +43,7 @@ class Item(Base):
         UniqueConstraint("run_id", "instance_id"),
         Index(None, "status", "id"),
         Index(None, "group_id"),
+        Index(None, "instance_sha256"),
         Index(None, "task", "status"),
     )
 

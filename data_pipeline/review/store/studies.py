@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from data_pipeline.review.store.base import Base, Moment, Sha
 
-__all__ = ["DeidItem", "FigureReview", "LevelCorrection", "StudyVolume", "Volume"]
+__all__ = ["Annotation", "DeidItem", "FigureReview", "LevelCorrection", "StudyVolume", "Volume"]
 
 
 class Volume(Base):
@@ -75,6 +75,22 @@ class LevelCorrection(Base):
     reason: Mapped[str] = mapped_column(Text)
     token: Mapped[str] = mapped_column(String(64))
     made_by: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    made_at: Mapped[str] = mapped_column(Moment)
+
+
+class Annotation(Base):
+    """Measurements that a reader made on the pictures of an item. Append-only; the latest row of a reader counts."""
+
+    __tablename__ = "annotations"
+    __table_args__ = (Index(None, "item_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    round: Mapped[int]
+    """Of the item when they were made."""
+    marks: Mapped[list[Any]]
+    """Kind, series, plane, layer, points in mm, values."""
     made_at: Mapped[str] = mapped_column(Moment)
 
 

@@ -23,11 +23,12 @@ from data_pipeline.review.store.readers import (
     ReaderStudy,
     ReaderVote,
 )
-from data_pipeline.review.store.studies import DeidItem, FigureReview, LevelCorrection, StudyVolume, Volume
+from data_pipeline.review.store.studies import Annotation, DeidItem, FigureReview, LevelCorrection, StudyVolume, Volume
 from data_pipeline.review.store.work import Adjudication, Assignment, Decision, Draft, Flag
 
 __all__ = [
     "Adjudication",
+    "Annotation",
     "Assignment",
     "AuditHead",
     "AuditRow",

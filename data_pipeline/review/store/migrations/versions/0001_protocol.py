@@ -142,6 +142,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "instance_id", name=op.f("uq_items_run_id_instance_id")),
     )
     op.create_index(op.f("ix_items_group_id"), "items", ["group_id"], unique=False)
+    op.create_index(op.f("ix_items_instance_sha256"), "items", ["instance_sha256"], unique=False)
     op.create_index(op.f("ix_items_status_id"), "items", ["status", "id"], unique=False)
     op.create_index(op.f("ix_items_task_status"), "items", ["task", "status"], unique=False)
     op.create_table(
@@ -354,6 +355,7 @@ def downgrade() -> None:
     op.drop_table("sampling_plans")
     op.drop_index(op.f("ix_items_task_status"), table_name="items")
     op.drop_index(op.f("ix_items_status_id"), table_name="items")
+    op.drop_index(op.f("ix_items_instance_sha256"), table_name="items")
     op.drop_index(op.f("ix_items_group_id"), table_name="items")
     op.drop_table("items")
     op.drop_table("evidence")
