@@ -45,6 +45,7 @@ class Work:
 
     Args:
         make: Called with the worker's name; gives the answerer for as long as it works.
+        gpus_each: GPUs of this machine that each worker of the local engine sees, where there are more.
     """
 
     samples: Path
@@ -54,6 +55,7 @@ class Work:
     block_size: int
     order: Literal["shape", "picture"]
     make: Callable[[str], AbstractContextManager[Answerer]]
+    gpus_each: int = 1
 
     def done_by(self, worker: str, stop: Callable[[], bool] = lambda: False) -> None:
         """Answer blocks until all are answered.
@@ -120,8 +122,10 @@ class _Told:
 def _process(work: Work, number: int, stop: Any, errors: Any) -> None:
     end_with_parent()
     devices = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", _gpus()).split(",") if one]
-    if len(devices) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    if len(devices) > work.gpus_each:
+        first = number * work.gpus_each
+        own = [devices[(first + step) % len(devices)] for step in range(work.gpus_each)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
     try:
         work.done_by(f"w{number}", stop.is_set)
     except Stopped:

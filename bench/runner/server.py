@@ -28,6 +28,7 @@ from typing import Any
 from bench.runner.answerers import Reply, Request
 from spinemed.chat import LOCAL, ChatClient, ChatRequest, Decoding, Egress, RequestLog, ServerConfig
 from spinemed.chat import Reply as ChatReply
+from spinemed.chat.budget import Ledger
 from spinemed.chat.egress import require
 from spinemed.records import Outcome
 from spinemed.vlm.series import captioned
@@ -88,6 +89,8 @@ class ServerAnswerer:
         decoding: How words are chosen; greedy unless told otherwise.
         egress: Where the questions and pictures may go.
         advance: Called with the number of replies that arrived since the last call.
+        name: Of this client's own log file in that folder.
+        ledger: Counts against the budget where several clients share one.
 
     Raises:
         EgressError: The server is on a host that `egress` does not permit; nothing was sent.
@@ -105,12 +108,14 @@ class ServerAnswerer:
         decoding: Decoding,
         egress: Egress = LOCAL,
         advance: Callable[[int], None] = lambda number: None,
+        name: str = "log",
+        ledger: Ledger | None = None,
     ) -> None:
         require(egress, config.url)
         self.config, self.decoding, self.egress, self.advance = config, decoding, egress, advance
-        self._log = RequestLog(requests, wait_s=10.0)  # a worker of a killed run may be dying still
+        self._log = RequestLog(requests, name, wait_s=10.0)  # a worker of a killed run may be dying still
         try:
-            self.chat = ChatClient(config, self._log)
+            self.chat = ChatClient(config, self._log, ledger=ledger)
         except BaseException:
             self._log.close()
             raise
