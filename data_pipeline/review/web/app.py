@@ -37,6 +37,8 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
         ReviewError: The database cannot be reached.
     """
     # Routers are imported here, or a command that only reads `Settings` would pay for them.
+    from data_pipeline.review.agreement import routes as agreement
+    from data_pipeline.review.readers import routes as readers
     from data_pipeline.review.web.routes import adjudication, items, login, managing, record
 
     opened = store or open_store(settings.database_url, settings.data_folder)
@@ -52,6 +54,8 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     for part in (login, items, adjudication, record, managing):
         app.include_router(part.router)
     # Parts that others wrote: one line each.
+    app.include_router(agreement.router)
+    app.include_router(readers.router)
 
     @app.get("/static/{name:path}", include_in_schema=False)
     async def static(name: str, request: Request) -> Response:

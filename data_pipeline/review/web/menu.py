@@ -12,6 +12,9 @@ __all__ = ["MENU"]
 MENU: tuple[Entry, ...] = (
     Entry("/queue", "menu.queue", frozenset({"reviewer"})),
     Entry("/adjudicate", "menu.adjudicate", frozenset({"adjudicator"})),
+    Entry("/sign", "menu.sign", frozenset({"reviewer", "adjudicator"})),
+    Entry("/readers", "readers.title", frozenset({"reviewer", "data_manager", "auditor"})),
+    Entry("/agreement", "agreement.title", frozenset()),
     Entry("/release", "menu.release", frozenset({"data_manager"})),
     Entry("/audit", "menu.audit", frozenset({"auditor"})),
     Entry("/users", "menu.users", frozenset({"admin"})),
