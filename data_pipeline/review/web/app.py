@@ -38,7 +38,10 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     """
     # Routers are imported here, or a command that only reads `Settings` would pay for them.
     from data_pipeline.review.agreement import routes as agreement
+    from data_pipeline.review.deid import routes as deid
     from data_pipeline.review.readers import routes as readers
+    from data_pipeline.review.viewer import figure_routes as figures
+    from data_pipeline.review.viewer import routes as viewer
     from data_pipeline.review.web.routes import adjudication, items, login, managing, record
 
     opened = store or open_store(settings.database_url, settings.data_folder)
@@ -56,6 +59,9 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     # Parts that others wrote: one line each.
     app.include_router(agreement.router)
     app.include_router(readers.router)
+    app.include_router(viewer.router)
+    app.include_router(figures.router)
+    app.include_router(deid.router)
 
     @app.get("/static/{name:path}", include_in_schema=False)
     async def static(name: str, request: Request) -> Response:

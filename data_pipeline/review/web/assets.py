@@ -67,7 +67,10 @@ class Assets:
         asset = self.files.get(name)
         if asset is None:
             return PlainTextResponse("There is no such file.", 404)
-        headers = {"etag": f'"{asset.tag}"', "cache-control": "public, max-age=31536000, immutable"}
+        # A script that another one imports is asked for without the hash: that address must be asked again.
+        named = request.query_params.get("v") == asset.tag
+        kept = "public, max-age=31536000, immutable" if named else "public, no-cache"
+        headers = {"etag": f'"{asset.tag}"', "cache-control": kept}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         return Response(asset.body, media_type=asset.kind, headers=headers)

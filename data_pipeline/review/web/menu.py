@@ -15,6 +15,8 @@ MENU: tuple[Entry, ...] = (
     Entry("/sign", "menu.sign", frozenset({"reviewer", "adjudicator"})),
     Entry("/readers", "readers.title", frozenset({"reviewer", "data_manager", "auditor"})),
     Entry("/agreement", "agreement.title", frozenset()),
+    Entry("/figures", "figures.menu", frozenset({"data_manager", "auditor"})),
+    Entry("/deid", "deid.menu", frozenset({"data_manager"})),
     Entry("/release", "menu.release", frozenset({"data_manager"})),
     Entry("/audit", "menu.audit", frozenset({"auditor"})),
     Entry("/users", "menu.users", frozenset({"admin"})),
