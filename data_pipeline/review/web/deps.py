@@ -20,10 +20,8 @@ Trap: `require_role` is for pages without a service behind them; where there is 
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path
@@ -45,6 +43,7 @@ from data_pipeline.review.web.wording import LANGUAGES
 __all__ = [
     "CurrentUser",
     "Db",
+    "FormFields",
     "Id",
     "LoginNeeded",
     "OpenStore",
@@ -53,6 +52,8 @@ __all__ = [
     "csrf_checked",
     "current_user",
     "db_session",
+    "form_fields",
+    "language_of",
     "open_store_of",
     "page",
     "partial_page",
@@ -70,28 +71,6 @@ class LoginNeeded(Exception):
     """Nobody is logged in, or the session is over."""
 
 
-class InUse:
-    """When each session was last noted as in use, so that reading pages does not write at every request."""
-
-    every_s = 120.0
-
-    def __init__(self) -> None:
-        self._noted: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def due(self, session: str) -> bool:
-        """Whether a session should be noted now; the first request of a process only starts the clock."""
-        now = time.monotonic()
-        with self._lock:
-            if len(self._noted) > 10_000:
-                self._noted.clear()
-            last = self._noted.setdefault(session, now)
-            if now - last < self.every_s:
-                return False
-            self._noted[session] = now
-            return True
-
-
 @dataclass
 class Review:
     """What lives as long as the server."""
@@ -99,7 +78,6 @@ class Review:
     settings: Settings
     store: Store
     pages: Pages
-    in_use: InUse = field(default_factory=InUse)
 
 
 @dataclass(frozen=True)
@@ -148,7 +126,7 @@ def current_user(request: Request) -> Visitor:
             found = find_session(session, token)
     if found is None:
         raise LoginNeeded
-    if review.in_use.due(found.token_sha256):
+    if found.touch_due:
         with review.store.writing() as session:
             touch_session(session, token)
     visitor = Visitor(found.actor, found.csrf)
@@ -173,6 +151,14 @@ async def csrf_checked(request: Request, visitor: CurrentUser) -> None:
         token = field if isinstance(field, str) else ""
     if not same_text(token, visitor.csrf) or not same_origin(request.headers):
         raise AccessError("this form was not sent from a page of this session", cure="open the page again")
+
+
+async def form_fields(request: Request) -> dict[str, str]:
+    """All text fields of a form whose names depend on the item; the last one where a name repeats."""
+    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+
+
+FormFields = Annotated[dict[str, str], Depends(form_fields)]
 
 
 def require_role(*roles: str) -> Callable[[Visitor], Visitor]:

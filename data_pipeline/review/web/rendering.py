@@ -45,7 +45,7 @@ class Pages:
         parts = [HOME.parent / part for part in PARTS]
         self.assets = Assets([("", HOME / "static"), *((f"{part.name}/", part / "static") for part in parts)])
         self.wordings: dict[str, Wording] = read_catalogues(
-            [HOME / "catalogue", *(part / "catalogue" for part in parts if (part / "catalogue").is_dir())]
+            [HOME / "catalogue", *(part / "catalogue" for part in parts if (part / "catalogue" / "en.yaml").is_file())]
         )
         folders = [HOME / "templates", *(part / "templates" for part in parts if (part / "templates").is_dir())]
         self.environment = Environment(

@@ -66,9 +66,10 @@ def word_diff(old: str, new: str) -> Diff:
     while end < min(len(a), len(b)) - start and a[-1 - end] == b[-1 - end]:
         end += 1
     middle_a, middle_b = a[start : len(a) - end], b[start : len(b) - end]
-    script = _shortest(middle_a, middle_b)
-    coarse = script is None
-    if script is None:
+    found = _shortest(middle_a, middle_b)
+    coarse = found is None
+    script: list[tuple[Kind, str]] = found or []
+    if coarse:
         script = [("gone", token) for token in middle_a] + [("new", token) for token in middle_b]
     whole: list[tuple[Kind, str]] = [("same", token) for token in a[:start]]
     whole += script

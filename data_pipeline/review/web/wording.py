@@ -67,6 +67,8 @@ def read_catalogues(folders: Iterable[Path]) -> dict[str, Wording]:
     for folder in folders:
         for language, words in all_words.items():
             file = folder / f"{language}.yaml"
+            if not file.is_file():
+                raise ConfigError("is missing", file=file, cure="translate the other language's file")
             tree = yaml.safe_load(file.read_text(encoding="utf-8"))
             if not isinstance(tree, dict):
                 raise ConfigError("is no mapping of keys to texts", file=file)

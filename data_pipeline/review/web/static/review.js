@@ -27,7 +27,7 @@
     if (!sentence) return;
     sentence.classList.add("chosen");
     sentence.scrollIntoView({ block: "nearest" });
-    for (const field of all("input[name=sentence]")) field.value = sentence.dataset.sentence;
+    for (const field of all("input[name=place]")) field.value = sentence.dataset.place;
     for (const place of all("[data-chosen-text]")) place.textContent = sentence.textContent.trim();
     light((sentence.dataset.ties || "").split(" ").filter(Boolean));
   };
@@ -58,6 +58,8 @@
   };
 
   document.addEventListener("click", (event) => {
+    const focus = event.target.closest("[data-focus]");
+    if (focus) return document.getElementById(focus.dataset.focus).focus();
     const opener = event.target.closest("[data-open]");
     if (opener) {
       if (opener.dataset.open === "flag" && !document.querySelector(".sentence.chosen")) step(1);
@@ -101,10 +103,32 @@
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method === "dialog") return;
     if (event.target.dataset.sent) return event.preventDefault();
-    if (event.target.hasAttribute("hx-post")) return;
+    if (event.target.hasAttribute("hx-post") && !event.target.hasAttribute("hx-trigger")) return; // htmx sends it
     event.target.dataset.sent = "1";
   });
+  // Seconds that the page was looked at: time in a hidden tab does not count.
+  let looked = 0;
+  let since = document.hidden ? null : performance.now();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden && since !== null) looked += performance.now() - since;
+    since = document.hidden ? null : performance.now();
+  });
+  const seconds = () => ((looked + (since === null ? 0 : performance.now() - since)) / 1000).toFixed(1);
+  // One reason field serves several forms.
+  document.addEventListener("submit", () => all("input[data-copy]").forEach((field) => { field.value = document.getElementById(field.dataset.copy).value; }), true);
+  document.addEventListener("submit", () => all("input[name=seconds]").forEach((field) => { field.value = seconds(); }), true);
   window.addEventListener("pageshow", () => all("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
+  // --- flags came back: mark the sentences they stand on, close the drawer ------------------------------------------
+  document.addEventListener("htmx:afterSettle", () => {
+    const flags = document.getElementById("flags");
+    if (!flags) return;
+    const places = flags.dataset.flagged.split(" ");
+    for (const sentence of all(".sentence")) sentence.classList.toggle("flagged", places.includes(sentence.dataset.place));
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.successful && event.target.id === "flag-form") leave();
+  });
 
   // --- a session that ended while a page stood open, a server that cannot be reached ---------------------------------
   const say = (key) => {
