@@ -12,6 +12,7 @@ from bench.commands import compare, power, rank
 from bench.consult_commands import consult
 from bench.importers.commands import import_command
 from bench.live.cli import live
+from bench.report_commands import facts, reports
 from bench.run_commands import plan, run
 from bench.submission.commands import rounds, validate
 
@@ -153,6 +154,8 @@ app.command()(compare)
 app.command()(rank)
 app.command()(power)
 app.command()(consult)
+app.command()(reports)
+app.command()(facts)
 app.command()(export)
 app.command()(replies)
 app.command("import")(import_command)

@@ -104,7 +104,7 @@ def _urgency(words: str) -> Urgency:
     return "urgent" if _FOOT.search(words) or _ALARM.search(words) else "routine"
 
 
-def _declare(language: str, urgency: Urgency) -> str:
+def _declare(language: str, urgency: str) -> str:
     return _SAY[language].format(word=_WORDS[language].get(urgency, urgency))
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,11 +28,12 @@ from bench.consultation.rules import load_rules
 from bench.consultation.score import Consulted, score_consultation
 from bench.estimates import estimate_columns
 from bench.folders import whole_folder
+from bench.points import Pointed, pairs_of_points
 from bench.runner import Predictions, read_predictions
 from bench.samples import read_samples
 from spinemed.errors import RecordError
 from spinemed.records import Sample
-from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for, holm, paired_difference
+from spinemed.statistics import FEWEST_RANKED
 from spinemed.tables import write_json, write_jsonl, write_manifest
 
 __all__ = ["CASES_FILE", "score_consultations"]
@@ -77,7 +77,12 @@ def score_consultations(
         "rules_sha256": load_rules().sha256,
         "weights": dict(load_rules().points),
         "systems": [_system(system, done[system.name], seed, resamples) for system in systems],
-        "pairs": _pairs(done, seed, resamples),
+        "pairs": pairs_of_points(
+            {name: [_pointed(case) for case in cases] for name, cases in done.items()},
+            seed=seed,
+            resamples=resamples,
+            topic="consultation",
+        ),
     }
     with whole_folder(Path(out), "consultation") as partial:
         by_name = {system.name: system for system in systems}
@@ -151,27 +156,5 @@ def _part(cases: Sequence[Consulted], field: str, value: str) -> dict[str, Any]:
     }
 
 
-def _pairs(done: dict[str, list[Consulted]], seed: int, resamples: int) -> list[dict[str, Any]]:
-    """Differences of points over the cases that both were asked, Holm over all pairs."""
-    found: list[dict[str, Any]] = []
-    for first, second in combinations(done, 2):
-        both = [
-            (one, other)
-            for one, other in zip(done[first], done[second], strict=True)
-            if "api_error" not in (one.outcome, other.outcome)
-        ]
-        if not both:
-            continue
-        clusters = Clusters.of([one.cluster for one, _ in both])
-        result = paired_difference(
-            [one.points for one, _ in both],
-            [other.points for _, other in both],
-            clusters,
-            generator_for(seed, "consultation pairs", first, second),
-            resamples=resamples,
-            fewest=FEWEST_RANKED,
-        )
-        found.append({"first": first, "second": second, **result.as_dict()})
-    for pair, corrected in zip(found, holm([pair["p_value"] for pair in found])):
-        pair["p_holm"] = corrected
-    return found
+def _pointed(case: Consulted) -> Pointed:
+    return Pointed(case.sample_id, case.cluster, None if case.outcome == "api_error" else case.points)

@@ -1,0 +1,109 @@
+"""The words of reports, from `lexicon.yaml`: findings with what carries them, sides, grades, denials.
+
+Convention: grades are written in the scheme's own signs: Genant, Lee and Modic in digits, Meyerding and Pfirrmann in
+Roman numerals, Schizas in letters. Mild, moderate and severe are Genant's own words (1993) and are read for fractures
+alone; the other schemes have none.
+
+Trap: a bulge is no herniation (nomenclature of 2014), so it is no finding of this list.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Literal
+
+from spinemed.config import Config, load_config
+from spinemed.records import content_hash
+
+__all__ = ["SCHEME_NAMES", "FindingWords", "Lexicon", "load_lexicon"]
+
+Scheme = Literal["", "genant", "meyerding", "pfirrmann", "schizas", "lee", "modic"]
+SCHEME_NAMES: dict[str, str] = {
+    "genant": "Genant",
+    "meyerding": "Meyerding",
+    "pfirrmann": "Pfirrmann",
+    "schizas": "Schizas",
+    "lee": "Lee",
+    "modic": "Modic",
+}
+_ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV", "5": "V"} | dict(
+    zip("ⅠⅡⅢⅣⅤ", ("I", "II", "III", "IV", "V"), strict=True)
+)
+_DIGIT = {roman: digit for digit, roman in _ROMAN.items() if digit.isascii()}
+_WORDS = {"mild": "1", "moderate": "2", "severe": "3"}
+
+
+class FindingWords(Config):
+    """One finding."""
+
+    place: Literal["body", "disc"]
+    sided: bool = False
+    """Whether a side belongs to it."""
+    scheme: Scheme = ""
+    name: dict[str, str]
+    patterns: tuple[str, ...]
+
+    @cached_property
+    def found(self) -> re.Pattern[str]:
+        """Finds it in a text."""
+        return _compiled("|".join(f"(?:{pattern})" for pattern in self.patterns))
+
+
+class _Denials(Config):
+    before: str
+    never: str
+    ends: str
+    behind: str
+
+
+class Lexicon(Config):
+    """All words; see `lexicon.yaml`."""
+
+    findings: dict[str, FindingWords]
+    denials: _Denials
+    unsure: str
+    skipped: str
+    sides: dict[Literal["bilateral", "left", "right"], str]
+    grades: dict[str, str]
+    parts: dict[str, tuple[str, ...]]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all words."""
+        return content_hash(self.model_dump(mode="json"))
+
+    def pattern(self, name: str) -> re.Pattern[str]:
+        """A compiled pattern by its place in the file, like `denials.before` or `grades.lee`."""
+        room, _, key = name.partition(".")
+        value = getattr(self, room)
+        if key:
+            value = value[key] if isinstance(value, dict) else getattr(value, key)
+        return _compiled(value)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+@cache
+def load_lexicon() -> Lexicon:
+    """The bundled words."""
+    return load_config(str(files("bench.reports").joinpath("lexicon.yaml")), Lexicon)
+
+
+def grade_of(scheme: str, match: re.Match[str]) -> str:
+    """The grade of a match of a scheme's pattern, in the scheme's own signs."""
+    for name, value in match.groupdict().items():
+        if value is None:
+            continue
+        word = name.removeprefix("z")
+        if word in _WORDS:
+            return _WORDS[word]
+        sign = value.upper()
+        if scheme in ("meyerding", "pfirrmann"):
+            return _ROMAN.get(sign, sign)
+        return _DIGIT.get(sign, sign)
+    raise ValueError(f"a match of {scheme} without a grade")
