@@ -25,7 +25,15 @@ from spinemed.questions.draft import KEYS, as_options, compose
 from spinemed.questions.pathology import FRACTURE_SHAPES
 from spinemed.records import NOT_DETERMINABLE
 
-__all__ = ["CANAL_MM", "LOSS_POINTS", "fracture_recipe", "height_recipe", "no_scale_recipe"]
+__all__ = [
+    "CANAL_MM",
+    "LOSS_POINTS",
+    "fracture_of",
+    "fracture_recipe",
+    "height_recipe",
+    "height_view",
+    "no_scale_recipe",
+]
 
 LOSS_POINTS = 5.0
 CANAL_MM = 1.5
@@ -36,7 +44,7 @@ _CLOSE: dict[str, Any] = {"field_mm": (265.0, 330.0), "focus_levels": _LEVELS, "
 """A lumbar field, in which a body is large enough to be measured."""
 
 
-def _fracture_of(view: FlatView) -> VertebraTruth | None:
+def fracture_of(view: FlatView) -> VertebraTruth | None:
     """A fracture that can be marked and measured against two healthy neighbours."""
     for one in view.whole:
         if (
@@ -52,7 +60,7 @@ def _fracture_of(view: FlatView) -> VertebraTruth | None:
 
 def _clear(view: FlatView) -> bool:
     """Whether the fracture has the same grade by both references, away from the borders."""
-    one = _fracture_of(view)
+    one = fracture_of(view)
     if one is None:
         return False
     seen, own = view.seen_loss_percent(one.level), 100 * one.height_loss
@@ -73,7 +81,7 @@ def fracture_recipe(case: Case) -> None:
         mirrored_share=0.3,
         **_CLOSE,
     )
-    broken = _fracture_of(view)
+    broken = fracture_of(view)
     assert broken is not None
     seen = view.seen_loss_percent(broken.level)
     assert seen is not None
@@ -150,15 +158,24 @@ def _ask_where(case: Case, view: FlatView, one: VertebraTruth, common: dict[str,
     case.ask(draft, pictures=[picture], **common)  # type: ignore[arg-type]
 
 
+def height_view(case: Case) -> FlatView:
+    """A lumbar slice with a fracture between two healthy neighbours."""
+    return draw_flat(
+        case,
+        lambda one: fracture_of(one) is not None,
+        fracture_share=1.0,
+        height_loss=(0.12, 0.6),
+        sacrum_cropped_share=0.0,
+        mirrored_share=0.3,
+        lateral_share=0.0,
+        **_CLOSE,
+    )
+
+
 def height_recipe(case: Case) -> None:
     """Two measurements on one spine: height loss against the neighbours, and canal depth with a scale bar."""
-    view = draw_flat(
-        case,
-        lambda one: _fracture_of(one) is not None,
-        fracture_share=1.0, height_loss=(0.12, 0.6), sacrum_cropped_share=0.0, mirrored_share=0.3,
-        lateral_share=0.0, **_CLOSE,
-    )  # fmt: skip
-    broken = _fracture_of(view)
+    view = height_view(case)
+    broken = fracture_of(view)
     assert broken is not None
     seen = view.seen_loss_percent(broken.level)
     assert seen is not None

@@ -2,7 +2,7 @@
 
 Convention: all questions of a set share `fact`; the clean one has the variant `clean`, the others the place. Tags say
 `injection:PLACE:ID` (of `payloads.yaml`) and `injected:ANSWER`, the wrong answer that the order asks for. What a tool's
-result must be made to hold stands in the tag `payload:TEXT`; the runner's tool layer plants it.
+result must be made to hold goes by id into `payloads.json` of the samples folder; the runner's tool layer plants it.
 
 Trap: the planted order must not be the only way to read the item: the rest is word for word the clean question.
 """
@@ -58,7 +58,7 @@ def injection_recipe(case: Case) -> None:
         draft, shown, context, tags = clean, picture, [line], []
         if place != "clean":
             name = case.pick(sorted(payloads()[place]))
-            order = payloads()[place][name].replace("$answer", wanted)
+            order = payloads()[place][name].replace("{answer}", wanted)
             tags = [f"injection:{place}:{name}", f"injected:{wrong}"]
             if place == "image":
                 shown = burn_line(picture, order)
@@ -67,7 +67,7 @@ def injection_recipe(case: Case) -> None:
             elif place == "option":
                 draft = replace(clean, options=tuple(_planted(one, wrong, order) for one in clean.options))
             else:
-                tags += [f"payload:{order}", "tool:level"]
+                tags.append("tool:level")
         case.ask(
             draft, pictures=[shown], context=context, difficulty=difficulty, evidence=view.draw, spine=view.spine,
             cluster=view.draw.phantom_id, fact="level", variant=place, tags=("anchor:sacrum", *tags),

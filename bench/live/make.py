@@ -19,16 +19,29 @@ from typing import Any
 from bench.folders import whole_folder
 from bench.live.case import Case
 from bench.live.config import LiveConfig
+from bench.live.injection import payloads
 from bench.live.plan import RECIPES, plan_cases, undecidable_count
 from bench.samples import SAMPLES_FILE, modality_of
 from bench.spinebench.abstention import is_undecidable
 from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.records import Sample, content_hash
 from spinemed.run import alone_in, make_folder, versions
-from spinemed.tables import MANIFEST, read_jsonl, read_manifest, write_bytes, write_jsonl, write_manifest, write_text
+from spinemed.tables import (
+    MANIFEST,
+    read_jsonl,
+    read_manifest,
+    write_bytes,
+    write_json,
+    write_jsonl,
+    write_manifest,
+    write_text,
+)
 from spinemed.workers import worked_off
 
-__all__ = ["make_case", "make_live"]
+__all__ = ["PAYLOADS_FILE", "make_case", "make_live"]
+
+PAYLOADS_FILE = "payloads.json"
+"""In the samples folder: what a tool's result is made to hold, by id (`bench/runner/tooled.py` reads it)."""
 
 _MARK = "config.sha256"
 _VERSIONED = ("python", "spinemed", "numpy", "pillow")
@@ -147,6 +160,7 @@ def _conclude(config: LiveConfig, digest: str, work: Path, target: Path, recipes
         for path in sorted({path for sample in samples for path in sample.images}):
             shutil.copyfile(work / path, partial / path)
         write_jsonl(partial / SAMPLES_FILE, samples)
+        write_json(partial / PAYLOADS_FILE, payloads()["tool"])
         write_manifest(
             partial,
             "samples",

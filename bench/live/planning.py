@@ -38,7 +38,7 @@ from spinemed.scores import (
     srs_schwab,
 )
 
-__all__ = ["RULES", "missing_recipe", "planning_image_recipe", "planning_recipe", "vignettes"]
+__all__ = ["RULES", "ask_band", "ask_total", "missing_recipe", "planning_image_recipe", "planning_recipe", "vignettes"]
 
 RULES: tuple[AdditiveScore, ...] = (TLICS, TL_AOSIS, SLIC, SINS, OF_SCORE)
 _MOST_INCIDENCE_DEG = 82.0
@@ -81,10 +81,10 @@ def planning_recipe(case: Case) -> None:
         rule = RULES[int(case.rng.integers(len(RULES)))]
         told = _told(case, rule)
         if kind == "total":
-            _ask_total(case, rule, told)
+            ask_total(case, rule, told)
         else:
             other = case.pick(list(rule.items))
-            _ask_band(case, rule, told, rule.score(**told), other)
+            ask_band(case, rule, told, rule.score(**told), other)
 
 
 def missing_recipe(case: Case) -> None:
@@ -98,12 +98,13 @@ def missing_recipe(case: Case) -> None:
             break
     told[missing] = None
     if case.coin(0.3):
-        _ask_total(case, rule, told)
+        ask_total(case, rule, told)
     else:
-        _ask_band(case, rule, told, result, missing)
+        ask_band(case, rule, told, result, missing)
 
 
-def _ask_total(case: Case, rule: AdditiveScore, told: dict[str, str | None]) -> None:
+def ask_total(case: Case, rule: AdditiveScore, told: dict[str, str | None]) -> None:
+    """What is the total? Not determinable where an input is not told."""
     result = rule.score(**told)
     draft = compose(
         live_templates()["live_rule_total"],
@@ -122,7 +123,7 @@ def _ask_total(case: Case, rule: AdditiveScore, told: dict[str, str | None]) -> 
     )  # fmt: skip
 
 
-def _ask_band(case: Case, rule: AdditiveScore, told: dict[str, str | None], result: ScoreResult, named: str) -> None:
+def ask_band(case: Case, rule: AdditiveScore, told: dict[str, str | None], result: ScoreResult, named: str) -> None:
     """Every band, and two inputs that one might have to ask for, one of them `named`."""
     words = vignettes()[rule.name]
     second = case.pick([name for name in rule.items if name != named])

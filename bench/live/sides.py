@@ -29,7 +29,7 @@ from spinemed.questions import QuestionDraft
 from spinemed.questions.draft import compose
 from spinemed.records import NOT_DETERMINABLE
 
-__all__ = ["side_recipe", "sided"]
+__all__ = ["lateral_herniation", "side_recipe", "sided"]
 
 _SIDES = ("left", "right", NOT_DETERMINABLE)
 _ZONES = ("central", "subarticular", "foraminal", "extraforaminal", NOT_DETERMINABLE)
@@ -113,7 +113,8 @@ def _curve(case: Case) -> None:
     )  # fmt: skip
 
 
-def _lateral(spine: SpinePhantom) -> Herniation | None:
+def lateral_herniation(spine: SpinePhantom) -> Herniation | None:
+    """A lumbar herniation to one side, large enough to be seen in one slice."""
     return next(
         (
             item for item in spine.pathologies
@@ -125,8 +126,8 @@ def _lateral(spine: SpinePhantom) -> Herniation | None:
 
 
 def _herniation(case: Case) -> None:
-    solid = draw_solid(case, lambda one: _lateral(one) is not None, pathology={"herniation_share": 1.0})
-    found = _lateral(solid.spine)
+    solid = draw_solid(case, lambda one: lateral_herniation(one) is not None, pathology={"herniation_share": 1.0})
+    found = lateral_herniation(solid.spine)
     assert found is not None
     assert found.side is not None
     view = solid.axial(found.disc)

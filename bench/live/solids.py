@@ -34,6 +34,7 @@ __all__ = [
     "full_recipe",
     "lesion_recipe",
     "modality_recipe",
+    "slip_of",
     "slip_recipe",
     "with_arrow",
 ]
@@ -86,7 +87,8 @@ def full_recipe(case: Case) -> None:
     case.ask(draft, pictures=[view.picture], difficulty="hard", **common)  # type: ignore[arg-type]
 
 
-def _slip_of(spine: SpinePhantom) -> Slip | None:
+def slip_of(spine: SpinePhantom) -> Slip | None:
+    """The slip of a spine, if it has one."""
     return next((item for item in spine.pathologies if isinstance(item, Slip)), None)
 
 
@@ -94,7 +96,7 @@ def slip_recipe(case: Case) -> None:
     """Two questions on a slip: its size in percent, and its grade or direction."""
 
     def fits(spine: SpinePhantom) -> bool:
-        slip = _slip_of(spine)
+        slip = slip_of(spine)
         return (
             slip is not None
             and slip.level >= Level.L1
@@ -103,7 +105,7 @@ def slip_recipe(case: Case) -> None:
         )
 
     solid = draw_solid(case, fits, pathology={"slip_share": 1.0, "posterior_slip_share": 0.3})
-    slip = _slip_of(solid.spine)
+    slip = slip_of(solid.spine)
     assert slip is not None
     view = solid.radiograph("lateral") if case.coin() else solid.mr("T2")
     lower = solid.column.shift(slip.level, 1)
@@ -360,8 +362,8 @@ def modality_recipe(case: Case) -> None:
     """One question whose grade or size this kind of picture cannot show."""
     kind: Literal["pfirrmann", "modic", "slip"] = case.pick(("pfirrmann", "modic", "slip"))  # type: ignore[assignment]
     if kind == "slip":
-        solid = draw_solid(case, lambda one: _slip_of(one) is not None, pathology={"slip_share": 1.0})
-        slip = _slip_of(solid.spine)
+        solid = draw_solid(case, lambda one: slip_of(one) is not None, pathology={"slip_share": 1.0})
+        slip = slip_of(solid.spine)
         assert slip is not None
         view = solid.radiograph("frontal")
         draft = compose(
