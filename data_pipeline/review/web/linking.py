@@ -18,7 +18,7 @@ __all__ = ["LEAST_SHARE", "Mark", "Sentence", "marked", "sentences", "tie"]
 
 LEAST_SHARE = 0.35
 """Share of a sentence's words that a source must hold for a tie."""
-_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[A-Z0-9(\"'])|(?<=[。！？；])|\n+")
+_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[A-Z0-9(\"'㐀-鿿])|(?<=[。！？；])|\n+")
 _WORD = re.compile(r"[㐀-鿿豈-﫿]|[^\W_㐀-鿿豈-﫿]+")
 _EMPTY = frozenset(
     "a an the of to in on at is are was were and or with by for from this that it its as be".split()  # noqa: SIM905

@@ -69,7 +69,8 @@ def read_catalogues(folders: Iterable[Path]) -> dict[str, Wording]:
             file = folder / f"{language}.yaml"
             if not file.is_file():
                 raise ConfigError("is missing", file=file, cure="translate the other language's file")
-            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+            # Texts only: the keys `on`, `yes` and `no` are words here, not truth values.
+            tree = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
             if not isinstance(tree, dict):
                 raise ConfigError("is no mapping of keys to texts", file=file)
             for key, text in _flat(tree, "", file).items():

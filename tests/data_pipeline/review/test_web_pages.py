@@ -79,7 +79,7 @@ def web(
             browser.login(name)
         return browser
 
-    yield open_for
+    return open_for
 
 
 def test_a_reviewer_sees_the_queue_and_the_screen_without_the_model(web: Callable[[str], Browser]) -> None:
