@@ -1,9 +1,9 @@
 """Radiographs at full depth: DICOM and 16-bit PNG files as a volume of one layer.
 
-Convention: a film is held like a volume whose only plane is `film`. Its letters come from DICOM's patient orientation
-alone; without it the picture carries none, and no plane is guessed. The pixel size is that of the patient where the
-file gives it (`PixelSpacing`), else that of the detector, which is larger than the patient by the magnification: the
-viewer then says so beside every length.
+Convention: a film is held like a volume whose only plane is `film`. Its letters come from DICOM's own statement of
+orientation alone; without it the picture carries none, and no plane is guessed. The pixel size is that of the patient
+where the file gives it (`PixelSpacing`), else that of the detector, which is larger than the patient by the
+magnification: the viewer then says so beneath the picture.
 
 Trap: MONOCHROME1 means that the smallest value is white; the picture is inverted, the values are not.
 """
@@ -137,7 +137,7 @@ def _dicom(content: bytes, digest: str) -> Film:
             dataset = dcmread(io.BytesIO(content))
             if int(dataset.get("Rows", 0)) * int(dataset.get("Columns", 0)) > _LARGEST:
                 raise VolumeError("the picture is too large", field="image", cure="give at most 128 million pixels")
-            pixels = np.array(dataset.pixel_array)
+            pixels = _rescaled(np.array(dataset.pixel_array), dataset)
     except (InvalidDicomError, AttributeError, KeyError, ValueError, RuntimeError, OSError) as error:
         # No detail of the original message: it may quote the header.
         raise ReadError("is no DICOM picture that can be read", field="image", cure="export it again") from error
@@ -156,9 +156,23 @@ def _dicom(content: bytes, digest: str) -> Film:
 
 
 def _orientation(dataset: Any) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Directions of growing columns and rows (DICOM PS3.3 C.7.6.1.1.1); None where they are not stated."""
+    """Directions (RAS) of growing columns and rows; None where they are not stated.
+
+    A slice states them as cosines in LPS (DICOM PS3.3 C.7.6.2.1.1), a film as letters (C.7.6.1.1.1).
+    """
+    cosines = dataset.get("ImageOrientationPatient")
+    if cosines is not None and len(cosines) == 6:
+        values = np.array([float(value) for value in cosines]).reshape(2, 3) * (-1, -1, 1)
+        if np.allclose(np.linalg.norm(values, axis=1), 1, atol=1e-3) and abs(float(values[0] @ values[1])) < 1e-3:
+            return tuple(values[0].tolist()), tuple(values[1].tolist())
     given = dataset.get("PatientOrientation")
     if given is None or len(given) != 2:
         return None, None
     columns, rows = (_DIRECTIONS.get(str(value)[:1].upper()) for value in given)
     return (columns, rows) if columns is not None and rows is not None else (None, None)
+
+
+def _rescaled(pixels: NDArray[Any], dataset: Any) -> NDArray[Any]:
+    """Values by the rescale slope and intercept, where they are stated."""
+    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
+    return pixels if (slope, intercept) == (1, 0) else pixels.astype(np.float64) * slope + intercept
