@@ -17,7 +17,7 @@ MENU: tuple[Entry, ...] = (
     Entry("/agreement", "agreement.title", frozenset()),
     Entry("/figures", "figures.menu", frozenset({"data_manager", "auditor"})),
     Entry("/deid", "deid.menu", frozenset({"data_manager"})),
-    Entry("/release", "menu.release", frozenset({"data_manager"})),
+    Entry("/release", "menu.release", frozenset({"data_manager", "auditor"})),
     Entry("/audit", "menu.audit", frozenset({"auditor"})),
     Entry("/users", "menu.users", frozenset({"admin"})),
     Entry("/help", "menu.help", frozenset()),

@@ -243,3 +243,20 @@ def test_pages_speak_chinese_when_asked(web: Callable[[str], Browser]) -> None:
     assert "通过" in a1.page
     assert 'lang="zh-Hans"' in a1.page
     a1.get("/language/zh?back=//evil.example", 422)
+
+
+def test_a_data_manager_signs_and_exports_what_was_decided(web: Callable[[str], Browser]) -> None:
+    a1 = web("a1")
+    a1.get(re.search(r"/items/\d+", a1.page)[0])
+    a1.decide("approved")
+    manager = web("manager")
+    manager.get("/release")
+    fields = manager.hidden('action="/release"')
+    manager.send("/release", 403, password="a wrong password", **fields)
+    manager.send("/release", password="a password of the tests", **fields)
+    assert "Signed and exported" in manager.page
+    address = re.search(r"/release/\d+/audit\.jsonl", manager.page)[0]
+    assert "I release these items" in manager.get(address)
+    assert "I release these items" not in a1.get("/release", 403)
+    a1.get(address, 403)
+    manager.get(address.replace("audit.jsonl", "..%2f..%2freview.db"), 400)

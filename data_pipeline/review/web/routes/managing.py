@@ -11,12 +11,26 @@ import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Form, Query
+from sqlalchemy.orm import Session
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
-from data_pipeline.review.errors import AbsentError, RefusedError
-from data_pipeline.review.protocol import ROLES, add_user, change_user, list_users, set_password
-from data_pipeline.review.web.deps import CurrentUser, Db, Id, OpenStore, csrf_checked, page, see
+from data_pipeline.review.audit import prove
+from data_pipeline.review.errors import AbsentError, RefusedError, ReviewError
+from data_pipeline.review.protocol import (
+    ROLES,
+    add_user,
+    assign_run,
+    change_user,
+    draw_plan,
+    list_users,
+    require,
+    set_password,
+)
+from data_pipeline.review.protocol.manage import gold_scores, list_runs
+from data_pipeline.review.store import Store
+from data_pipeline.review.web.deps import CurrentUser, Db, Id, OpenStore, Visitor, csrf_checked, page, see
+from data_pipeline.review.web.exporting import FileName, export_file, list_exports, sign_and_export
 
 __all__ = ["router"]
 
@@ -53,7 +67,7 @@ def user(request: Request, number: Id, db: Db, visitor: CurrentUser) -> Response
     return _users(request, db, visitor, number=number)
 
 
-def _users(request: Request, db: Db, visitor: CurrentUser, *, number: int = 0, said: str = "") -> Response:
+def _users(request: Request, db: Session, visitor: Visitor, *, number: int = 0, said: str = "") -> Response:
     found = list_users(db, visitor.actor)
     chosen = [one for one in found if one.id == number]
     if number and not chosen:
@@ -119,3 +133,80 @@ def alter_password(
     with store.writing() as db:
         set_password(db, visitor.actor, number, password)
     return see("/users?said=changed")
+
+
+# --- from import to release ------------------------------------------------------------------------------------------
+
+
+@router.get("/release")
+def release(
+    request: Request, store: OpenStore, db: Db, visitor: CurrentUser,
+    said: Annotated[Literal["", "drawn", "assigned"], Query()] = "",
+) -> Response:  # fmt: skip
+    """Runs and what became of their items, the sampling plan, exports and the release."""
+    return _release(request, store, db, visitor, said=said)
+
+
+def _release(
+    request: Request, store: Store, db: Session, visitor: Visitor, *, status: int = 200, said: str = "",
+    error: ReviewError | None = None, number: int = 0,
+) -> Response:  # fmt: skip
+    actor = visitor.actor
+    exports = list_exports(store, actor)
+    return page(
+        request, "release.html", status, runs=list_runs(db, actor), gold=gold_scores(db, actor), exports=exports,
+        said=said, error=error, number=number, may_act=actor.may("data_manager"),
+    )  # fmt: skip
+
+
+@router.post("/runs/{number}/draw", dependencies=[Depends(csrf_checked)])
+def draw(
+    number: Id,
+    store: OpenStore,
+    visitor: CurrentUser,
+    share: Annotated[float, Form(ge=0, le=100, allow_inf_nan=False)],
+    seed: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0,
+) -> Response:
+    """Draw what of a run goes to people: all of a benchmark, a share of training in percent."""
+    with store.writing() as db:
+        draw_plan(db, visitor.actor, number, training_share=share / 100, seed=seed)
+    return see("/release?said=drawn")
+
+
+@router.post("/runs/{number}/assign", dependencies=[Depends(csrf_checked)])
+def assign(
+    number: Id, store: OpenStore, visitor: CurrentUser, seed: Annotated[int, Form(ge=0, le=2**31 - 1)] = 0
+) -> Response:
+    """Give the drawn items to reviewers at random."""
+    with store.writing() as db:
+        assign_run(db, visitor.actor, number, seed=seed)
+    return see("/release?said=assigned")
+
+
+@router.post("/release", dependencies=[Depends(csrf_checked)])
+def sign_release(
+    request: Request,
+    store: OpenStore,
+    visitor: CurrentUser,
+    password: Annotated[str, Form(max_length=512)],
+    why: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Sign the state of the review as released and export it."""
+    actor = visitor.actor
+    require(actor, "data_manager")
+    number, error = 0, None
+    try:
+        proof = prove(store, actor, password, address=request.client.host if request.client else "")
+        number = sign_and_export(store, actor, proof, why=why)
+    except ReviewError as refused:
+        error = refused
+    status = 200 if error is None else error.status if error.status != 401 else 403
+    with store.reading() as db:
+        return _release(request, store, db, visitor, status=status, error=error, number=number)
+
+
+@router.get("/release/{number}/{name}")
+def download(number: Id, name: FileName, store: OpenStore, visitor: CurrentUser) -> Response:
+    """One file of an export."""
+    path = export_file(store, visitor.actor, number, name)
+    return FileResponse(path, media_type="application/octet-stream", filename=name)
