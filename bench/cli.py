@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import typing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +16,7 @@ from bench.consult_commands import consult
 from bench.importers.commands import import_command
 from bench.live.cli import live
 from bench.report_commands import facts, reports
-from bench.run_commands import plan, run
+from bench.run_commands import AllowHost, MatcherModel, MatcherUrl, plan, run
 from bench.submission.commands import rounds, validate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -57,7 +60,7 @@ def predict(
     samples: Annotated[Path, typer.Option(help="Samples folder.")],
     model: Annotated[str, typer.Option(help="Checkpoint folder, or 'majority' or 'random'.")],
     out: Annotated[Path, typer.Option(help="Predictions folder to write; the same command resumes it.")],
-    condition: Annotated[str, typer.Option(help="full, or blind: pictures replaced by uniform grey.")] = "full",
+    condition: Annotated[str, typer.Option(help="full, or a control: blind, withheld, other_patient, ...")] = "full",
     name: Annotated[str | None, typer.Option(help="Name in tables; the folder's name unless given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random baseline.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions generated together.")] = 16,
@@ -65,6 +68,11 @@ def predict(
     cut_apart: Annotated[
         bool, typer.Option("--cut-apart", help="Call replies at that limit truncated, as a server's are.")
     ] = False,
+    backend: Annotated[str, typer.Option(help="What runs a checkpoint: transformers or vllm.")] = "transformers",
+    worker: Annotated[
+        str | None,
+        typer.Option(help="A name of its own for each process or machine that makes the same call on one --out."),
+    ] = None,
 ) -> None:
     """Ask a model every sample once. A killed run goes on where it stopped."""
     from rich.console import Console
@@ -72,17 +80,31 @@ def predict(
 
     from bench.runner import PREDICTIONS_FILE, LocalAnswerer, MajorityAnswerer, RandomAnswerer, predict_samples
     from bench.runner.answerers import Answerer
+    from bench.runner.conditions import Questions
     from bench.samples import read_samples
+    from spinemed.chat import Decoding
     from spinemed.errors import ConfigError
+    from spinemed.records import Condition
 
-    if condition not in ("full", "blind"):
-        raise ConfigError(f"{condition!r} is no condition", field="--condition", cure="use full or blind")
-    listed, _ = read_samples(samples)
+    known = [one for one in typing.get_args(Condition) if one != "tools"]
+    if condition not in known:
+        cure = "ask a served model by `bench run`" if condition == "tools" else f"use one of {', '.join(known)}"
+        raise ConfigError(f"{condition!r} is no condition here", field="--condition", cure=cure)
+    if backend not in ("transformers", "vllm"):
+        raise ConfigError(f"{backend!r} is no backend", field="--backend", cure="use transformers or vllm")
+    if worker is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", worker):
+        raise ConfigError(f"{worker!r} cannot name a worker", field="--worker", cure="use letters, digits and dashes")
+    every, _ = read_samples(samples)
+    listed = Questions(every, samples).under(condition).samples  # type: ignore[arg-type]
     answerer: Answerer
     if model == "majority":
         answerer = MajorityAnswerer(listed)
     elif model == "random":
         answerer = RandomAnswerer(listed, seed=seed)
+    elif backend == "vllm":
+        from bench.runner.vllm_offline import VllmAnswerer
+
+        answerer = VllmAnswerer(model, decoding=Decoding(max_tokens=max_new_tokens))
     else:
         answerer = LocalAnswerer(
             model, batch_size=batch_size, max_new_tokens=max_new_tokens, cut_is_answer=not cut_apart
@@ -99,6 +121,7 @@ def predict(
             condition=condition,  # type: ignore[arg-type]
             block_size=4 * batch_size,
             advance=lambda count: bar.advance(task, count),
+            worker=worker,
         )
     Console(highlight=False).print(f"written: {out / PREDICTIONS_FILE}", markup=False, soft_wrap=True)
 
@@ -116,14 +139,35 @@ def score(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap, tests and examples.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 10_000,
+    matcher_url: MatcherUrl = None,
+    matcher_model: MatcherModel = None,
+    matcher_log: Annotated[
+        Path | None, typer.Option(help="Folder of its request log; beside --out unless given.")
+    ] = None,
+    allow_host: AllowHost = None,
 ) -> None:
     """Score predictions, with intervals and paired tests clustered by spine. Needs no model."""
     from rich.console import Console
 
     from bench.board.terminal import print_summary
     from bench.spinebench import SUMMARY_FILE, score_predictions
+    from spinemed.chat import LOCAL, ChatClient, Egress, RequestLog, ServerConfig
+    from spinemed.errors import ConfigError
 
-    summary = score_predictions(samples, predictions, out, subject=subject, seed=seed, resamples=resamples)
+    if (matcher_url is None) != (matcher_model is None):
+        raise ConfigError(
+            "a matcher needs an address and a model", field="--matcher-url", cure="give both --matcher-url and -model"
+        )
+    egress = Egress(allow="listed", hosts=tuple(allow_host)) if allow_host else LOCAL
+    with ExitStack() as stack:
+        matcher = None
+        if matcher_url is not None and matcher_model is not None:
+            home = matcher_log or out.with_name(f"{out.name}-matcher")
+            log = stack.enter_context(RequestLog(home))
+            matcher = stack.enter_context(ChatClient(ServerConfig(url=matcher_url, model=matcher_model), log))
+        summary = score_predictions(
+            samples, predictions, out, subject=subject, seed=seed, resamples=resamples, matcher=matcher, egress=egress
+        )
     console = Console(highlight=False)
     print_summary(summary, console)
     console.print(f"written: {out / SUMMARY_FILE}", markup=False, soft_wrap=True)

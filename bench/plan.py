@@ -1,7 +1,8 @@
 """What a benchmark would ask and cost, counted before the first call.
 
-Convention: calls are exact, from the very questions. A question whose reply the log of a run holds, or that says the
-same as an earlier one (in words alone it does when blind), is known and not asked.
+Convention: calls are exact, from the very questions as each condition asks them; with tools every question counts as
+its first call and as many rounds as are allowed, which is a ceiling. A question whose reply the log of a run holds, or
+that says the same as an earlier one (in words alone it does when blind), is known and not asked.
 Prompt tokens are estimated from the characters (four of Latin script or one and a half of Chinese make a token) and
 from the price table's tokens of a picture; written tokens are the most that decoding allows. So money is a ceiling for
 what a model writes and an estimate for what it reads.
@@ -11,16 +12,19 @@ Trap: time rests on the seconds of one call that the caller states; nothing is s
 
 from __future__ import annotations
 
+import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.run import BenchConfig, questions_of, system_name
+from bench.runner.conditions import Questions
 from bench.runner.predict import request_of
 from bench.runner.server import chat_request
 from bench.samples import read_samples
 from spinemed.chat import Prices, RequestLog, prompt_bound, request_key
 from spinemed.chat.egress import require
+from spinemed.tools import openai_tools
 
 __all__ = ["BenchPlan", "PlanRow", "make_plan"]
 
@@ -31,6 +35,8 @@ class PlanRow:
 
     condition: str
     questions: int = 0
+    calls_each: int = 1
+    """Above 1 with tools: the first call and every round, at most."""
     known: int = 0
     """Of these, how many have their reply in the log or repeat an earlier one, and cost nothing."""
     with_picture: int = 0
@@ -56,7 +62,7 @@ class BenchPlan:
     @property
     def calls(self) -> int:
         """That would leave."""
-        return sum(row.questions - row.known for row in self.rows)
+        return sum((row.questions - row.known) * row.calls_each for row in self.rows)
 
     @property
     def money(self) -> float:
@@ -97,11 +103,15 @@ def make_plan(
     with tempfile.TemporaryDirectory() as scratch:
         folder = questions_of(config, Path(scratch) / "samples")
         listed, _ = read_samples(folder)
+        questions = Questions(listed, folder)
+        tools = tuple(json.dumps(tool, sort_keys=True, ensure_ascii=False) for tool in openai_tools())
         for condition in dict.fromkeys(config.conditions):
-            row = PlanRow(condition)
+            row = PlanRow(condition, calls_each=config.tools.rounds + 1 if condition == "tools" else 1)
             pictures: set[str] = set()
-            for sample in listed:
+            for sample in questions.under(condition).samples:
                 request = chat_request(request_of(sample, folder, condition), config.decoding, config.egress)
+                if condition == "tools":
+                    request = replace(request, tools=tools)
                 row.questions += 1
                 row.with_picture += bool(request.images)
                 pictures.update(request.image_sha256)
@@ -111,9 +121,10 @@ def make_plan(
                     continue
                 known.add(key)
                 words = sum(_tokens(turn.content) for turn in request.messages)
-                row.prompt_tokens += words + len(request.images) * server.prices.image_tokens
-                row.written_tokens += config.decoding.max_tokens
-                row.bound_tokens += prompt_bound(request, server.prices) + config.decoding.max_tokens
+                words += sum(_tokens(tool) for tool in request.tools)
+                row.prompt_tokens += row.calls_each * (words + len(request.images) * server.prices.image_tokens)
+                row.written_tokens += row.calls_each * config.decoding.max_tokens
+                row.bound_tokens += row.calls_each * (prompt_bound(request, server.prices) + config.decoding.max_tokens)
             row.pictures = len(pictures)
             plan.rows.append(row)
     return plan

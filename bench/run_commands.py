@@ -24,7 +24,16 @@ AllowHost = Annotated[
     typer.Option(help="Host that questions and pictures may be sent to; this machine alone unless given."),
 ]
 Release = Annotated[Path | None, typer.Option(help="Release folder, instead of the config's.")]
+Samples = Annotated[Path | None, typer.Option(help="Samples folder, instead of the config's release.")]
 Name = Annotated[str | None, typer.Option(help="The system's name in tables.")]
+MatcherUrl = Annotated[
+    str | None, typer.Option(help="Server of a language model that reads unparsed replies; counted apart.")
+]
+MatcherModel = Annotated[str | None, typer.Option(help="Its name as that server knows it.")]
+ConditionName = Annotated[
+    list[str] | None,
+    typer.Option("--condition", help="Condition to ask, instead of the config's; repeat for several."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a field: a.b=value.")]
 
 
@@ -42,6 +51,17 @@ def run(
     budget_seconds: Annotated[float | None, typer.Option(min=0, help="Time that asking may take.")] = None,
     allow_host: AllowHost = None,
     release: Release = None,
+    samples: Samples = None,
+    condition: ConditionName = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that ask; blocks are shared out among them.")] = 1,
+    engine: Annotated[str, typer.Option(help="local: processes here; ray: tasks of a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster; one is started here unless given.")
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs that a Ray task takes.")] = 0.0,
+    backend: Annotated[str, typer.Option(help="What runs a checkpoint: transformers or vllm.")] = "transformers",
+    matcher_url: MatcherUrl = None,
+    matcher_model: MatcherModel = None,
     name: Name = None,
     set_: Set = None,
 ) -> None:
@@ -49,7 +69,7 @@ def run(
     from rich.console import Console
 
     from bench.board.terminal import print_summary
-    from bench.run import run_benchmark
+    from bench.run import Force, run_benchmark
     from spinemed.errors import ConfigError
 
     if model is not None and url is not None:
@@ -57,8 +77,18 @@ def run(
     budget: dict[str, Any] = {"tokens": budget_tokens, "money": budget_money, "seconds": budget_seconds}
     server: dict[str, Any] = {"url": url, "model": served_model, "revision": revision, "api_key_file": key_file}
     server |= {"max_in_flight": max_in_flight} | {f"budget.{unit}": most for unit, most in budget.items()}
-    loaded = _load(config, server, release, allow_host, set_)
-    done = run_benchmark(loaded, out, model=model, name=name)
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"{engine!r} is no engine", field="--engine", cure="use local or ray")
+    if backend not in ("transformers", "vllm"):
+        raise ConfigError(f"{backend!r} is no backend", field="--backend", cure="use transformers or vllm")
+    if address is not None and engine != "ray":
+        raise ConfigError("is for Ray clusters", field="--address", cure="add --engine ray, or leave it out")
+    loaded = _load(
+        config, server, release, allow_host, set_, samples=samples, conditions=condition,
+        matcher={"url": matcher_url, "model": matcher_model},
+    )  # fmt: skip
+    force = Force(workers, engine, address, gpus, backend)  # type: ignore[arg-type]
+    done = run_benchmark(loaded, out, model=model, name=name, force=force)
     console = Console(highlight=False)
     print_summary(done.summary, console)
     for system, counts in done.outcomes.items():
@@ -67,6 +97,8 @@ def run(
         if counts["api_error"]:
             again = out / "outputs" / "predictions" / system
             console.print(f"delete {again} and run again to ask the failed ones alone", markup=False, soft_wrap=True)
+    for one, why in done.passed_over.items():
+        console.print(f"{one}: leaves no question ({why})", markup=False, soft_wrap=True)
     console.print(f"written: {done.board}", markup=False, soft_wrap=True)
 
 
@@ -80,6 +112,8 @@ def plan(
     seconds_per_call: Annotated[float, typer.Option(min=0.001, help="Of one request; nothing is sent to see.")] = 2.0,
     allow_host: AllowHost = None,
     release: Release = None,
+    samples: Samples = None,
+    condition: ConditionName = None,
     name: Name = None,
     set_: Set = None,
 ) -> None:
@@ -91,7 +125,10 @@ def plan(
 
     server = {"url": url, "model": served_model, "revision": revision, "max_in_flight": max_in_flight}
     found = make_plan(
-        _load(config, server, release, allow_host, set_), run=run, name=name, seconds_per_call=seconds_per_call
+        _load(config, server, release, allow_host, set_, samples=samples, conditions=condition),
+        run=run,
+        name=name,
+        seconds_per_call=seconds_per_call,
     )
     table = Table()
     heads = ("condition", "questions", "known", "with picture", "pictures", "prompt tokens", "written at most", "bound")
@@ -113,7 +150,15 @@ def plan(
 
 
 def _load(
-    config: Path, server: dict[str, Any], release: Path | None, allow_host: list[str] | None, given: list[str] | None
+    config: Path,
+    server: dict[str, Any],
+    release: Path | None,
+    allow_host: list[str] | None,
+    given: list[str] | None,
+    *,
+    samples: Path | None = None,
+    conditions: list[str] | None = None,
+    matcher: dict[str, Any] | None = None,
 ) -> BenchConfig:
     """The config with what the command line says; its faults are told as those of any override."""
     from bench.run import BenchConfig
@@ -125,6 +170,11 @@ def _load(
     overrides = [f"server.{field}={_yaml(value)}" for field, value in server.items() if value is not None]
     if release is not None:
         overrides += [f"release={_yaml(release)}", "samples=null"]
+    if samples is not None:
+        overrides += [f"samples={_yaml(samples)}", "release=null"]
+    if conditions:
+        overrides.append(f"conditions={_yaml(conditions)}")
+    overrides += [f"matcher.{field}={_yaml(value)}" for field, value in (matcher or {}).items() if value is not None]
     if allow_host:
         overrides.append(f"egress={_yaml({'allow': 'listed', 'hosts': allow_host})}")
     return load_config(config, BenchConfig, [*overrides, *(given or ())])

@@ -47,7 +47,8 @@ __all__ = ["SEED", "Asked", "Questions", "is_partial", "original_key", "rotation
 
 SEED = 0
 """Of all controls."""
-_LOOK = ("modality:", "plane:", "view:", "sequence:", "projection:")
+_LOOK = ("modality:", "plane:", "view:", "sequence:", "projection:", "live:")
+"""Tags that say what kind of picture it is."""
 _ROTATED = re.compile(r"rotated_([1-7])")
 _BY_PLACE = re.compile(
     r"\b(?:all|none|both|neither|either|any)\b.{0,20}\b(?:above|below|options?|choices?|[A-H](?:,| and | or )[A-H])\b"
@@ -145,7 +146,12 @@ class Questions:
                     f"cannot be read ({error.strerror})", file=self.folder / path, cure="write the samples again"
                 ) from error
             seen.append(None if place is None else (place.plane, place.sequence))
-        return sample.origin, tuple(sorted(tag for tag in sample.tags if tag.startswith(_LOOK))), tuple(seen)
+        return (
+            sample.origin,
+            sample.variant,
+            tuple(sorted(tag for tag in sample.tags if tag.startswith(_LOOK))),
+            tuple(seen),
+        )
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

@@ -27,11 +27,14 @@ from bench.spinebench.controls import Control, summarise_controls
 from bench.spinebench.exact import is_exact
 from bench.spinebench.examples import choose_examples
 from bench.spinebench.kinds import kind_confusion
+from bench.spinebench.matched import summarise_matched
 from bench.spinebench.numbers import number_error
 from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
 from bench.spinebench.summary import LOST, summarise, summarise_views
 from bench.spinebench.within_one import is_within_one
+from spinemed.chat.client import Chat
+from spinemed.chat.egress import LOCAL, Egress
 from spinemed.errors import RecordError
 from spinemed.records import Condition, Prediction, Sample, Score, ScoreOutcome
 from spinemed.tables import write_json, write_jsonl, write_manifest
@@ -74,6 +77,8 @@ def score_predictions(
     subject: str | None = None,
     seed: int = 0,
     resamples: int = 10_000,
+    matcher: Chat | None = None,
+    egress: Egress = LOCAL,
 ) -> dict[str, Any]:
     """Score predictions folders against one samples folder and write the scores folder.
 
@@ -85,6 +90,8 @@ def score_predictions(
             answered blind, or the only model.
         seed: Seed of bootstrap, tests and examples.
         resamples: Bootstrap samples.
+        matcher: A language model that reads what the rules left unparsed; counted apart, in `matched`.
+        egress: Where replies may be sent for that.
 
     Returns:
         The summary.
@@ -130,6 +137,8 @@ def score_predictions(
         name: asdict(kind_confusion(zip(listed, (own[sample.id] for sample in listed), scores[name], strict=True)))
         for name, own in replies.items()
     }
+    if matcher is not None:
+        summary["matched"] = summarise_matched(listed, scores, replies, matcher, egress=egress)
     examples = [] if chosen is None else choose_examples(listed, scores, replies, chosen, seed=seed)
     every = [*scores.values(), *(judged[system.name] for system in partial)]
     _write(Path(out), Path(samples), [score for own in every for score in own], summary, examples)

@@ -20,7 +20,7 @@ Convention, layout of `summary.json`::
     consistency  {name: see bench/spinebench/consistency.py}; {} where no fact is asked twice
     injection    {name: see bench/spinebench/injection.py}; {} where nothing is injected
     measurement  {measure: see bench/spinebench/measurement.py}; {} without numbers
-    matched      {name: see bench/spinebench/matched.py}; only where a matcher was asked
+    matched      see bench/spinebench/matched.py; only where a matcher was asked
     comparisons  [{row, subject, reference, difference, low, high, p_value, p_holm, mcnemar_p, n, clusters, first_only,
                    second_only, method, subject_accuracy, reference_accuracy, on_reference_parsed, on_both_parsed}]
 

@@ -20,6 +20,7 @@ from bench.cli import app
 from spinemed.errors import SpineMedError
 
 MODEL = ("--served-model", "org/tiny", "--revision", "1")
+TWO = ("--condition", "full", "--condition", "blind")
 
 
 @pytest.fixture
@@ -75,7 +76,8 @@ def outputs(run: Path) -> dict[str, bytes]:
 
 def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Callable[..., str], tmp_path: Path) -> None:
     slow, out = serve(latency=0.05), tmp_path / "killed"
-    arguments = ["bench", "run", str(config), "--url", f"{slow}/v1", *MODEL, "--max-in-flight", "4", "--out", str(out)]
+    arguments = ["bench", "run", str(config), "--url", f"{slow}/v1", *MODEL, *TWO, "--max-in-flight", "4"]
+    arguments += ["--out", str(out)]
     child = subprocess.Popen([sys.executable, "-m", "spinemed", *arguments], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while stats(slow)["requests"] < 20:
@@ -91,12 +93,12 @@ def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Callabl
     assert sum(seen.values()) - len(seen) <= 4
 
     fast = serve()
-    bench("run", config, "--url", f"{fast}/v1", *MODEL, "--max-in-flight", "32", "--out", tmp_path / "whole")
+    bench("run", config, "--url", f"{fast}/v1", *MODEL, *TWO, "--max-in-flight", "32", "--out", tmp_path / "whole")
     killed, whole = outputs(out), outputs(tmp_path / "whole")
     assert killed == whole
     assert "--served-model org/tiny --revision 1 --set" in killed["board/board.html"].decode()
     assert {"scores/summary.json", "board/board.html", "predictions/org-tiny-blind/lock.json"} <= set(killed)
-    bench("run", config, "--url", f"{fast}/v1", "--served-model", "second", "--out", tmp_path / "whole")
+    bench("run", config, "--url", f"{fast}/v1", "--served-model", "second", *TWO, "--out", tmp_path / "whole")
     summary = json.loads((tmp_path / "whole" / "outputs" / "scores" / "summary.json").read_bytes())
     names = [system["name"] for system in summary["systems"]]
     assert names == ["majority", "org-tiny", "org-tiny-blind", "random", "second", "second-blind"]
@@ -106,14 +108,21 @@ def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Callable[..
     server = serve()
     price = ("--set", "server.prices.prompt_per_million=10", "--set", "server.prices.image_tokens=100")
     asked = (config, "--url", f"{server}/v1", *MODEL, *price)
+    two = bench("plan", *asked, *TWO)
+    # 42 pictures with a question and 22 questions in words; blind, the pictures are all alike and the words are known.
+    assert int(re.findall(r"calls to make: (\d+)", two)[0]) == 42 + 22 + 2
     shown = bench("plan", *asked, "--seconds-per-call", "3", "--max-in-flight", "8")
     planned = int(re.findall(r"calls to make: (\d+)", shown)[0])
-    # 42 pictures with a question and 22 questions in words; blind, the pictures are all alike and the words are known.
-    assert planned == 42 + 22 + 2
+    assert planned > 66
+    called = bench("plan", *asked, "--condition", "tools", "--set", "tools.rounds=3")
+    assert "calls to make: 256" in called
     assert f"time: about {planned * 3 / 8 / 60:.1f} min" in shown
     assert stats(server)["requests"] == 0
     bench("run", *asked, "--out", tmp_path / "run")
     assert stats(server)["requests"] == planned
+    summary = json.loads((tmp_path / "run" / "outputs" / "scores" / "summary.json").read_bytes())
+    assert set(summary["controls"]["org-tiny"]) > {"withheld", "blind", "other_patient", "options_only", "rotated_2"}
+    assert set(summary["necessity"]["org-tiny"]) == {"withheld", "blind", "other_patient"}
     assert "calls to make: 0" in bench("plan", *asked, "--run", tmp_path / "run")
     assert "money: about 0.00 USD" in bench("plan", *asked, "--run", tmp_path / "run")
 
@@ -135,3 +144,37 @@ def test_a_mistake_is_named(config: Path, tmp_path: Path, arguments: tuple[str, 
     with pytest.raises(SpineMedError, match=message):
         bench("run", config, *arguments, "--out", tmp_path / "run")
     assert not (tmp_path / "run" / "outputs" / "predictions").exists()
+
+
+def test_workers_share_a_server_and_one_goes_on_where_two_stopped(
+    config: Path, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    server = serve()
+    asked = (config, "--url", f"{server}/v1", *MODEL, "--set", "server_block=8", "--budget-tokens", "10000000")
+    few = ("--condition", "full", "--condition", "rotated_3")
+    shown = bench("run", *asked, *few, "--workers", "2", "--out", tmp_path / "two")
+    assert "rotated_3: leaves no question (11 fewer options, 53 no options)" in shown
+    bench("run", *asked, *few, "--out", tmp_path / "one")
+    two, one = outputs(tmp_path / "two"), outputs(tmp_path / "one")
+    for name in ("predictions.jsonl", "lock.json", "manifest.json"):
+        assert two[f"predictions/org-tiny/{name}"] == one[f"predictions/org-tiny/{name}"]
+    assert two["scores/summary.json"] == one["scores/summary.json"]
+    assert {path.name for path in (tmp_path / "two" / "scratch" / "requests" / "org-tiny").glob("w*.jsonl")}
+
+
+def test_a_matcher_reads_what_the_rules_left_and_changes_no_score(
+    config: Path, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    server = serve()
+    asked = (config, "--url", f"{server}/v1", *MODEL, "--condition", "full", "--out", tmp_path / "run")
+    bench("run", *asked)
+    scores = tmp_path / "run" / "outputs" / "scores"
+    before = json.loads((scores / "summary.json").read_bytes())
+    bench("run", *asked, "--matcher-url", f"{server}/v1", "--matcher-model", "judge")
+    after = json.loads((scores / "summary.json").read_bytes())
+    matched = after.pop("matched")
+    assert before == after
+    assert matched["matcher"]["model"] == "judge"
+    own = matched["systems"]["org-tiny"]
+    assert own["unparsed"] > 0
+    assert own["value"] <= own["value_with_matched"]
