@@ -13,6 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spinemed.errors import ConfigError
+
 __all__ = ["LOOPBACK", "Settings"]
 
 LOOPBACK: frozenset[str] = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -43,8 +45,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _plain_only_on_loopback(self) -> Settings:
         if not self.secure_cookies and self.host not in LOOPBACK:
-            raise ValueError(
-                f"secure_cookies: false is for loopback only, and host is '{self.host}': "
-                "put a proxy that speaks TLS in front"
+            raise ConfigError(
+                f"'{self.host}' is no address of this machine alone, and passwords would cross the network in the clear",
+                field="--host",
+                cure="put a proxy that speaks TLS in front and say --behind-tls, or keep 127.0.0.1",
             )
         return self
