@@ -21,7 +21,7 @@ from bench.live.case import Case
 from bench.live.config import LiveConfig
 from bench.live.injection import payloads
 from bench.live.plan import RECIPES, plan_cases, undecidable_count
-from bench.samples import SAMPLES_FILE, modality_of
+from bench.samples import SAMPLES_FILE, Contamination, modality_of
 from bench.spinebench.abstention import is_undecidable
 from spinemed.errors import ReadError, RecordError, RunError
 from spinemed.records import Sample, content_hash
@@ -165,6 +165,8 @@ def _conclude(config: LiveConfig, digest: str, work: Path, target: Path, recipes
             partial,
             "samples",
             live_config_sha256=digest,
+            release_sha256=digest,  # what the questions are made from; there is no release behind them
+            split="test",
             live_config=config.model_dump(mode="json"),
             family=config.family,
             practice=config.family == "a",
@@ -173,6 +175,8 @@ def _conclude(config: LiveConfig, digest: str, work: Path, target: Path, recipes
             clusters=len({sample.cluster for sample in samples}),
             recipes=dict(sorted(Counter(recipes).items())),
             counts=_counts(samples),
+            left_out={},
+            contamination=Contamination().as_dict(),
             made_with={name: made[name] for name in _VERSIONED if name in made},
             note="computed phantoms, made-up vignettes and a few real images; research use only",
         )
