@@ -57,15 +57,20 @@ def reveal(request: Request, number: Id, store: OpenStore, visitor: CurrentUser)
 
 
 @router.get("/{number}/picture/{which}")
-def picture(request: Request, number: Id, which: Literal["before", "after"], db: Db, visitor: CurrentUser) -> Response:
-    """The held picture, or the original with the places outlined that differ."""
-    held = open_held(db, visitor.actor, number)
+def picture(
+    request: Request, number: Id, which: Literal["before", "after"], store: OpenStore, visitor: CurrentUser
+) -> Response:
+    """The held picture, or the original with the places outlined that differ; that the latter is seen is logged."""
+    with store.reading() as session:
+        held = open_held(session, visitor.actor, number)
     after = _pixels(views.read_held(views.held_file(held.folder, held.held_name)))
     if which == "after":
         return _png(views.grey_picture(after))
     original = _original(request, held)
     if original is None or isinstance(original, str):
         raise AbsentError("the original is not known")
+    with store.writing() as session:
+        append(session, visitor.actor.pseudonym, "see original", "held", held.id, new={"kind": "picture"})
     before = _pixels(original)
     boxes = views.changed_boxes(before, after) if before.ndim == 2 else []
     return _png(views.grey_picture(before, boxes))
