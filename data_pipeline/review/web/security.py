@@ -59,8 +59,8 @@ def same_origin(headers: Headers) -> bool:
     A client that sends neither (no browser does) is judged by its CSRF token alone.
     """
     site = headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        return False
+    if site is not None:  # pages without a referrer send `Origin: null` with their own forms
+        return site in ("same-origin", "none")
     origin = headers.get("origin")
     if origin is None:
         return True
