@@ -29,6 +29,7 @@ from spinemed.questions import QuestionDraft
 from spinemed.questions.draft import question_messages
 from spinemed.questions.templates import Template, load_templates
 from spinemed.records import Sample, content_hash
+from spinemed.volume import Volume
 
 __all__ = ["COMPUTED_LICENCE", "SOURCE", "Case", "live_templates", "shared_templates", "spine_tag"]
 
@@ -67,6 +68,8 @@ class Case:
     samples: list[Sample] = field(default_factory=list)
     pictures: dict[str, bytes] = field(default_factory=dict)
     """By path below the samples folder."""
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    """Masks for tools, by path below the samples folder: `volumes/CLUSTER/NAME.nii.gz`."""
 
     def __post_init__(self) -> None:
         root = np.random.SeedSequence([self.config.seed, _TOPIC, self.number])

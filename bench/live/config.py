@@ -52,6 +52,8 @@ class LiveConfig(Config):
     """Share of questions that nobody can decide, by construction."""
     real: bool = True
     """Ask also about the bundled real images whose levels an expert's mask gives."""
+    volumes: bool = True
+    """Write masks of slipped spines beside the samples, for models that may call `measure`."""
     mix: dict[str, Share] = Field(default_factory=lambda: dict(RECIPES_OF_MIX))
     size: LiveSize = LiveSize()
 

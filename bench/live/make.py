@@ -36,6 +36,7 @@ from spinemed.tables import (
     write_manifest,
     write_text,
 )
+from spinemed.volume import write_nifti
 from spinemed.workers import worked_off
 
 __all__ = ["PAYLOADS_FILE", "make_case", "make_live"]
@@ -118,13 +119,13 @@ def _claim(work: Path, digest: str) -> None:
     """Take over what an earlier run of the same set left; drop what another one left."""
     mark = work / _MARK
     if not mark.is_file() or mark.read_text(encoding="utf-8") != digest:
-        for name in ("cases", "images"):
+        for name in ("cases", "images", "volumes"):
             shutil.rmtree(work / name, ignore_errors=True)
         write_text(mark, digest)
     for name in ("cases", "images"):
         (work / name).mkdir(exist_ok=True)
-        for torn in (work / name).glob(".*.tmp"):
-            torn.unlink()
+    for torn in work.rglob(".*.tmp"):
+        torn.unlink()
 
 
 def _file(work: Path, number: int) -> Path:
@@ -138,6 +139,9 @@ def _work(job: tuple[str, str, int, str]) -> int:
     for path, data in case.pictures.items():
         if not (work / path).is_file():
             write_bytes(work / path, data)
+    for path, volume in case.volumes.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        write_nifti(volume, work / path)
     write_jsonl(_file(work, number), case.samples)
     return number
 
@@ -159,6 +163,8 @@ def _conclude(config: LiveConfig, digest: str, work: Path, target: Path, recipes
         (partial / "images").mkdir()
         for path in sorted({path for sample in samples for path in sample.images}):
             shutil.copyfile(work / path, partial / path)
+        if (work / "volumes").is_dir():
+            shutil.copytree(work / "volumes", partial / "volumes")
         write_jsonl(partial / SAMPLES_FILE, samples)
         write_json(partial / PAYLOADS_FILE, payloads()["tool"])
         write_manifest(

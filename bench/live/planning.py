@@ -83,8 +83,11 @@ def planning_recipe(case: Case) -> None:
         if kind == "total":
             ask_total(case, rule, told)
         else:
-            other = case.pick(list(rule.items))
-            ask_band(case, rule, told, rule.score(**told), other)
+            # Each band has the same chance, so that the grey zone comes as often as the clear ones.
+            wanted = rule.bands[int(case.rng.integers(len(rule.bands)))]
+            while rule.score(**told).band != wanted:
+                told = _told(case, rule)
+            ask_band(case, rule, told, rule.score(**told), case.pick(list(rule.items)))
 
 
 def missing_recipe(case: Case) -> None:

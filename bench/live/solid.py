@@ -31,6 +31,7 @@ from spinemed.phantom.spine import Posture, SpineConfig, draw_spine
 from spinemed.phantom.spine.records import SpinePhantom
 from spinemed.phantom.spine.truth import VertebraMarks, landmarks
 from spinemed.phantom.views import field_of_view_of_points
+from spinemed.volume import Volume
 
 __all__ = ["Solid", "View", "draw_solid"]
 
@@ -191,6 +192,13 @@ class Solid:
         signal = made.volume.data[:, :, 0].T
         picture = windowed(signal, 0.0, float(np.percentile(signal, 99.3)))
         return View(picture, {}, description, 0.5, "axial")
+
+    def masks(self) -> dict[str, Volume]:
+        """What tools may measure on: whole vertebrae and their bodies, 1 mm, VerSe's numbers, supine."""
+        from spinemed.phantom.imaging.ct import render_ct
+
+        made = render_ct(self.scene(Posture.SUPINE), field="lumbar", spacing_mm=1.0)
+        return {"vertebrae": made.vertebrae, "bodies": made.bodies}
 
     def _slice(
         self, values: NDArray[Any], grid: VoxelGrid, grey: Picture, description: SpineDescription, pixel: float

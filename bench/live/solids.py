@@ -109,6 +109,8 @@ def slip_recipe(case: Case) -> None:
     assert slip is not None
     view = solid.radiograph("lateral") if case.coin() else solid.mr("T2")
     lower = solid.column.shift(slip.level, 1)
+    if case.config.volumes:
+        case.volumes = {f"volumes/{solid.name}/{name}.nii.gz": mask for name, mask in solid.masks().items()}
     line = column_line(case, solid.column)
     names = {"upper": slip.level.value, "lower": lower.value}
     common = {
@@ -124,7 +126,7 @@ def slip_recipe(case: Case) -> None:
         answer_kind="number",
         values=names,
         levels=(slip.level, lower),
-        tags=("tool:measure", "measure:slip"),
+        tags=("tool:measure", "measure:slip", *(("volume",) if case.volumes else ())),
     )
     case.ask(
         draft, unit="percent", tolerance=SLIP_POINTS, difficulty=of_measurement(slip.percent, SLIP_POINTS), **common,  # type: ignore[arg-type]
@@ -198,7 +200,11 @@ def disc_recipe(case: Case) -> None:
     solid = draw_solid(case, fits, pathology={"degeneration": 1.2, "modic_share": 0.5}, age_years=(35.0, 85.0))
     view, worn = solid.mr("T2"), _worn(solid.spine)
     discs = _lumbar_discs(solid, view)
-    disc = discs[int(case.rng.integers(len(discs)))]
+    # Each grade that is there has the same chance: else most answers would be the usual grade of the middle.
+    there = sorted({worn[one] for one in discs})
+    grade = there[int(case.rng.integers(len(there)))]
+    alike = [one for one in discs if worn[one] == grade]
+    disc = alike[int(case.rng.integers(len(alike)))]
     common = {"evidence": solid.spine, "cluster": solid.name, "spine": solid.column}
     case.ask(
         _pfirrmann(case, str(worn[disc]), disc), pictures=[_at_disc(view, disc).picture],

@@ -59,6 +59,9 @@ def test_the_set_holds_what_was_planned(made: tuple[list[Sample], dict[str, Any]
     assert {"level_identification", "pathology", "surgical_planning"} == {sample.axis for sample in samples}
     assert {"level", "multiple_choice", "category", "measurement"} <= {sample.task for sample in samples}
     assert manifest["family"] == "b"
+    measured = {sample.cluster for sample in samples if "volume" in sample.tags}
+    assert measured == {path.split("/")[1] for path in manifest["files"] if path.startswith("volumes/")}
+    assert measured
     assert not manifest["practice"]
     for sample in samples:
         assert sample.licence in ("Apache-2.0", "MIT")

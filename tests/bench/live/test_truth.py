@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.live import LiveConfig
+from bench.live import LiveConfig, make_case
 from bench.live.case import Case
 from bench.live.findings import fracture_of, height_recipe, height_view
 from bench.live.flat import FlatView
@@ -18,8 +18,8 @@ from bench.live.levels import decidable_view, level_recipe
 from bench.live.planning import RULES, ask_band, ask_total, missing_recipe, vignettes
 from bench.live.sides import lateral_herniation, sided
 from bench.live.solid import View, draw_solid
-from bench.live.solids import angle_of, slip_of
-from spinemed.anatomy import LABEL_MAPS, Level
+from bench.live.solids import SLIP_POINTS, angle_of, slip_of
+from spinemed.anatomy import LABEL_MAPS, Disc, Level
 from spinemed.marks import COLOURS
 from spinemed.phantom.pathology import healthy_twin
 from spinemed.phantom.sagittal.scene import Scene
@@ -124,6 +124,22 @@ def test_angles_and_slips_are_those_of_the_points_in_the_picture() -> None:
     along = (front - back) / np.linalg.norm(front - back)
     measured = 100 * float((corner - back) @ along) / float(np.linalg.norm(front - back))
     assert slip.percent == pytest.approx(measured, abs=3.0)
+
+
+def test_the_measuring_tool_gets_the_slip_from_the_masks_beside_the_question() -> None:
+    from spinemed.measure import measure_masks
+
+    case = make_case(CONFIG, 12, "slip")
+    question = case.samples[0]
+    assert "volume" in question.tags
+    assert {path.split("/")[1] for path in case.volumes} == {question.cluster}
+    masks = {path.rsplit("/", 1)[1]: volume for path, volume in case.volumes.items()}
+    found = measure_masks(masks["vertebrae.nii.gz"], bodies=masks["bodies.nii.gz"])
+    slip = found.disc(Disc(*question.levels))
+    assert slip is not None
+    assert slip.slip is not None
+    assert slip.slip.percent is not None
+    assert abs(slip.slip.percent) == pytest.approx(float(question.answer), abs=SLIP_POINTS)
 
 
 def test_a_convex_side_is_where_the_apex_lies_and_a_flip_carries_the_letter_along() -> None:
