@@ -26,12 +26,13 @@ from data_pipeline.credits import terms_of
 from data_pipeline.items import Item, read_items, redo_derivation, text_sha256
 from data_pipeline.readers import Drop, Reading, read_source
 from data_pipeline.records import Derivation, Parts
+from data_pipeline.reviews import read_reviews
 from data_pipeline.sources import source_path
 from data_pipeline.unique import read_verdicts
 from data_pipeline.verify import Lookup, load_criteria, verify
 from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ReadError, RecordError, SpineMedError
-from spinemed.records import Document, Evidence, Figure, Instance, ReleaseRow, Span, Study, content_hash
+from spinemed.records import Document, Evidence, Figure, Instance, ReleaseRow, ReviewVerdict, Span, Study, content_hash
 from spinemed.tables import file_sha256, read_jsonl, read_manifest, read_records
 
 __all__ = ["Link", "Tracer", "trace"]
@@ -140,6 +141,7 @@ class Tracer:
             raise ReadError("holds no config.yaml, so it is no run", file=run, cure="give the run folder") from error
         self.sources_file = Path(config["sources"])
         self.release = read_manifest(self.outputs / "release", "release")
+        self.reviews = read_reviews(run)
         self.corpus = read_corpus(self.outputs / "corpus")
         self.criteria = load_criteria()
         derivations = read_records(self.outputs / "drafts" / "derivations.parquet", Derivation)
@@ -170,7 +172,13 @@ class Tracer:
 
     def chain(self, row: ReleaseRow, file: Path, revised: Item, draft: Item) -> list[Link]:
         """All links of one row, in the order from release to bytes."""
-        links = [self._release_link(row, file, revised), _revised_link(row, revised), _draft_link(revised, draft)]
+        verdict = None if self.reviews is None else self.reviews.verdicts.get(content_hash(revised.instance))
+        links = [self._release_link(row, file, revised)]
+        final = revised
+        if verdict is not None:
+            final = Item(verdict.instance or revised.instance, revised.parts)
+            links.append(_review_link(verdict))
+        links += [_revised_link(row, final), _draft_link(revised, draft)]
         gone = {part.id: missing for part in revised.instance.evidence if (missing := self._missing(part))}
         # The criteria look the evidence up; without it they cannot be applied.
         links += [self._criteria_link(revised)] if not gone else []
@@ -384,6 +392,13 @@ def _revised_link(row: ReleaseRow, revised: Item) -> Link:
     link.hold(evidence == row.evidence_ids, "evidence_ids differs from the release row")
     pictures = tuple(image.path.removesuffix(".png") for image in row.images)
     link.hold(instance.image_sha256 == pictures, "the pictures differ from the release row")
+    return link
+
+
+def _review_link(verdict: ReviewVerdict) -> Link:
+    link = Link("review", facts=[("decision", verdict.decision), ("reviewers", ", ".join(verdict.reviewers))])
+    link.facts += [("adjudicator", verdict.adjudicator or "none needed"), ("audit row", verdict.audit_sha256)]
+    link.hold(verdict.decision != "rejected", "reviewers rejected it")
     return link
 
 

@@ -37,10 +37,14 @@ def run(
         int | None, typer.Option(min=1, help="How many at once, instead of the config's; changes no byte.")
     ] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, e.g. auto; none starts one.")] = None,
+    reviews: Annotated[
+        Path | None, typer.Option(help="What `spinemed review export` wrote; kept in the run folder from then on.")
+    ] = None,
 ) -> None:
     """Read sources, draft questions, verify and revise them, and write a release."""
     from data_pipeline.config import BuildConfig
     from data_pipeline.engines import Crew
+    from data_pipeline.reviews import keep_reviews
     from data_pipeline.run import resolve_sources, run_pipeline
     from data_pipeline.show import print_report
     from spinemed.config import load_config
@@ -49,6 +53,8 @@ def run(
     loaded = load_config(config, BuildConfig, set_ or ())
     resolve_sources(loaded)  # refuse before a run folder is made
     with open_run(out, command="data run", config=loaded) as opened:
+        if (given := reviews or loaded.reviews) is not None:
+            keep_reviews(given, opened.folder)
         with Crew(engine, workers or loaded.workers, address) as crew:
             release = run_pipeline(opened, loaded, crew)
         print_report(opened.outputs)

@@ -7,9 +7,9 @@ Trap: a number of items such as 0.5 means "for half of the studies", drawn by se
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_pipeline.config_tasks import StudyTasks, TextTasks
 from data_pipeline.unique import UniqueConfig
@@ -173,3 +173,13 @@ class BuildConfig(Config):
     """How copies are found, and which benchmarks stay out of training."""
     release: ReleaseConfig = ReleaseConfig()
     """How the release is split."""
+    reviews: ConfigPath | None = None
+    """What `spinemed review export` wrote: rejected items are released nowhere, edited ones as reviewers worded them,
+    and the test split takes only what two reviewers or an adjudicator let in. Copied into the run folder."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The reviews of a run lie in its folder; its config stays what it was before anybody looked at it.
+        plain: dict[str, Any] = handler(self)
+        plain.pop("reviews", None)
+        return plain

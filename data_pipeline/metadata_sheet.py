@@ -87,7 +87,7 @@ def datasheet(lineage: Lineage, facts: Mapping[str, Any]) -> str:
         "- **How were they checked?** By the written criteria of `data_pipeline/criteria`: each applied to each row, "
         "failing rows mended or dropped with the reason.",
         f"- **Were patients' data de-identified?** {_deidentified(lineage.cases)}",
-        "- **Who reviewed the rows?** None recorded: no clinician has looked at them.",
+        f"- **Who reviewed the rows?** {_reviewed(facts.get('reviews'))}",
         "- **Is the raw data kept?** Source files are named by hash; drafts stay in the run beside the revised rows.",
         "",
         "## Uses",
@@ -110,6 +110,31 @@ def datasheet(lineage: Lineage, facts: Mapping[str, Any]) -> str:
         "- **How is a version told?** By the hash in `manifest.json`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reviewed(reviews: Mapping[str, Any] | None) -> str:
+    if reviews is None:
+        return "None recorded: no clinician has looked at them."
+    people = "; ".join(
+        ", ".join(
+            str(part)
+            for part in (
+                person["pseudonym"],
+                person["specialty"] or "specialty not stated",
+                "years of practice not stated" if person["years"] is None else f"{person['years']} years of practice",
+                f"group {person['group']}" if person["group"] else " and ".join(person["roles"]),
+                f"conflicts: {', '.join(person['conflicts'])}" if person["conflicts"] else "",
+            )
+            if part
+        )
+        for person in reviews["reviewers"]
+    )
+    return (
+        f"Verdicts: {_list(reviews['verdicts']) or 'none'}; {reviews['adjudicated']} were settled by an adjudicator. "
+        f"Released rows by verdict: {_list(reviews['released']) or 'none'}. A benchmark item needs two reviewers of "
+        f"different groups who agree, or an adjudicator; neither saw the model's name or the other's decision. "
+        f"Reviewers: {people or 'none'}."
+    )
 
 
 def _list(numbers: Mapping[str, int]) -> str:

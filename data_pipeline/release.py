@@ -10,6 +10,7 @@ for local use, and the manifest says so.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ from data_pipeline.items import Item
 from data_pipeline.metadata import gather, lineage_of, plain_lineage, write_metadata
 from data_pipeline.records import Ties
 from data_pipeline.shards import facts_of, rechunked
+from data_pipeline.unique import Verdict, read_verdicts
 from spinemed.records import Axis, Instance, Origin, PackedImage, ReleaseRow, Source, Split, content_hash
-from spinemed.tables import arrow_schema, atomic_write, plain, write_text
+from spinemed.tables import arrow_schema, atomic_write, plain, read_records, write_text
 
-__all__ = ["IndexRow", "Place", "assign_places", "join_release", "write_rows"]
+__all__ = ["IndexRow", "Place", "assign_places", "join_release", "place_items", "write_rows"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 _ROWS = 256
@@ -160,8 +162,40 @@ def assign_places(
     return {name: places[component] for name, component in component_of.items()}
 
 
+def place_items(
+    items: Path, unique: Path, sources: Mapping[str, Source], config: ReleaseConfig, seed: int
+) -> Iterator[tuple[Verdict, Place | None, str]]:
+    """What becomes of every revised item: its verdict, its place with its tags, and else why it is left out.
+
+    Args:
+        items: The revised folder.
+        unique: The folder of verdicts on its items.
+        sources: By id.
+        config: Fractions of the splits.
+        seed: Of the hash.
+
+    Raises:
+        SourceError: The sources' pins or allowed uses contradict each other.
+    """
+    verdicts = zip(read_records(items / "ties.parquet", Ties), read_verdicts(unique), strict=True)
+    kept = (ties.model_copy(update={"keys": (*ties.keys, *v.ties)}) for ties, v in verdicts if not v.reason)
+    places = assign_places(kept, sources, config, seed)
+    for verdict in read_verdicts(unique):
+        place = places.get(verdict.id)
+        asked = verdict.held_out if place is not None and place.split != "test" else ""
+        if place is None or asked:
+            yield verdict, None, verdict.reason or f"{verdict.held_out_reason} as a benchmark"
+        else:
+            yield verdict, dataclasses.replace(place, tags=verdict.tags), ""
+
+
 def join_release(
-    folder: Path, shards: Sequence[Path], sources: Mapping[str, Source], cases: Path, stages: Mapping[str, str]
+    folder: Path,
+    shards: Sequence[Path],
+    sources: Mapping[str, Source],
+    cases: Path,
+    stages: Mapping[str, str],
+    reviewed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Merge the rows of all shards into one file per split, in the order of ids, and write what describes them.
 
@@ -173,6 +207,7 @@ def join_release(
         sources: By id.
         cases: The corpus's table of patients.
         stages: Hash of each folder on the road, by name.
+        reviewed: Further facts for the manifest and the datasheet, where people reviewed the items.
     """
     tables = [pa.ipc.open_file(pa.memory_map(str(shard / "rows.arrow"))).read_all() for shard in shards]
     tables = [table for table in tables if table.num_rows]
@@ -201,7 +236,7 @@ def join_release(
             file.end()
     if total != len(ids):
         raise AssertionError(f"{len(ids)} instances, {total} released")
-    told = facts.as_dict(sources)
+    told = {**facts.as_dict(sources), **(reviewed or {})}
     write_text(folder / "ATTRIBUTION.md", _credits(sources, set(facts.counts["source_id"])))
     write_text(folder / "README.md", _datasheet(told))
     groups = {name for table in tables for name in table["group_id"].unique().to_pylist()}

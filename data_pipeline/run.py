@@ -31,7 +31,8 @@ from data_pipeline.engines import Crew
 from data_pipeline.items import Item
 from data_pipeline.readers import check_options
 from data_pipeline.records import Derivation, Ties
-from data_pipeline.release import Place, assign_places, join_release, write_rows
+from data_pipeline.release import Place, join_release, place_items, write_rows
+from data_pipeline.reviews import read_reviews
 from data_pipeline.ruled import TEMPLATES
 from data_pipeline.settle import (
     finish,
@@ -45,12 +46,12 @@ from data_pipeline.settle import (
 from data_pipeline.shards import Job, Work, job
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
-from data_pipeline.unique import Ask, read_verdicts, unique_key, wordings_of, write_unique
+from data_pipeline.unique import Ask, unique_key, wordings_of, write_unique
 from data_pipeline.verify import Lookup, criteria_sha256, load_criteria
 from data_pipeline.writers import DraftPart, Requests, Writer, open_writer
 from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ConfigError
-from spinemed.records import ImageBlob, Source, Split, content_hash
+from spinemed.records import ImageBlob, Instance, Source, Split, content_hash
 from spinemed.run import Run
 from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
 
@@ -151,6 +152,9 @@ def run_stages(stages: Stages, drafts: Path, key: dict[str, Any]) -> Path:
         "verdicts": read_manifest(unique, "unique")["sha256"],
         "release": config.release.model_dump(mode="json"),
     }
+    reviews = read_reviews(run.folder)
+    if reviews is not None:
+        key["reviews"] = reviews.sha256
     return _step(run, "release", key, partial(stages.release, drafts, revised, unique))
 
 
@@ -208,6 +212,8 @@ class _Task:
     prepared: Path = Path()
     decided: tuple[Any, ...] = ()
     """What the whole set decided about each item, in order."""
+    edited: tuple[Instance | None, ...] = ()
+    """The same items as reviewers worded them, where they did."""
 
 
 def draft_shard(task: _Task, folder: Path) -> dict[str, Any]:
@@ -260,7 +266,12 @@ def finish_shard(task: _Task, folder: Path) -> dict[str, Any]:
 def release_shard(task: _Task, folder: Path) -> dict[str, Any]:
     """Release rows of one shard."""
     store, shard = open_corpus(task.corpus), read_item_shard(task.items, task.number)
-    kept = [(item, where) for item, where in zip(shard, task.decided, strict=True) if where is not None]
+    reworded = task.edited or (None,) * len(shard)
+    kept = [
+        (Item(words or item.instance, item.parts), where)
+        for item, where, words in zip(shard, task.decided, reworded, strict=True)
+        if where is not None
+    ]
     items = [item for item, _ in kept]
     made = open_table(task.drafts / "images.parquet", ImageBlob, "sha256", _sha256(task.drafts, "drafts"))
     wanted = {digest for item in items for digest in item.instance.image_sha256}
@@ -390,29 +401,29 @@ class Stages:
     def release(self, drafts: Path, items: Path, unique: Path, folder: Path, home: Path) -> dict[str, Any]:
         """Choose splits, make rows, merge them into one file per split."""
         sources = open_corpus(self.corpus).sources
-        verdicts = zip(read_records(items / "ties.parquet", Ties), read_verdicts(unique), strict=True)
-        kept = (ties.model_copy(update={"keys": (*ties.keys, *v.ties)}) for ties, v in verdicts if not v.reason)
-        places = assign_places(kept, sources, self.config.release, self.config.seed)
         order: list[tuple[str, Split, tuple[str, ...]] | None] = []
         left_out: Counter[str] = Counter()
-        for verdict in read_verdicts(unique):
-            place = places.get(verdict.id)
-            asked = verdict.held_out if place is not None and place.split != "test" else ""
-            if place is None or asked:
-                left_out[verdict.reason or f"{verdict.held_out_reason} as a benchmark"] += 1
-                order.append(None)
-            else:
-                order.append((place.component, place.split, verdict.tags))
+        for _, place, why in place_items(items, unique, sources, self.config.release, self.config.seed):
+            left_out.update([why] if place is None else ())
+            order.append(None if place is None else (place.component, place.split, place.tags))
+        sizes = group_sizes(items / "instances.parquet")
+        reviews = read_reviews(self.run.folder)
+        edited: list[Instance | None] = []
+        if reviews is not None:
+            found = (item.instance for number in range(len(sizes)) for item in read_item_shard(items, number))
+            order, edited = reviews.applied(order, found, left_out)
         tasks, start = [], 0
-        for number, size in enumerate(group_sizes(items / "instances.parquet")):
-            decided = tuple(order[start : start + size])
+        for number, size in enumerate(sizes):
+            decided, words = tuple(order[start : start + size]), tuple(edited[start : start + size])
             start += size
-            task = self._task(drafts=drafts, items=items, number=number, decided=decided)
-            tasks.append((size, task, [number, content_hash([each and list(each) for each in decided])]))
+            task = self._task(drafts=drafts, items=items, number=number, decided=decided, edited=words)
+            identity = [[each and list(each) for each in decided], reviews and reviews.sha256]
+            tasks.append((size, task, [number, content_hash(identity)]))
         rows = self._make("releasing", release_shard, home / "rows", tasks)
         folders = {"corpus": self.corpus, "drafts": drafts, "revised": items, "unique": unique}
         stages = {name: _sha256(path, name) for name, path in folders.items()}
-        facts = join_release(folder, rows, sources, self.corpus / "cases.parquet", stages)
+        reviewed = {} if reviews is None else {"reviews": reviews.told()}
+        facts = join_release(folder, rows, sources, self.corpus / "cases.parquet", stages, reviewed)
         return {**facts, "left_out": dict(sorted(left_out.items()))}
 
 

@@ -99,7 +99,7 @@ def _item(run_id: int, item: NewItem, digest: str) -> dict[str, Any]:
         "run_id": run_id, "instance_id": instance.id, "instance_sha256": digest, "task": instance.task,
         "axis": instance.axis, "language": instance.language, "origin": instance.origin,
         "source_id": instance.source_id, "group_id": instance.group_id, "answer_kind": instance.answer_kind,
-        "answer_key": key_of(instance), "levels": [str(level) for level in instance.levels],
+        "answer_key": key_of(instance), "levels": [level.value for level in instance.levels],
         "side": side_of(instance), "urgency": urgency_of(instance), "purpose": item.purpose, "risk": item.risk,
         "sampled": False, "reviews_needed": 0, "status": "unsampled", "final_version_id": None, "round": 1,
         "reopened_why": "", "version": 1,

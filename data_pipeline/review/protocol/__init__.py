@@ -71,6 +71,13 @@ from data_pipeline.review.protocol.views import (
     next_item,
     open_item,
 )
+from data_pipeline.review.protocol.wording import (
+    WordingRow,
+    guidance_yaml,
+    known_wordings,
+    list_wordings,
+    propose_wording,
+)
 
 __all__ = [
     "FLAG_KINDS",
@@ -99,6 +106,7 @@ __all__ = [
     "RunRow",
     "WaitingFigure",
     "WebLogin",
+    "WordingRow",
     "actor_of",
     "add_gold",
     "add_user",
@@ -119,12 +127,15 @@ __all__ = [
     "find_session",
     "flag_claim",
     "gold_scores",
+    "guidance_yaml",
     "hand_on",
     "held_queue",
     "history_of",
+    "known_wordings",
     "list_items",
     "list_runs",
     "list_users",
+    "list_wordings",
     "my_progress",
     "my_queue",
     "next_item",
@@ -134,6 +145,7 @@ __all__ = [
     "open_item",
     "open_session",
     "other_decision",
+    "propose_wording",
     "queue_counts",
     "reopen_item",
     "require",

@@ -208,7 +208,8 @@ def adjudicate(
     row = Adjudication(
         item_id=item.id, user_id=actor.id, round=item.round,
         disagreed=disagreements([judgement for _, judgement in found]), verdict=choice.verdict,
-        version_id=None if final is None else final.id, answer_key=key_of(instance), levels=list(instance.levels),
+        version_id=None if final is None else final.id, answer_key=key_of(instance),
+        levels=[level.value for level in instance.levels],
         side=side_of(instance), urgency=urgency_of(instance), reason=reason, token=token, payload_sha256=payload,
         made_at=now(),
     )  # fmt: skip

@@ -138,7 +138,7 @@ def decide(session: Session, actor: Actor, item_id: int, choice: Choice, *, vers
         assignment_id=mine.id, item_id=item.id, user_id=actor.id, group_name=actor.group, round=item.round,
         verdict=choice.verdict, undoes_id=None, shown_version_id=base.id,
         edit_version_id=None if edited is None else edited.id,
-        answer_key=key_of(instance), levels=list(instance.levels),
+        answer_key=key_of(instance), levels=[level.value for level in instance.levels],
         side=side_of(instance) if edited else item.side, urgency=urgency_of(instance) if edited else item.urgency,
         reason=reason, seconds=min(choice.seconds, _LONGEST_S), token=token, payload_sha256=payload, made_at=now(),
     )  # fmt: skip

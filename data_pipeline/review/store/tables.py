@@ -24,6 +24,7 @@ from data_pipeline.review.store.readers import (
     ReaderVote,
 )
 from data_pipeline.review.store.studies import Annotation, DeidItem, FigureReview, LevelCorrection, StudyVolume, Volume
+from data_pipeline.review.store.wording import Wording
 from data_pipeline.review.store.work import Adjudication, Assignment, Decision, Draft, Flag
 
 __all__ = [
@@ -58,5 +59,6 @@ __all__ = [
     "Version",
     "Volume",
     "WebSession",
+    "Wording",
     "now",
 ]

@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
-_APPENDED = ("audit", "decisions", "versions", "flags", "adjudications", "sampling_plans")
+_APPENDED = ("audit", "decisions", "versions", "flags", "adjudications", "sampling_plans", "wordings")
 
 
 def upgrade() -> None:
@@ -171,6 +171,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_web_sessions_expires_at"), "web_sessions", ["expires_at"], unique=False)
     op.create_index(op.f("ix_web_sessions_user_id"), "web_sessions", ["user_id"], unique=False)
+    op.create_table(
+        "wordings",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("made_by", sa.Integer(), nullable=True),
+        sa.Column("made_at", sa.String(length=27), nullable=False),
+        sa.ForeignKeyConstraint(["made_by"], ["users.id"], name=op.f("fk_wordings_made_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wordings")),
+    )
+    op.create_index(op.f("ix_wordings_kind_name_id"), "wordings", ["kind", "name", "id"], unique=False)
     op.create_table(
         "assignments",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -349,6 +362,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_assignments_user_id_status_place"), table_name="assignments")
     op.drop_index(op.f("ix_assignments_user_id_place"), table_name="assignments")
     op.drop_table("assignments")
+    op.drop_index(op.f("ix_wordings_kind_name_id"), table_name="wordings")
+    op.drop_table("wordings")
     op.drop_index(op.f("ix_web_sessions_user_id"), table_name="web_sessions")
     op.drop_index(op.f("ix_web_sessions_expires_at"), table_name="web_sessions")
     op.drop_table("web_sessions")
