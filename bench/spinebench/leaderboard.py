@@ -3,8 +3,8 @@
 Convention: `leaderboard.json` holds for each row of the table (axis by modality by origin, and each axis as a whole)
 lists in the order of `systems`: value, low, high, method, rank and its interval, the difference from the leader of the
 row with interval, p and p corrected by Holm over all rows and systems; for each level group the shares, the macro mean,
-the mean distance and the breakdown by true level; for each system its counts, its total and its confidence figures.
-All systems share the bootstrap draws of a row, so ranks and differences are paired.
+the mean distance and the breakdown by true level; for each measure the errors in units; for each system its counts, its
+total and its confidence figures. All systems share the bootstrap draws of a row, so ranks and differences are paired.
 
 Requests that failed (`api_error`) count as wrong here, so that all systems have the same questions; a system with less
 than `RANKABLE` of its requests answered is listed with its values and takes no part in ranks and comparisons.
@@ -32,6 +32,7 @@ from bench.spinebench.calibration import calibration_error
 from bench.spinebench.confusion import anatomical
 from bench.spinebench.distance import chance_level
 from bench.spinebench.levels import level_groups
+from bench.spinebench.numbers import measure_of
 from bench.spinebench.offsets import has_level_truth
 from bench.spinebench.risk_coverage import accuracy_at_coverage, risk_coverage
 from bench.spinebench.rows import table_rows
@@ -135,6 +136,7 @@ def summarise_many(
         "rows": rows,
         "levels": _levels(samples, verdicts, cluster_of, seed, resamples),
         "total": _totals(samples, correct),
+        "measurement": _measurement(samples, verdicts),
         "abstention": _confidence(samples, systems),
     }  # fmt: skip
 
@@ -262,6 +264,26 @@ def _one_level(
     rng = generator_for(seed, "leaderboard", "level", group, name)
     many = bootstrap_many(correct[places], own, rng, resamples=resamples)
     return {"level": name, "n": places.size, "clusters": own.count, **_interval(correct[places], many)}
+
+
+def _measurement(samples: Sequence[Sample], verdicts: NDArray[np.void]) -> dict[str, Any]:
+    """Errors in units, measure by measure, over the questions that got a number; intervals stand in `score`."""
+    places: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        if sample.answer_kind == "number":
+            places.setdefault(f"{measure_of(sample)} ({sample.unit or 'count'})", []).append(place)
+    found = {}
+    for measure, members in sorted(places.items()):
+        errors = np.ma.masked_invalid(verdicts["error"][members])
+        found[measure] = {
+            "n": len(members),
+            "answered": errors.count(axis=0).tolist(),
+            "mean_absolute_error": np.ma.abs(errors).mean(axis=0).tolist(),
+            "median_absolute_error": np.ma.median(np.ma.abs(errors), axis=0).tolist(),
+            "bias": errors.mean(axis=0).tolist(),
+            "within_tolerance": verdicts["correct"][members].mean(axis=0).tolist(),
+        }
+    return found
 
 
 def _totals(samples: Sequence[Sample], correct: NDArray[np.bool_]) -> dict[str, Any]:

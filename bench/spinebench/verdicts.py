@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.extract import extract, question_of
+from bench.runner.conditions import is_partial
 from bench.runner.predict import PREDICTIONS_FILE
 from bench.samples import read_samples
 from bench.spinebench.abstention import abstaining_answers
@@ -65,6 +66,10 @@ class System:
     verdicts: NDArray[np.void]
 
 
+_Measured = tuple[bool, bool, int, int, int, float]
+"""Correct, abstained, within one, region, offset, error."""
+
+
 class Judge:
     """Everything about the samples that judging needs, worked out once for all systems."""
 
@@ -73,38 +78,46 @@ class Judge:
         self.questions = [question_of(sample) for sample in samples]
         self.places = {sample.id: place for place, sample in enumerate(samples)}
         self.abstaining = [abstaining_answers(sample) for sample in samples]
-        # Samples of one truth in columns of one make have the same measures for the same answer.
-        self.alike = [(s.answer_kind, s.answer, s.levels, s.tags) for s in samples]
-        self.numbers = [sample.answer_kind == "number" for sample in samples]
-        self.measures: dict[tuple[Any, str | None], tuple[int, int, int]] = {}
+        # Samples of one truth in columns of one make, with the same ways to abstain, have one verdict on an answer.
+        kinds: dict[Any, int] = {}
+        self.alike = [
+            kinds.setdefault((s.answer_kind, s.answer, s.levels, s.tags, s.tolerance, own), len(kinds))
+            for s, own in zip(samples, self.abstaining, strict=True)
+        ]
+        self.measures: dict[tuple[int, str | None], _Measured] = {}
 
     def verdict(self, place: int, prediction: Prediction) -> tuple[Any, ...]:
         """One row of `VERDICT`."""
-        parsed, confidence, outcome = None, None, str(prediction.outcome)
+        parsed, confidence, outcome = None, math.nan, str(prediction.outcome)
         if outcome == "answered":
             read = extract(prediction.text, self.questions[place])
-            parsed, outcome, confidence = read.answer, read.outcome, read.confidence
+            parsed, outcome = read.answer, read.outcome
+            confidence = math.nan if read.confidence is None else read.confidence
+        key = self.alike[place], parsed
+        correct, abstained, within_one, region, offset, error = self.measures.get(key) or self._measured(place, parsed)
         return (
             _NUMBER[outcome],
-            is_exact(self.samples[place], parsed),
-            outcome == "refused" or parsed in self.abstaining[place],
-            *self._measured(place, parsed),
-            math.nan if confidence is None else confidence,
-            self._error(place, parsed),
+            correct,
+            abstained or outcome == "refused",
+            within_one,
+            region,
+            offset,
+            confidence,
+            error,
         )
 
-    def _error(self, place: int, parsed: str | None) -> float:
-        error = number_error(self.samples[place], parsed) if self.numbers[place] else None
-        return math.nan if error is None else error
-
-    def _measured(self, place: int, parsed: str | None) -> tuple[int, int, int]:
-        key = (self.alike[place], parsed)
-        known = self.measures.get(key)
-        if known is None:
-            sample = self.samples[place]
-            values = (is_within_one(sample, parsed), is_region_right(sample, parsed), offset_levels(sample, parsed))
-            known = self.measures[key] = (_small(values[0]), _small(values[1]), _small(values[2]))
-        return known
+    def _measured(self, place: int, parsed: str | None) -> _Measured:
+        sample = self.samples[place]
+        error = number_error(sample, parsed)
+        found = self.measures[self.alike[place], parsed] = (
+            is_exact(sample, parsed),
+            parsed in self.abstaining[place],
+            _small(is_within_one(sample, parsed)),
+            _small(is_region_right(sample, parsed)),
+            _small(offset_levels(sample, parsed)),
+            math.nan if error is None else error,
+        )
+        return found
 
 
 def _small(value: int | None) -> int:
@@ -140,6 +153,11 @@ def judge_file(path: str | os.PathLike[str], judge: Judge, samples_sha256: str) 
     rows: list[tuple[Any, ...] | None] = [None] * len(judge.samples)
     owner: tuple[str, str] | None = None
     for line, prediction in enumerate(read_jsonl(file, Prediction), 1):
+        if owner is None and is_partial(prediction.condition):
+            raise RecordError(
+                f"holds the control {prediction.condition}, which takes no rank", file=file, field="condition",
+                cure="give controls to `spinemed bench score`, beside the replies to the questions themselves",
+            )  # fmt: skip
         place = judge.places.get(prediction.sample_id)
         if place is None or rows[place] is not None:
             what = "unknown" if place is None else "answered twice"

@@ -181,7 +181,7 @@ def test_the_runner_keeps_a_server_busy(root: Path, work: Path, record: Record) 
             seconds = time.monotonic() - start
     finally:
         server.kill()
-        server.wait()
+        server.communicate()
     busy = questions * latency_s / slots / seconds
     record(
         ISSUE, 41, f"the runner against a loopback server of {slots} slots, {questions:,} questions from start to file",

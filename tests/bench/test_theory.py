@@ -21,6 +21,7 @@ from bench.runner import RandomAnswerer, Reply, Request, predict_samples
 from bench.runner.conditions import Questions
 from bench.samples import read_samples
 from bench.spinebench import judge, score_predictions
+from bench.spinebench.leaderboard import rank_predictions
 from bench.spinebench.measurement import median_interval
 from bench.spinebench.verdicts import Judge
 from spinemed.anatomy import REGULAR, Level
@@ -314,3 +315,15 @@ def test_controls_alone_are_no_score(scored: dict[str, Any], tmp_path: Path) -> 
     alone = scored["folder"].parent / "p" / "B-rotated_1"
     with pytest.raises(RecordError, match="controls alone"):
         score_predictions(scored["folder"], [alone], tmp_path / "scores")
+
+
+def test_a_leaderboard_holds_errors_in_units_and_takes_no_control(scored: dict[str, Any], tmp_path: Path) -> None:
+    folder = scored["folder"]
+    systems = [folder.parent / "p" / f"{name}-full" for name in ("perfect", "off", "B")]
+    found = rank_predictions(folder, systems, tmp_path / "board", resamples=100)
+    cobb = found["measurement"]["cobb (deg)"]
+    assert cobb["answered"] == [SPINES, SPINES, 0]
+    assert cobb["mean_absolute_error"] == cobb["bias"] == [0, 2, None]
+    assert cobb["within_tolerance"] == [1, 1, 0]
+    with pytest.raises(RecordError, match="takes no rank"):
+        rank_predictions(folder, [folder.parent / "p" / "B-rotated_1"], tmp_path / "board", resamples=100)
