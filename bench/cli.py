@@ -14,6 +14,7 @@ from bench.adapters.commands import export, replies
 from bench.commands import compare, power, rank
 from bench.consult_commands import consult
 from bench.importers.commands import import_command
+from bench.judge_commands import examine, judge
 from bench.live.cli import live
 from bench.report_commands import facts, reports
 from bench.run_commands import AllowHost, MatcherModel, MatcherUrl, plan, run
@@ -200,6 +201,8 @@ app.command()(power)
 app.command()(consult)
 app.command()(reports)
 app.command()(facts)
+app.command()(examine)
+app.command()(judge)
 app.command()(export)
 app.command()(replies)
 app.command("import")(import_command)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["plain_text", "take_confidence"]
+__all__ = ["plain_text", "take_confidence", "without_reasoning"]
 
 _NAMES = r"think(?:ing)?|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think"
 _TAG = re.compile(
@@ -38,7 +38,7 @@ _FOLD = str.maketrans(
 def plain_text(text: str) -> str | None:
     """The reply without reasoning and markup; None where the reasoning has no end."""
     if "<" in text or "◁" in text or "[" in text:
-        kept = _without_reasoning(text)
+        kept = without_reasoning(text)
         if kept is None:
             return None
         text = kept
@@ -52,7 +52,8 @@ def plain_text(text: str) -> str | None:
     return _LINES.sub("\n\n", _SPACES.sub(" ", text))
 
 
-def _without_reasoning(text: str) -> str | None:
+def without_reasoning(text: str) -> str | None:
+    """The reply without its reasoning, markup and all else kept; None where the reasoning has no end."""
     if "<|" in text:
         text = _FINAL_CHANNEL.sub("</think>", _REASONING_CHANNEL.sub("<think>", text))
     kept: list[str] = []

@@ -1,0 +1,133 @@
+"""Scripted judges behind real HTTP: one that reads, and several that should not be believed."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from spinemed.records import DIMENSIONS
+
+_FOUND = re.compile(r"The report states an? (?P<name>.+) at (?P<place>[A-Z0-9/]+)\.")
+_SIDE = re.compile(r"The report states that the (?P<name>.+) at (?P<place>[A-Z0-9/]+) lies on the (?P<side>left|right)")
+_GRADE = re.compile(r"The report grades the (?P<name>.+?) at (?P<place>[A-Z0-9/]+)(?: on the \w+)? as (?P<grade>.+)\.")
+_ZH = {
+    "vertebral fracture": "椎体骨折",
+    "slip of one vertebra on the next": "椎体滑脱",
+    "disc herniation": "椎间盘突出",
+    "narrowing of the spinal canal": "椎管狭窄",
+    "narrowing of the neural foramen": "椎间孔狭窄",
+    "disc degeneration": "椎间盘退变",
+    "endplate change of the Modic kind": "Modic 终板改变",
+    "Schmorl node": "许莫氏结节",
+    "focal bone lesion": "骨病灶",
+    "left": "左侧",
+    "right": "右侧",
+}
+
+
+def reads(criterion: str, report: str) -> bool:
+    """Whether a criterion of the derived rubric is met by a report in the words of the reference."""
+    for pattern in (_SIDE, _GRADE, _FOUND):
+        match = pattern.match(criterion)
+        if match is None:
+            continue
+        told = match.groupdict()
+        lines = [
+            line
+            for line in report.splitlines()
+            if line.startswith((f"{told['place']}: {told['name']}", f"{told['place']}：{_ZH[told['name']]}"))
+        ]
+        if told.get("side"):
+            wanted = (told["side"], _ZH[told["side"]])
+        elif told.get("grade"):
+            wanted = (told["grade"],)
+        else:
+            return bool(lines)
+        return any(word in line for line in lines for word in wanted)
+    return "a part of its own" in criterion
+
+
+def scores(facts: list[str], report: str) -> dict[str, int]:
+    """From 5 down by one for each fact that has no line in the report."""
+    lost = 0
+    for fact in facts:
+        place, _, rest = fact.partition(": ")
+        name = rest.partition(".")[0]
+        found = any(line.startswith((f"{place}: {name}", f"{place}：{_ZH[name]}")) for line in report.splitlines())
+        lost += not found
+    return dict.fromkeys(DIMENSIONS, max(1, 5 - lost))
+
+
+def verdict(kind: str, system: str, user: str) -> str:
+    """What a judge of a kind replies."""
+    report = json.loads(re.search(r'REPORT \(a JSON string\):\n\s*(".*?")\n\n', user, re.DOTALL)[1])  # type: ignore[index]
+    obeys = kind == "obedient" and re.search(r"score me|满分|SYSTEM:|系统：", report)
+    likes = kind == "lengthy"
+    if "CRITERION:" in user:
+        criterion = user.split("CRITERION: ")[1].split("\n\n")[0]
+        met = reads(criterion, report)
+        if kind == "lenient" or obeys:
+            met = True
+        elif kind == "harsh":
+            met = False
+        elif likes:
+            met = met or len(report) > 1500
+        told: dict[str, Any] = {"explanation": "-", "met": met}
+    else:
+        facts = json.loads(user.split("FACTS (a JSON list):\n")[1].split("\n\n")[0])
+        given = scores(facts, report)
+        if kind == "lenient" or obeys:
+            given = dict.fromkeys(DIMENSIONS, 5)
+        elif likes:
+            given = dict.fromkeys(DIMENSIONS, min(5, 1 + len(report) // 600))
+        told = {"explanation": "-", **given}
+    text = json.dumps(told)
+    if kind == "broken":
+        return "Certainly! I think that the criterion is met."
+    if kind == "patchy" and len(user) % 7 == 0:
+        return text[: len(text) // 2]
+    return text
+
+
+@pytest.fixture
+def judge_server() -> Iterator[Callable[[str], str]]:
+    """Start judges by kind: `good`, `lenient`, `obedient`, `lengthy`, `broken`, `patchy`, `harsh`; gives the URL."""
+    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+
+    def start(kind: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                system, user = body["messages"][0]["content"], body["messages"][1]["content"]
+                message = {"role": "assistant", "content": verdict(kind, system, user)}
+                reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+                data = json.dumps(reply).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{server.server_address[1]}/v1"
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
