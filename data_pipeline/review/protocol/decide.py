@@ -284,6 +284,7 @@ def withdraw_flag(session: Session, actor: Actor, flag_id: int, *, token: str) -
 
     Raises:
         AbsentError: It is not the actor's.
+        RefusedError: The token was used for another flag.
     """
     require(actor, "reviewer")
     flag = session.get(Flag, check_id(flag_id))
@@ -293,11 +294,14 @@ def withdraw_flag(session: Session, actor: Actor, flag_id: int, *, token: str) -
     taken = session.scalar(select(Flag.id).where(Flag.withdraws_id == flag.id))
     if taken is not None:
         return
+    used = session.scalar(select(Flag.id).where(Flag.user_id == actor.id, Flag.token == check_token(token)))
+    if used is not None:
+        raise RefusedError("was used for another flag", field="token", cure="make a new one for each act")
     session.add(
         Flag(
             item_id=flag.item_id, user_id=actor.id, version_id=flag.version_id, message=flag.message,
             start=flag.start, end=flag.end, quote=flag.quote, kind=flag.kind, note="", withdraws_id=flag.id,
-            token=check_token(token), made_at=now(),
+            token=token, made_at=now(),
         )
     )  # fmt: skip
     append(session, actor.pseudonym, "withdraw flag", "item", flag.item_id, old={"flag": flag.id})

@@ -169,7 +169,7 @@ class People:
         return self.by_name[name]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def add_people() -> Callable[[Store], People]:
     """Make users: reviewers a1, a2, b1, b2, c1, c2 in groups A, B, C, and one of each other role."""
 
@@ -201,7 +201,7 @@ def users(store: Store, add_people: Callable[[Store], People]) -> People:
 PASSAGE = "Disc herniation at L4/5 is common. It may press on the L5 root. Surgery is one of several remedies."
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_instance() -> Callable[..., Instance]:
     """A multiple-choice instance on a bundled passage, by number; written by `secret-model-7b`."""
 
@@ -237,7 +237,7 @@ class SmallRun:
     benchmark: tuple[int, ...]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def add_run(make_instance: Callable[..., Instance]) -> Callable[..., SmallRun]:
     """Put items on one document into a review: the first half for a benchmark, the rest for training, all drawn."""
 
