@@ -235,7 +235,9 @@ def _places(sample: Sample) -> tuple[int, list[tuple[int, int]], int] | None:
         text, found, begin = sample.messages[turn].content, [], len(sample.messages[turn].content)
         for option in sample.options:
             pattern = rf"(?<![A-Za-z0-9])[(（]?{option.key}\s?[.)）:：、．]\s*({re.escape(option.text)})(?![A-Za-z0-9])"
-            matches = list(re.finditer(pattern, text))
+            every = list(re.finditer(pattern, text))
+            # A report before the question may speak of an option, too; the list itself has a line for each.
+            matches = [one for one in every if text[: one.start()].rpartition("\n")[2].strip() == ""] or every
             if len(matches) != 1:
                 break
             found.append(matches[0].span(1))
