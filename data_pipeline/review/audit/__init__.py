@@ -1,5 +1,6 @@
 """The record of who did what: appended, hash-chained, verifiable, signed by password."""
 
+import data_pipeline.review.protocol  # noqa: F401 signatures need its access rules, and its queues need signatures
 from data_pipeline.review.audit.chain import (
     GENESIS,
     AuditLine,
