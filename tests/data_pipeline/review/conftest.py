@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -301,3 +302,46 @@ def small_run(store: Store, users: People, add_run: Callable[..., SmallRun]) -> 
     with store.writing() as session:
         assign_run(session, SYSTEM, run.run_id, seed=1)
     return run
+
+
+# --- a real server and a real browser --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve_review() -> Iterator[Callable[..., str]]:
+    """Start `spinemed review serve ...` as a child process on a free port; gives its address."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> str:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "spinemed", "review", "serve", *words, "--port", "0"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        children.append(child)
+        assert child.stdout is not None
+        said = []
+        for line in child.stdout:
+            said.append(line)
+            if line.startswith("http"):
+                return line.strip().rstrip("/")
+        pytest.fail(f"the server did not start: {''.join(said)}")
+
+    yield start
+    for child in children:
+        child.send_signal(signal.SIGTERM)
+        child.wait(20)
+        assert child.stdout is not None
+        child.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, driven by Playwright; every test opens contexts of its own."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed: no program `chromium`")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
