@@ -38,6 +38,7 @@ __all__ = [
 LOSS_POINTS = 5.0
 CANAL_MM = 1.5
 _BORDERS = (20.0, 25.0, 40.0)
+_LOSS_OF_GRADE = {1: (0.21, 0.24), 2: (0.26, 0.39), 3: (0.41, 0.6)}
 _GENANT = (Level.T4, Level.L4)
 _LEVELS = (Level.L1, Level.L2, Level.L3, Level.L4)
 _CLOSE: dict[str, Any] = {"field_mm": (265.0, 330.0), "focus_levels": _LEVELS, "fracture_levels": _LEVELS}
@@ -72,11 +73,13 @@ def _clear(view: FlatView) -> bool:
 
 def fracture_recipe(case: Case) -> None:
     """Two questions: the shape of a marked vertebra (sometimes a healthy one), and its grade or which one it is."""
+    # Each grade as likely; the fracture that is asked about is found by the picture, so its grade is checked too.
+    grade = int(case.rng.integers(1, 4))
     view = draw_flat(
         case,
-        _clear,
+        lambda one: _clear(one) and (found := fracture_of(one)) is not None and found.genant == grade,
         fracture_share=1.0,
-        height_loss=(0.205, 0.6),
+        height_loss=_LOSS_OF_GRADE[grade],
         sacrum_cropped_share=0.0,
         mirrored_share=0.3,
         **_CLOSE,

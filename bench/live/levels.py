@@ -20,7 +20,7 @@ from bench.live.flat import FlatView, draw_flat
 from bench.live.pictures import arrow, number, ring
 from spinemed.anatomy import Level, Spine
 from spinemed.phantom.sagittal.records import Variant
-from spinemed.questions import QuestionDraft, disc_text, neighbouring_levels
+from spinemed.questions import QuestionDraft, disc_text
 from spinemed.questions.counting import VIEW_COUNTS
 from spinemed.questions.draft import KEYS, as_options, compose
 from spinemed.records import NOT_DETERMINABLE
@@ -81,8 +81,15 @@ def steps_from_sacrum(view: FlatView, level: Level) -> int:
 
 
 def level_options(spine: Spine, answer: Level, rng: np.random.Generator) -> tuple[list[str], str]:
-    """Four levels (the answer and its nearest neighbours) in column order, then the way out; and the answer's key."""
-    offered = sorted([answer, *neighbouring_levels(spine, answer, 3, rng)])
+    """Four neighbouring levels in column order, then the way out; and the answer's key.
+
+    The answer's place among the four is drawn: with the nearest neighbours on both sides it would always stand in the
+    middle.
+    """
+    first = spine.index(answer) - int(rng.integers(0, 4))
+    lowest = spine.index(Level.S1)
+    first = min(max(first, spine.index(Level.C3)), lowest - 3)
+    offered = spine.levels[first : first + 4]
     texts = [level.value for level in offered]
     return [*texts, live_templates()["option_cannot"].question(0, {})], KEYS[offered.index(answer)]
 
@@ -226,7 +233,8 @@ def level_recipe(case: Case) -> None:
 
 def _ask_unknown(case: Case, view: FlatView, line: str, tags: tuple[str, ...]) -> None:
     made = None
-    kind = case.pick(("vertebra", "disc", "point", "choice"))
+    # As often as among those that can be decided: a kind that is mostly undecidable would give itself away.
+    kind = case.pick(("vertebra", "vertebra", "disc", "disc", "point", "choice"))
     if kind == "disc":
         made = _ask_disc(view, case, known=False)
     elif kind == "point":

@@ -195,9 +195,13 @@ def disc_recipe(case: Case) -> None:
 
     def fits(spine: SpinePhantom) -> bool:
         grades = [grade for disc, grade in _worn(spine).items() if disc.upper >= Level.L1]
+        if asks_modic:
+            return any(isinstance(item, ModicChange) and item.disc.upper >= Level.L1 for item in spine.pathologies)
         return grades.count(max(grades)) == 1 and max(grades) >= 3
 
-    solid = draw_solid(case, fits, pathology={"degeneration": 1.2, "modic_share": 0.5}, age_years=(35.0, 85.0))
+    asks_modic = case.coin()
+    share = 1.0 if asks_modic else 0.0
+    solid = draw_solid(case, fits, pathology={"degeneration": 1.2, "modic_share": share}, age_years=(35.0, 85.0))
     view, worn = solid.mr("T2"), _worn(solid.spine)
     discs = _lumbar_discs(solid, view)
     # Each grade that is there has the same chance: else most answers would be the usual grade of the middle.
