@@ -55,6 +55,7 @@ class LiveConfig(Config):
     volumes: bool = True
     """Write masks of slipped spines beside the samples, for models that may call `measure`."""
     mix: dict[str, Share] = Field(default_factory=lambda: dict(RECIPES_OF_MIX))
+    """Share of all questions by recipe; one that is left out is not asked."""
     size: LiveSize = LiveSize()
 
     @field_validator("mix")

@@ -268,3 +268,9 @@ def test_the_command_writes_a_folder_and_a_sheet(tmp_path: Path) -> None:
     assert len(read_samples(tmp_path / "set")[0]) == 20
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width >= 6 * 300
+
+
+def test_the_bundled_config_states_the_defaults(root: Path) -> None:
+    from spinemed.config import load_config
+
+    assert load_config(root / "configs" / "bench" / "live.yaml", LiveConfig) == LiveConfig()
