@@ -146,5 +146,6 @@ class ServerAnswerer:
             BudgetError: The next request would pass the budget; what was under way is logged.
             ChatError: The server refuses the key or answers nothing any more.
         """
+        self._log.refresh()  # a worker that died may have had replies to these
         asked = (chat_request(request, self.decoding, self.egress) for request in requests)
         return [outcome_of(reply) for reply in self.chat.ask(asked, self.advance)]

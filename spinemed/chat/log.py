@@ -59,6 +59,7 @@ class RequestLog:
         self.lost_money = 0.0
         self._places: dict[bytes, tuple[int, int, int]] = {}
         self._readers: list[int] = []
+        self._others: dict[Path, tuple[int, int]] = {}
         self._schemas: set[str] = set()
         self._writer = -1
         try:
@@ -101,6 +102,26 @@ class RequestLog:
         reader, start, length = place
         line: dict[str, Any] = json.loads(os.pread(self._readers[reader], length, start))
         return line
+
+    def refresh(self) -> None:
+        """Find replies that other processes logged meanwhile; what they spent is counted by a shared ledger alone."""
+        for file in sorted(self.folder.glob("*.jsonl")):
+            if file == self.path:
+                continue
+            if file not in self._others:
+                self._readers.append(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+                self._others[file] = len(self._readers) - 1, 0
+            number, place = self._others[file]
+            with open(file, "rb") as stream:
+                stream.seek(place)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break
+                    found = json.loads(line.decode("utf-8", "surrogatepass"))
+                    if found["kind"] == "reply":
+                        self._places.setdefault(bytes.fromhex(found["key"]), (number, place, len(line) - 1))
+                    place += len(line)
+            self._others[file] = number, place
 
     def replies(self) -> Iterator[dict[str, Any]]:
         """All logged replies, in the order of their keys."""
@@ -209,6 +230,8 @@ class RequestLog:
                         cure="restore the file, or remove this line",
                     ) from error
                 place += len(line)
+        if file != self.path:
+            self._others[file] = number, place
         for tokens, money in waiting.values():
             self.lost_tokens += tokens
             self.lost_money += money

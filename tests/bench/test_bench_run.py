@@ -151,13 +151,14 @@ def test_workers_share_a_server_and_one_goes_on_where_two_stopped(
 ) -> None:
     server = serve()
     asked = (config, "--url", f"{server}/v1", *MODEL, "--set", "server_block=8", "--budget-tokens", "10000000")
-    few = ("--condition", "full", "--condition", "rotated_3")
+    few = ("--condition", "full", "--condition", "tools", "--condition", "rotated_3")
     shown = bench("run", *asked, *few, "--workers", "2", "--out", tmp_path / "two")
     assert "rotated_3: leaves no question (11 fewer options, 53 no options)" in shown
     bench("run", *asked, *few, "--out", tmp_path / "one")
     two, one = outputs(tmp_path / "two"), outputs(tmp_path / "one")
     for name in ("predictions.jsonl", "lock.json", "manifest.json"):
-        assert two[f"predictions/org-tiny/{name}"] == one[f"predictions/org-tiny/{name}"]
+        for folder in ("org-tiny", "org-tiny-tools"):
+            assert two[f"predictions/{folder}/{name}"] == one[f"predictions/{folder}/{name}"]
     assert two["scores/summary.json"] == one["scores/summary.json"]
     assert {path.name for path in (tmp_path / "two" / "scratch" / "requests" / "org-tiny").glob("w*.jsonl")}
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from bench.runner.server import ServerAnswerer
 from bench.runner.tooled import ToolAnswerer, ToolConfig, planted
 from bench.samples import read_samples
 from bench.spinebench.pair import compare_pair
-from spinemed.chat import Decoding, ServerConfig
+from spinemed.chat import ChatRequest, Decoding, FunctionCall, ServerConfig, ToolRound, request_key
+from spinemed.chat.reply import judge
 from spinemed.errors import RecordError
 from spinemed.records import Message, Sample
 from spinemed.tables import write_json, write_jsonl, write_manifest
@@ -152,6 +154,26 @@ def test_a_call_is_run_told_back_and_kept(server: Scripted, asked: Callable[...,
     assert found["rows"][0]["first_only"] == 2
     assert [one["calls"] for one in found["calls"]] == [4, 0]
     assert found["calls"][0]["by_tool"] == {"level": 4}
+
+
+def test_without_functions_nothing_changes_and_with_them_every_round_has_its_key() -> None:
+    plain = ChatRequest((Message(role="user", content="L3?"),))
+    offered = replace(plain, tools=('{"type":"function"}',))
+    called = FunctionCall("c", "level", "{}")
+    later = replace(offered, rounds=(ToolRound("", (called,), ("{}",)),))
+    last = replace(later, last_round=True)
+    assert len({request_key(one, {}) for one in (plain, offered, later, last)}) == 4
+
+    def judged(request: ChatRequest, told: Any) -> tuple[str, int]:
+        message = {"content": None, "tool_calls": told}
+        found = judge(request, {"status": 200, "reply": json.dumps({"choices": [{"message": message}]})})
+        return found.reason, len(found.calls)
+
+    good = [{"id": "c", "function": {"name": "level", "arguments": {"text": "L3"}}}, {"function": {"name": "level"}}]
+    assert judged(offered, good) == ("", 2)
+    assert judged(plain, good) == judged(last, good) == ("empty", 0)
+    for bad in ([{"function": {}}], [3], "x", [{"function": {"name": "level", "arguments": 3}}]):
+        assert judged(offered, bad) == ("malformed_reply", 0)
 
 
 def test_a_payload_that_is_not_there_is_named(server: Scripted, asked: Callable[..., Path], tmp_path: Path) -> None:

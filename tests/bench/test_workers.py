@@ -19,6 +19,7 @@ import pytest
 from bench.runner import PREDICTIONS_FILE, ScriptedAnswerer, predict_samples
 from bench.runner.crew import Work, predict_together
 from bench.samples import read_samples
+from spinemed.chat import RequestLog, Usage
 from spinemed.errors import ModelError, RunError
 
 FILES = (PREDICTIONS_FILE, "manifest.json", "lock.json")
@@ -163,3 +164,16 @@ def test_ray_workers_give_the_same_bytes(samples_folder: Path, whole: Path, tmp_
     for name in FILES:
         assert (tmp_path / "p" / name).read_bytes() == (whole / name).read_bytes()
     assert json.loads((whole / "manifest.json").read_bytes())["predictions"] == 120
+
+
+def test_a_worker_finds_what_another_one_logged_since_it_began(tmp_path: Path) -> None:
+    key = "ab" * 32
+    with RequestLog(tmp_path, "w0") as first, RequestLog(tmp_path, "w1") as second:
+        first.answered(key, attempt=1, status=200, reply="L3", seconds=0.1, usage=Usage(1, 1))
+        assert second.reply(key) is None
+        second.refresh()
+        found = second.reply(key)
+        assert found is not None
+        assert found["reply"] == "L3"
+        second.refresh()
+        assert len(second) == 1
