@@ -18,6 +18,7 @@ def reports(
     seed: Annotated[int, typer.Option(min=0, help="Of the phantoms.")] = 0,
     spines: Annotated[int, typer.Option(min=1, help="Phantom spines; each is asked in English and Chinese.")] = 50,
     family: Annotated[str, typer.Option(help="Generator family: b, which nothing trains on, or a.")] = "b",
+    form: Annotated[str, typer.Option(help="What is shown: record (in words) or pictures (MR, T2 and T1).")] = "record",
 ) -> None:
     """Make samples that ask for a report in six parts, with facts and a rubric of signed yes/no items."""
     from rich.console import Console
@@ -27,7 +28,9 @@ def reports(
 
     if family not in ("a", "b"):
         raise ConfigError(f"{family!r} is no family", field="--family", cure="use a or b")
-    made = write_reports(out, seed=seed, spines=spines, family=family)  # type: ignore[arg-type]
+    if form not in ("record", "pictures"):
+        raise ConfigError(f"{form!r} is no form", field="--form", cure="use record or pictures")
+    made = write_reports(out, seed=seed, spines=spines, family=family, form=form)  # type: ignore[arg-type]
     told = ", ".join(f"{name} {count}" for name, count in made["counts"].items())
     console = Console(highlight=False)
     console.print(f"{made['samples']} samples of {made['clusters']} phantoms; needed facts: {told}", markup=False)

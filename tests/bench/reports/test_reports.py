@@ -64,6 +64,21 @@ def test_the_reference_report_earns_everything(sample: Sample) -> None:
     assert len(read.parts) == 6
 
 
+def test_pictures_need_only_what_a_midsagittal_slice_shows(tmp_path: Path) -> None:
+    write_reports(tmp_path / "cases", spines=2, form="pictures")
+    listed, _ = read_samples(tmp_path / "cases")
+    for sample in listed:
+        assert len(sample.images) == 2
+        assert score_report(sample, sample.answer).points == 1
+        needed = [fact for fact in sample.facts if fact.needed]
+        assert not any(fact.side or fact.topic in ("foraminal_stenosis", "lesion", "schmorl") for fact in needed)
+        assert " | " not in sample.messages[0].content, "the record is not told"
+    again = tmp_path / "again"
+    write_reports(again, spines=2, form="pictures")
+    for name in ("samples.jsonl", "manifest.json"):
+        assert (again / name).read_bytes() == (tmp_path / "cases" / name).read_bytes()
+
+
 def case(*facts: CaseFact) -> Sample:
     made: dict[str, Any] = SAMPLES[0].model_dump()
     return Sample.model_validate({**made, "facts": facts, "rubric": (), "tags": ("spine:12T5L",)})
@@ -159,7 +174,7 @@ def test_ten_dimensions_come_to_one_number_by_sections() -> None:
 
 
 def test_systems_are_ranked_by_what_they_state(tmp_path: Path) -> None:
-    write_reports(tmp_path / "cases", spines=24)
+    write_reports(tmp_path / "cases", spines=8)
     listed, _ = read_samples(tmp_path / "cases")
     truth = {sample.id: sample.answer for sample in listed}
     shifted = {name: re.sub(r"\bL4/5\b", "L3/4", text) for name, text in truth.items()}
@@ -173,7 +188,7 @@ def test_systems_are_ranked_by_what_they_state(tmp_path: Path) -> None:
     assert rates["truth"]["points"]["value"] == 1
     assert 0.3 < rates["shifted"]["points"]["value"] < 1
     assert rates["silent"]["points"]["value"] == 0
-    assert rates["truth"]["points"]["clusters"] == 24
+    assert rates["truth"]["points"]["clusters"] == 8
     errors = {system["name"]: system["errors"] for system in summary["systems"]}
     assert not any(errors["truth"].values())
     assert errors["shifted"]["wrong_level"] > 0
