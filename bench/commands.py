@@ -49,6 +49,15 @@ def compare(
             "-" if one["gap"] is None else f"{100 * one['gap']:.1f}",
         )
     console.print(table)
+    for name, calls in zip((found["first"], found["second"]), found["calls"], strict=True):
+        if calls["condition"] == "tools":
+            console.print(
+                f"{name} called functions {calls['calls']} times, for {calls['samples_with_a_call']} questions; "
+                f"{calls['refused_or_failed']} calls were refused or failed",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+    if found["not_asked_of_both"]:
+        console.print(f"{found['not_asked_of_both']} questions were not asked of both and are left out")
     console.print("'seen from': the smallest gap in points that a test of these questions sees with a power of 80 %.")
     if out is not None:
         write_json(out, found)

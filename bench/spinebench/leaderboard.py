@@ -90,6 +90,10 @@ def rank_predictions(
         "samples_sha256": about["sha256"],
         **summarise_many(listed, systems, seed=seed, resamples=resamples),
     }
+    if about.get("limited"):
+        summary["limited"] = about["limited"]
+        for row in summary["rows"]:  # a part of a benchmark ranks nobody
+            row |= {name: [None] * len(row[name]) for name in ("rank", "rank_low", "rank_high")}
     with whole_folder(Path(out), "leaderboard") as partial:
         write_json(partial / LEADERBOARD_FILE, summary)
         write_manifest(partial, "leaderboard", samples_sha256=about["sha256"])

@@ -132,6 +132,9 @@ def score_predictions(
         **summarise_views(listed, scores, conditions, seed=seed, resamples=resamples),
         **summarise_controls(listed, full, controls, seed=seed, resamples=resamples),
     }
+    if about.get("limited"):
+        for row in summary["rows"]:
+            row["ranks"] = {}  # a part of a benchmark ranks nobody
     replies = {system.name: system.by_sample for system in systems}
     summary["other_kind"] = {
         name: asdict(kind_confusion(zip(listed, (own[sample.id] for sample in listed), scores[name], strict=True)))
@@ -296,4 +299,5 @@ def _describe_samples(samples: Sequence[Sample], about: dict[str, Any]) -> dict[
         "left_out": about["left_out"],
         "contamination": about["contamination"],
         "truth": dict(sorted(truth.items())),
+        **({"limited": about["limited"]} if about.get("limited") else {}),
     }

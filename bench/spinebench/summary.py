@@ -3,7 +3,8 @@
 Convention, layout of `summary.json`::
 
     seed, confidence, resamples
-    samples      n, clusters, sha256, release_sha256, split, counts, left_out, contamination, truth (caveats by tag)
+    samples      n, clusters, sha256, release_sha256, split, counts, left_out, contamination, truth (caveats by tag);
+                 `limited` (questions, of) where they are a part of a benchmark (`--limit`): then there are no ranks
     subject      the system that is compared with all others, or null
     systems      [{name, role, model, condition, answerer, identity, predictions_sha256, versions, outcomes}]
     rows         [{key, axis, modality, origin, whole_axis, n, clusters,
@@ -19,6 +20,7 @@ Convention, layout of `summary.json`::
     controls, necessity, rotations   {name: ...}, see bench/spinebench/controls.py and rotations.py; {} without controls
     consistency  {name: see bench/spinebench/consistency.py}; {} where no fact is asked twice
     injection    {name: see bench/spinebench/injection.py}; {} where nothing is injected
+    breakdown    {by: {group: ...}}, see bench/spinebench/breakdown.py: task, region, language, difficulty, image_need
     measurement  {measure: see bench/spinebench/measurement.py}; {} without numbers
     matched      see bench/spinebench/matched.py; only where a matcher was asked
     comparisons  [{row, subject, reference, difference, low, high, p_value, p_holm, mcnemar_p, n, clusters, first_only,
@@ -43,6 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.samples import modality_of
+from bench.spinebench.breakdown import summarise_breakdown
 from bench.spinebench.compare import compare_systems
 from bench.spinebench.confidence import summarise_confidence
 from bench.spinebench.consistency import summarise_consistency
@@ -127,7 +130,7 @@ def summarise_views(
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
-    """Consistency, injection and measurement.
+    """Consistency, injection, measurement and breakdown.
 
     Args:
         samples: All samples, by id.
@@ -147,7 +150,8 @@ def summarise_views(
         if obeyed is not None:
             injection[name] = obeyed
     measured = summarise_measurement(samples, scores, seed=seed, resamples=resamples)
-    return {"consistency": consistency, "injection": injection, "measurement": measured}
+    parts = summarise_breakdown(samples, scores, seed=seed, resamples=resamples)
+    return {"consistency": consistency, "injection": injection, "measurement": measured, "breakdown": parts}
 
 
 def _row(

@@ -186,6 +186,15 @@ def test_full_scores(scored: dict[str, Any]) -> None:
     assert (own["exact"]["value"], own["within_one"]["value"], own["distance"]["mean_levels"]) == (0, 1, 1)
 
 
+def test_a_breakdown_by_what_questions_have_in_common(scored: dict[str, Any]) -> None:
+    regions, tasks = scored["breakdown"]["region"], scored["breakdown"]["task"]
+    assert set(regions) == {"thoracic", "lumbar"}
+    assert sum(one["n"] for one in regions.values()) == 2 * len([n for n in range(SPINES) if n % 7])
+    assert {one["systems"]["perfect-full"]["value"] for one in regions.values()} == {1}
+    assert tasks["measurement"]["systems"]["off-full"]["value"] == 1
+    assert "language" not in scored["breakdown"]
+
+
 def test_numbers(scored: dict[str, Any]) -> None:
     cobb = scored["measurement"]["cobb"]
     assert (cobb["unit"], cobb["n"], cobb["clusters"], cobb["tolerance"]) == ("deg", SPINES, SPINES, [5.0])
