@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import typing
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,17 +29,24 @@ def samples(
     release: Annotated[Path, typer.Option(help="Release folder.")],
     out: Annotated[Path, typer.Option(help="Samples folder to write.")],
     split: Annotated[str, typer.Option(help="Split to ask: test, validation or train.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many at most; unrankable then.")] = None,
 ) -> None:
     """Take the held-out questions out of a release and check them against its training split."""
     from rich.console import Console
     from rich.table import Table
 
     from bench.samples import SAMPLES_FILE, write_samples
+    from bench.submission.limit import limit_samples
     from spinemed.errors import ConfigError
 
     if split not in ("test", "validation", "train"):
         raise ConfigError(f"{split!r} is no split", field="--split", cure="use test, validation or train")
-    manifest = write_samples(release, out, split=split)  # type: ignore[arg-type]
+    if limit is None:
+        manifest = write_samples(release, out, split=split)  # type: ignore[arg-type]
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            write_samples(release, Path(scratch) / "whole", split=split)  # type: ignore[arg-type]
+            manifest = limit_samples(Path(scratch) / "whole", out, limit=limit)
     console = Console(highlight=False)
     table = Table(title=f"{manifest['samples']} samples of {manifest['clusters']} spines and documents")
     table.add_column("axis / modality / origin")
@@ -179,14 +187,25 @@ def board(
     scores: Annotated[list[Path], typer.Option(help="Scores folder; repeat for several runs on one page.")],
     out: Annotated[Path, typer.Option(help="Folder for board.html and its plots.")],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "SpineBench board",
+    samples: Annotated[
+        list[Path] | None, typer.Option(help="Samples that were scored: ranks by group, filters, questions to look at.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="Predictions that were scored: replies beside the questions.")
+    ] = None,
+    submission: Annotated[list[Path] | None, typer.Option(help="Submission folder: what a system declares.")] = None,
+    items: Annotated[int, typer.Option(min=0, help="Questions to look at, at most.")] = 200,
 ) -> None:
-    """Write one static page with the final table, comparisons, plots and examples, and print the table."""
+    """Write one static page with ranks, tables, plots, filters and questions, and print the final table."""
     from rich.console import Console
 
     from bench.board import BOARD_FILE, write_board
     from bench.board.terminal import print_summary
 
-    summaries = write_board(scores, out, title=title)
+    summaries = write_board(
+        scores, out, title=title, samples=samples or (), predictions=predictions or (), submissions=submission or (),
+        items=items,
+    )  # fmt: skip
     console = Console(highlight=False)
     for summary in summaries:
         print_summary(summary, console)

@@ -62,6 +62,8 @@ class BenchConfig(Config):
     """A finished samples folder, instead."""
     split: Split = "test"
     """Which split of the release is asked."""
+    limit: int | None = Field(default=None, ge=1)
+    """Ask so many questions at most, to try things out; such a run is marked and ranked nowhere."""
     conditions: tuple[Condition, ...] = Field(default=("full", "blind"), min_length=1)
     """`full` for the questions themselves, and controls; see `bench/runner/conditions.py`. One that leaves no question
     is passed over and told."""
@@ -137,6 +139,12 @@ def questions_of(config: BenchConfig, target: Path) -> Path:
     Raises:
         ReadError, RecordError: As :func:`bench.samples.write_samples`.
     """
+    if config.limit is not None:
+        from bench.submission.limit import limit_samples
+
+        whole = questions_of(config.model_copy(update={"limit": None}), target.with_name("all-samples"))
+        limit_samples(whole, target, limit=config.limit)
+        return target
     if config.samples is not None:
         return config.samples
     assert config.release is not None
@@ -223,7 +231,9 @@ def run_benchmark(
                 samples, finished, run.outputs / "scores", subject=subject, seed=config.seed,
                 resamples=config.resamples, matcher=matcher, egress=config.egress,
             )  # fmt: skip
-        write_board([run.outputs / "scores"], run.outputs / "board", title=config.title)
+        write_board(
+            [run.outputs / "scores"], run.outputs / "board", title=config.title, samples=[samples], predictions=finished
+        )
         outcomes = {each: Counter[str](one.outcome for one in done.by_sample.values()) for each, done in asked.items()}
         return Finished(summary, run.outputs / "board" / BOARD_FILE, outcomes, passed_over)
 

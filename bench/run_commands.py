@@ -62,6 +62,7 @@ def run(
     backend: Annotated[str, typer.Option(help="What runs a checkpoint: transformers or vllm.")] = "transformers",
     matcher_url: MatcherUrl = None,
     matcher_model: MatcherModel = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many at most; such a run is not ranked.")] = None,
     name: Name = None,
     set_: Set = None,
 ) -> None:
@@ -83,8 +84,9 @@ def run(
         raise ConfigError(f"{backend!r} is no backend", field="--backend", cure="use transformers or vllm")
     if address is not None and engine != "ray":
         raise ConfigError("is for Ray clusters", field="--address", cure="add --engine ray, or leave it out")
+    given = [*(set_ or ()), *([] if limit is None else [f"limit={limit}"])]
     loaded = _load(
-        config, server, release, allow_host, set_, samples=samples, conditions=condition,
+        config, server, release, allow_host, given, samples=samples, conditions=condition,
         matcher={"url": matcher_url, "model": matcher_model},
     )  # fmt: skip
     force = Force(workers, engine, address, gpus, backend)  # type: ignore[arg-type]

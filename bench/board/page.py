@@ -1,16 +1,18 @@
 """The board: one static HTML file that needs nothing but a browser, and the plots beside it as PNG.
 
-Convention: every number on the page is read from `summary.json` and only formatted here; the page holds no clock time
-and no path, so the same scores give the same bytes. It loads nothing from anywhere: pictures and plots are inside it,
-and its content policy forbids scripts and foreign origins.
+Convention: every number on the page is read from `summary.json` and only formatted here; what else it shows (ranks by
+group, filters, the questions one by one) is made from the samples and predictions that the scores name by hash. The
+page holds no clock time and no path, so the same files give the same bytes. It loads nothing from anywhere: pictures,
+plots and data are inside it, and its content policy permits one script, its own by hash, and no foreign origin.
 
-Trap: replies, questions and system names are untrusted text. They reach the page through the template's escaping only;
-the one thing inserted as markup is a plot, whose texts matplotlib has escaped.
+Trap: replies, questions and system names are untrusted text. They reach the page through the template's escaping or as
+JSON with `<` escaped; what is inserted as markup is plots, whose texts matplotlib has escaped, and that JSON.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shlex
@@ -22,12 +24,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.board import wording
+from bench.board.curves import calibration_plot, control_plot, position_plot, risk_plot
+from bench.board.extras import KINDS, part_of
+from bench.board.items import SIDE, as_json, breakdown, embed
 from bench.board.plots import Plot, accuracy_plot, confusion_plot, offset_plot, per_level_plot, role_class
+from bench.board.sources import Known, Sources, read_sources
+from bench.board.standing import REFERENCES, stand
 from spinemed.errors import ReadError
 from spinemed.records import IMAGE_PLACEHOLDER
 from spinemed.run import make_folder
 from spinemed.statistics.intervals import FEWEST_CLUSTERS
-from spinemed.tables import read_manifest, write_bytes, write_text
+from spinemed.tables import MANIFEST, read_manifest, write_bytes, write_text
 
 __all__ = ["BOARD_FILE", "write_board"]
 
@@ -38,48 +45,88 @@ _SHOWN = {"question": 1200, "reply": 160}
 
 
 def write_board(
-    scores: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, title: str = "SpineBench board"
+    scores: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    title: str = "SpineBench board",
+    samples: Sequence[str | os.PathLike[str]] = (),
+    predictions: Sequence[str | os.PathLike[str]] = (),
+    submissions: Sequence[str | os.PathLike[str]] = (),
+    items: int = 200,
 ) -> list[dict[str, Any]]:
     """Write `board.html` and `plots/*.png`.
 
     Args:
-        scores: Scores folders; each becomes a part of the page.
+        scores: Scores folders; each becomes a part of the page. Folders of consultations, reports and judges may stand
+            among them.
         out: Where the page goes. Other files there are left alone.
         title: Heading of the page.
+        samples: Samples folders that were scored: filters, ranks by group and the browser of questions need them.
+        predictions: Predictions folders that were scored, for the replies in the browser.
+        submissions: Submission folders, for their declarations (and predictions).
+        items: Questions to look at, at most, for each scores folder.
 
     Returns:
-        The summaries that were shown.
+        The summaries of questions that were shown.
 
     Raises:
-        ReadError: A scores folder is missing, unfinished or changed.
+        ReadError: A folder is missing, unfinished, changed, or belongs to none of the scores.
+        ConfigError, RecordError: A submission is wrong.
     """
     if not scores:
         raise ReadError("no scores are given", field="--scores", cure="name at least one scores folder")
     target = Path(out)
-    runs, plots, summaries = [], [], []
-    for number, folder in enumerate(scores, 1):
-        root = Path(folder)
-        manifest = read_manifest(root, "scores", verify=True)
-        summary = json.loads((root / "summary.json").read_bytes())
+    folders = [Path(folder) for folder in scores]
+    kinds = [_kind(folder) for folder in folders]
+    sources = read_sources(samples, predictions, submissions)
+    asked = [folder for folder, kind in zip(folders, kinds, strict=True) if kind not in KINDS]
+    manifests = [read_manifest(root, "scores", verify=True) for root in asked]
+    summaries = [json.loads((root / "summary.json").read_bytes()) for root in asked]
+    sources.refuse_strangers(summaries)
+    runs, plots = [], []
+    for number, (root, manifest, summary) in enumerate(zip(asked, manifests, summaries, strict=True), 1):
         examples = json.loads((root / "examples.json").read_bytes())
-        view, own = _view(summary, examples, root, f"run{number}" if len(scores) > 1 else "board")
-        runs.append(
-            {
-                **view,
-                "scores_sha256": manifest["sha256"],
-                "title": f"Run {number}: release {summary['samples']['release_sha256'][:12]}"
-                if len(scores) > 1
-                else None,
-            }
-        )
+        prefix = f"run{number}" if len(asked) > 1 else "board"
+        view, own = _view(summary, examples, root, prefix, sources, items)
+        heading = f"Run {number}: release {summary['samples']['release_sha256'][:12]}" if len(asked) > 1 else None
+        runs.append({**view, "scores_sha256": manifest["sha256"], "title": heading})
         plots += own
-        summaries.append(summary)
-    html = _environment().get_template("board.html.j2").render(title=title, runs=runs)
+    extras = []
+    for root, kind in zip(folders, kinds, strict=True):
+        if kind in KINDS:
+            manifest = read_manifest(root, kind, verify=True)
+            extras.append(part_of(kind, json.loads((root / "summary.json").read_bytes()), manifest["sha256"]))
+    script = _script() if any(run["explore"] for run in runs) else ""
+    html = (
+        _environment()
+        .get_template("board.html.j2")
+        .render(title=title, runs=runs, extras=extras, script=Markup(script), script_hash=_policy_hash(script))
+    )
     make_folder(target / PLOTS_FOLDER)
     for plot in plots:
         write_bytes(target / PLOTS_FOLDER / f"{plot.name}.png", plot.png)
     write_text(target / BOARD_FILE, html)
     return summaries
+
+
+def _kind(folder: Path) -> str:
+    """The kind in a folder's manifest; `scores` where there is none that can be read, whose reader then says why."""
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return "scores"
+    return str(found.get("kind")) if isinstance(found, dict) else "scores"
+
+
+def _script() -> str:
+    return (Path(__file__).parent / "templates" / "board.js").read_text(encoding="utf-8")
+
+
+def _policy_hash(script: str) -> str | None:
+    """What the content policy names to permit this very script; None without one."""
+    if not script:
+        return None
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _environment() -> Environment:
@@ -97,6 +144,12 @@ def _environment() -> Environment:
         points=wording.points,
         points_interval=wording.points_interval,
         p=wording.p_text,
+        number=wording.number,
+        number_interval=wording.number_interval,
+        condition_title=wording.condition_title,
+        decimal=lambda value: "-" if value is None else f"{value:.2f}",
+        gap=lambda value: "none" if value is None else f"{100 * value:.1f}",
+        percent_round=lambda value: f"{100 * value:.0f}",
         words=wording.words,
         row_title=wording.row_title,
         role_title=wording.role_title,
@@ -107,7 +160,7 @@ def _environment() -> Environment:
 
 
 def _view(
-    summary: dict[str, Any], examples: list[dict[str, Any]], folder: Path, prefix: str
+    summary: dict[str, Any], examples: list[dict[str, Any]], folder: Path, prefix: str, sources: Sources, items: int
 ) -> tuple[dict[str, Any], list[Plot]]:
     """What the template shows of one run: the summary as it is, plots, and examples with their pictures inside."""
     accuracy = accuracy_plot(summary, f"{prefix}-accuracy")
@@ -135,7 +188,14 @@ def _view(
             plots += drawn.values()
             entry["plots"] = {key: Markup(plot.svg) for key, plot in drawn.items()}
         levels.append(entry)
+    more, drawn_more = _measures(summary, roles, prefix)
+    plots += drawn_more
+    known = sources.of(summary, folder)
     view = {
+        **more,
+        **_explored(summary, known, items),
+        "standing": stand(summary, sources.declared, known.samples if known else None, known.scores if known else {}),
+        "side": SIDE,
         "prefix": prefix,
         "summary": summary,
         "paired": [
@@ -152,6 +212,65 @@ def _view(
         "has_real": any("real" in row["origin"] for row in summary["rows"]),
     }
     return view, plots
+
+
+def _explored(summary: dict[str, Any], known: Known | None, items: int) -> dict[str, Any]:
+    """Breakdown by facet and the data of the script; nothing without the samples."""
+    if known is None:
+        return {"breakdown": [], "explore": None, "explored": 0}
+    data = embed(known.samples, known.scores, known.replies, known.folder, cap=items, seed=summary["seed"])
+    return {
+        "breakdown": breakdown(known.samples, known.scores),
+        "explore": Markup(as_json(data)),
+        "explored": len(data["items"]),
+    }
+
+
+def _measures(summary: dict[str, Any], roles: dict[str, str], prefix: str) -> tuple[dict[str, Any], list[Plot]]:
+    """Safety, certainty, controls, views and power, with their plots. Parts that a summary lacks are left out."""
+    for name in ("controls", "necessity", "rotations", "consistency", "injection", "measurement"):
+        summary.setdefault(name, {})
+    abstention = [(name, own) for name, own in summary["abstention"].items()]
+    asked = {one["name"] for one in summary["systems"] if one["condition"] in ("full", "tools")}
+    contestants = [(name, own) for name, own in abstention if name in asked and roles[name] not in REFERENCES]
+    plots, curves = [], []
+    stated = [(name, roles[name], own) for name, own in contestants if own["stated"] and own["calibration"]]
+    if stated:
+        risk, sure = risk_plot(stated, f"{prefix}-risk-coverage"), calibration_plot(stated, f"{prefix}-calibration")
+        plots += [risk, sure]
+        curves = [
+            (Markup(risk.svg), "Risk and coverage", "Answers by falling stated confidence: the share wrong among those "
+             "kept. Lower is better; the dotted line is 90 % coverage."),
+            (Markup(sure.svg), "Calibration", "Share right against stated confidence, bins of like numbers, dots as "
+             "large as their bins. On the line a model is as sure as it should be."),
+        ]  # fmt: skip
+    found: dict[str, Any] = {
+        "abstention": abstention,
+        "safety": [(name, own) for name, own in contestants if own["confident_wrong"] is not None],
+        "curves": curves,
+        "control_plot": None,
+        "position_plot": None,
+        "variants": sorted({one for own in summary["consistency"].values() for one in own["by_variant"]},
+                           key=lambda one: (one != "base", one)),
+        "places": sorted({one for own in summary["injection"].values() for one in own["by_place"]}),
+        "power": [(row, row["power"]) for row in summary["rows"] if row.get("power")],
+    }  # fmt: skip
+    found["discordant"] = [one["discordant"] for one in found["power"][0][1]] if found["power"] else []
+    totals: dict[str, Any] = next(iter(summary.get("total", {}).values()), {"items": {}})
+    found["sections"], found["section_items"] = list(totals["items"]), totals["items"]
+    drawable = any(
+        not condition.startswith("rotated_") and own["value"] is not None
+        for held in summary["controls"].values()
+        for condition, own in held.items()
+    )
+    if drawable:
+        plots.append(control_plot(summary["controls"], f"{prefix}-controls"))
+        found["control_plot"] = Markup(plots[-1].svg)
+    turned = {name: own for name, own in summary["rotations"].items() if own["positions"]}
+    if turned:
+        plots.append(position_plot(turned, f"{prefix}-positions"))
+        found["position_plot"] = Markup(plots[-1].svg)
+    return found, plots
 
 
 def _support(systems: dict[str, Any]) -> int:

@@ -21,9 +21,12 @@ from bench.board.wording import row_title
 from bench.spinebench.confusion import NO_ANSWER
 from spinemed.records import NOT_DETERMINABLE
 
-__all__ = ["Plot", "accuracy_plot", "confusion_plot", "offset_plot", "per_level_plot", "role_class", "style_of"]
+__all__ = [
+    "INK", "RULE", "Plot", "accuracy_plot", "confusion_plot", "draw_plot", "offset_plot", "per_level_plot",
+    "role_class", "style_of",
+]  # fmt: skip
 
-_INK, _RULE = "#010203", "#c0c1c2"
+INK, RULE = "#010203", "#c0c1c2"
 """Stand-ins that become the page's text and rule colours in the SVG."""
 _STYLES = {
     "subject": ("#0072b2", "o"),
@@ -40,19 +43,19 @@ _STATIC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spinemed",
     "text.parse_math": False,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _RULE,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": RULE,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.facecolor": "none",
     "axes.grid": True,
     "figure.facecolor": "none",
-    "grid.color": _RULE,
+    "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "legend.frameon": False,
@@ -91,7 +94,8 @@ def _drawing() -> Iterator[None]:
         yield
 
 
-def _draw(name: str, size: tuple[float, float], paint: Callable[[Any, Any], None]) -> Plot:
+def draw_plot(name: str, size: tuple[float, float], paint: Callable[[Any, Any], None]) -> Plot:
+    """A plot of that size in inches, painted by a function of figure and axes."""
     with _drawing():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -123,7 +127,7 @@ def _for_page_tag(tag: str, name: str) -> str:
     tag = re.sub(r"font: ((?:\d+ )?[\d.]+px) [^;\"]+", r"font: \1 var(--sans)", tag)
     for role, (colour, _) in _STYLES.items():
         tag = tag.replace(colour, f"var(--c-{role})")
-    return tag.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
+    return tag.replace(INK, "currentColor").replace(RULE, "var(--rule)")
 
 
 def accuracy_plot(summary: dict[str, Any], name: str) -> Plot:
@@ -150,7 +154,7 @@ def accuracy_plot(summary: dict[str, Any], name: str) -> Plot:
                     label=system["name"] if number == 0 else None,
                 )
         for edge in range(1, len(rows)):
-            axes.axhline(edge - 0.5, color=_RULE, linewidth=0.8)
+            axes.axhline(edge - 0.5, color=RULE, linewidth=0.8)
         axes.set_yticks(
             range(len(rows)), [f"{row_title(row)}\n(n {row['n']}, {row['clusters']} clusters)" for row in rows]
         )
@@ -160,7 +164,7 @@ def accuracy_plot(summary: dict[str, Any], name: str) -> Plot:
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper center", ncols=min(5, len(systems)))
 
-    return _draw(name, (9.2, 0.9 + len(rows) * max(0.75, 0.19 * len(systems))), paint)
+    return draw_plot(name, (9.2, 0.9 + len(rows) * max(0.75, 0.19 * len(systems))), paint)
 
 
 def confusion_plot(matrix: dict[str, Any], name: str) -> Plot:
@@ -180,13 +184,13 @@ def confusion_plot(matrix: dict[str, Any], name: str) -> Plot:
                 right = truth[number] == answers[place]
                 if right:
                     axes.add_patch(
-                        Rectangle((place - 0.5, number - 0.5), 1, 1, fill=False, edgecolor=_INK, linewidth=0.9)
+                        Rectangle((place - 0.5, number - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=0.9)
                     )
                 if count:
                     share = count / sum(row)
                     box = Rectangle((place - 0.5, number - 0.5), 1, 1, facecolor=colour, alpha=0.12 + 0.88 * share)
                     axes.add_patch(box)
-                    ink = "white" if share > 0.4 else _INK
+                    ink = "white" if share > 0.4 else INK
                     axes.text(place, number, str(count), ha="center", va="center", fontsize=0.9 * letters, color=ink)
         axes.set_xticks(range(len(answers)), [short.get(name, name) for name in answers], fontsize=0.9 * letters)
         axes.set_yticks(range(len(truth)), [short.get(name, name) for name in truth], fontsize=0.9 * letters)
@@ -196,7 +200,7 @@ def confusion_plot(matrix: dict[str, Any], name: str) -> Plot:
         axes.set_xlabel("answer", fontsize=letters)
         axes.set_ylabel("true level", fontsize=letters)
 
-    return _draw(name, size, paint)
+    return draw_plot(name, size, paint)
 
 
 def per_level_plot(rows: Sequence[dict[str, Any]], name: str) -> Plot:
@@ -217,7 +221,7 @@ def per_level_plot(rows: Sequence[dict[str, Any]], name: str) -> Plot:
         axes.set_xlabel("true level, and its number of questions")
         axes.grid(visible=False, axis="x")
 
-    return _draw(name, (max(5.6, 1.2 + 0.46 * len(rows)), 3.3), paint)
+    return draw_plot(name, (max(5.6, 1.2 + 0.46 * len(rows)), 3.3), paint)
 
 
 def offset_plot(histograms: Sequence[tuple[str, str, dict[str, int]]], name: str) -> Plot:
@@ -253,4 +257,4 @@ def offset_plot(histograms: Sequence[tuple[str, str, dict[str, int]]], name: str
         if len(histograms) > 1:
             figure.legend(loc="outside upper center", ncols=len(histograms))
 
-    return _draw(name, (max(5.6, 1.2 + 0.46 * len(keep)), 3.3), paint)
+    return draw_plot(name, (max(5.6, 1.2 + 0.46 * len(keep)), 3.3), paint)

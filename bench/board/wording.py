@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
+    "condition_title",
     "level_group_title",
+    "number",
+    "number_interval",
     "p_text",
     "percent",
     "percent_interval",
@@ -36,6 +39,22 @@ _ROLES = {
     "majority": "best constant answer",
     "random": "uniform random answer",
 }
+_CONDITIONS = {
+    "full": "the question itself",
+    "blind": "picture made grey",
+    "withheld": "picture withheld",
+    "other_patient": "picture of another patient",
+    "shuffled_labels": "level labels shuffled",
+    "options_only": "options only",
+    "tools": "with tools",
+}
+
+
+def condition_title(condition: str) -> str:
+    """What a condition does to the question."""
+    if condition.startswith("rotated_"):
+        return f"options moved on by {condition.removeprefix('rotated_')}"
+    return _CONDITIONS.get(condition, words(condition))
 
 
 def words(name: str) -> str:
@@ -96,3 +115,18 @@ def p_text(value: float | None) -> str:
     if value < 0.0001:
         return "< 0.0001"
     return f"{value:.2g}" if value < 0.995 else "1.0"
+
+
+def number(value: float | None) -> str:
+    """A figure in its own unit, with two decimals below 10 and one above."""
+    if value is None:
+        return "-"
+    text = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def number_interval(interval: Mapping[str, Any]) -> str:
+    """Bounds of such a figure, or that there are none."""
+    if interval["low"] is None or interval["high"] is None:
+        return "no interval"
+    return f"{number(interval['low'])} to {number(interval['high'])}"

@@ -167,7 +167,7 @@ def test_the_same_scores_give_the_same_bytes(scores: Path, page: Path, tmp_path:
     again = {path.relative_to(tmp_path / "deep" / "again"): path for path in (tmp_path / "deep" / "again").rglob("*.*")}
     first = {path.relative_to(page): path for path in page.rglob("*.*")}
     assert set(first) == set(again)
-    assert len(first) == 5
+    assert len(first) == 6
     for name, path in first.items():
         assert path.read_bytes() == again[name].read_bytes(), name
     assert str(tmp_path.parent).encode() not in (page / "board.html").read_bytes()
