@@ -1,7 +1,8 @@
 """Measurements on an item's pictures: kept as they are made, with the decision's item, reader and round.
 
-Convention: the browser sends all marks of the page; a row is appended when they differ from the last one. The latest
-row of a reader in the item's present round belongs to that reader's decision.
+Convention: the browser sends all marks of the page; a row is appended when they differ from the last one. A reader's
+latest row belongs to that reader's decision; it says in which round of the item it was made. An item that is opened
+again shows its reader the earlier marks: corrected names move no point.
 
 Trap: a reader sees the own marks alone; the other reviewer's would break the blinding.
 """
@@ -80,11 +81,10 @@ def save_annotations(session: Session, actor: Actor, item_id: int, marks: Any) -
 
 
 def own_annotations(session: Session, actor: Actor, item_id: int) -> list[Any]:
-    """What the actor measured on an item in its present round."""
+    """What the actor measured on an item last."""
     last = session.scalar(
         select(Annotation.marks)
-        .join(Item, Item.id == Annotation.item_id)
-        .where(Annotation.item_id == item_id, Annotation.user_id == actor.id, Annotation.round == Item.round)
+        .where(Annotation.item_id == item_id, Annotation.user_id == actor.id)
         .order_by(Annotation.id.desc())
         .limit(1)
     )

@@ -26,6 +26,7 @@ export function levelTools(viewer) {
     chosen.textContent = "";
     for (const entry of levels) chosen.append(make("option", { value: entry.level }, entry.level));
     if (levels.some((entry) => entry.level === keep)) chosen.value = keep;
+    else if (levels.length) wanted.value = chosen.value;
     steps.textContent = "";
     for (const step of pending) steps.append(make("li", {}, step.words));
     const waiting = pending.length > 0;
@@ -34,6 +35,7 @@ export function levelTools(viewer) {
 
   function select(level) {
     chosen.value = level;
+    wanted.value = level;
     viewer.panes.forEach((pane) => {
       pane.selected = level;
       pane.draw();

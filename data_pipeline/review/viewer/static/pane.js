@@ -336,8 +336,11 @@ export class Pane {
         context.fill();
       }
       if (mark.text) {
+        // Beside the last point, and within the picture: a number that runs out of sight is none.
         const [x, y] = points[points.length - 1];
-        this.write(context, mark.text, x + this.text * 0.6, y - this.text * 0.8, "#9dff8f", "left");
+        const wide = context.measureText(mark.text).width;
+        const at = Math.max(this.text, Math.min(x + this.text * 0.6, this.canvas.width - wide - 2.4 * this.text));
+        this.write(context, mark.text, at, Math.max(this.text, y - this.text * 0.9), "#9dff8f", "left");
       }
     }
   }
