@@ -176,10 +176,19 @@ class BuildConfig(Config):
     reviews: ConfigPath | None = None
     """What `spinemed review export` wrote: rejected items are released nowhere, edited ones as reviewers worded them,
     and the test split takes only what two reviewers or an adjudicator let in. Copied into the run folder."""
+    guidance: ConfigPath | None = None
+    """The `guidance.yaml` of the same export: sentences of criteria and words of prompts as clinicians want them told
+    to the model that revises."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # The reviews of a run lie in its folder; its config stays what it was before anybody looked at it.
         plain: dict[str, Any] = handler(self)
         plain.pop("reviews", None)
-        return plain
+        return {name: value for name, value in plain.items() if name != "guidance" or value is not None}
+
+    @model_validator(mode="after")
+    def _guided(self) -> BuildConfig:
+        if self.guidance is not None and self.writer == "rules":
+            raise ValueError("guidance is for a model: the rule reviser reads no sentences")
+        return self

@@ -28,6 +28,7 @@ from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import shard_count, write_corpus
 from data_pipeline.draft import join_drafts, write_drafts
 from data_pipeline.engines import Crew
+from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Item
 from data_pipeline.readers import check_options
 from data_pipeline.records import Derivation, Ties
@@ -135,6 +136,8 @@ def run_stages(stages: Stages, drafts: Path, key: dict[str, Any]) -> Path:
     """
     run, config = stages.run, stages.config
     key = {**key, "drafts": read_manifest(drafts, "drafts")["sha256"], "revise": config.revise.model_dump(mode="json")}
+    if config.guidance is not None:
+        key["guidance"] = read_guidance(config.guidance).told()["sha256"]
     revised = _step(run, "revised", key, partial(stages.revise, drafts))
     key = {
         **key,
@@ -346,7 +349,9 @@ class Stages:
             tasks.append((len(slips), task, [shard.name, content_hash([list(each) for each in decided])]))
             start = stop
         finished = self._make("finishing", finish_shard, home / "finished", tasks)
-        return join_revised(folder, mended, finished, twins, self.config.shard_items)
+        facts = join_revised(folder, mended, finished, twins, self.config.shard_items)
+        guided = {} if self.config.guidance is None else {"guidance": read_guidance(self.config.guidance).told()}
+        return {**facts, **guided}
 
     @cached_property
     def pins(self) -> dict[str, Split]:

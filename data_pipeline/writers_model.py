@@ -22,6 +22,7 @@ import numpy as np
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus
+from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Desk, Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Exchange
@@ -92,6 +93,7 @@ class ModelWriter:
     def __init__(self, config: BuildConfig, requests: Requests, key: dict[str, Any]) -> None:
         self.config, self.requests = config, requests
         self.key = {**key, "model": config.model.key()}
+        self.guidance = read_guidance(config.guidance)
         self.exchanges: list[Exchange] | None = []
         self._identity = ""
 
@@ -200,7 +202,9 @@ class ModelWriter:
         desk = Desk(corpus=lookup.corpus, templates=lookup.templates, seed=self.config.seed)
         composer = Composer(desk, self.config.model.figure_edge_px)
         packs = {pack.id: pack for pack in packs_of(lookup.corpus, characters=self.config.model.span_characters)}
-        criteria, prompts, revision = load_criteria(), load_prompts(), Revision()
+        criteria = {name: self.guidance.criterion(one) for name, one in load_criteria().items()}
+        prompts = {key: self.guidance.prompt(one) for key, one in load_prompts().items()}
+        revision = Revision()
         with self._log(name) as log, self._open(log) as chat:
             self._start(chat)
             requests = (
@@ -216,7 +220,7 @@ class ModelWriter:
     def _revise_request(
         self, item: Item, lookup: Lookup, criteria: dict[str, Criterion], pack: Pack, composer: Composer
     ) -> ChatRequest:
-        prompt = load_prompts()["revise", _task(item), item.instance.language]
+        prompt = self.guidance.prompt(load_prompts()["revise", _task(item), item.instance.language])
         results = verify(item, lookup, criteria)
         sentences = [{"id": result.criterion, "sentence": criteria[result.criterion].sentence} for result in results]
         broken = [{"id": result.criterion, "note": result.note} for result in results if not result.passed]
