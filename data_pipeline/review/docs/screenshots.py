@@ -1,4 +1,4 @@
-"""Take the pictures of every page again: a real server on a run, a real Chromium, pictures cut to 64 colours.
+"""Take the pictures of every page again: a real server on a run, a real Chromium, pictures cut to 40 colours.
 
     python data_pipeline/review/docs/screenshots.py RUN --out data_pipeline/review/docs
 
@@ -29,7 +29,7 @@ USERS = {
     "admin-01": ["--role", "admin"],
     "auditor-01": ["--role", "auditor"],
 }
-COLOURS = 64
+COLOURS = 40
 
 
 def spinemed(*words: str, typed: str = "") -> str:
@@ -46,7 +46,9 @@ def spinemed(*words: str, typed: str = "") -> str:
 def server(run: Path) -> Iterator[str]:
     """The address of a server on a free port, as long as the block lasts."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "spinemed", "review", "serve", str(run), "--port", "0"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "spinemed", "review", "serve", str(run), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None
     try:
@@ -64,7 +66,7 @@ class Camera:
         self.url = url
         self.out = out
 
-    def person(self, name: str, *, width: int = 1366, height: int = 768, language: str = "en") -> Any:
+    def person(self, name: str, *, width: int = 1280, height: int = 720, language: str = "en") -> Any:
         """A page on which the person is logged in."""
         page = self.chromium.new_context(viewport={"width": width, "height": height}).new_page()
         page.goto(f"{self.url}/language/{language}?back=/login")
@@ -92,10 +94,10 @@ def press(page: Any, *keys: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def to_picture(page: Any, *, most: int = 60) -> None:
-    """Go on to the next item that has a picture and an answer to compare."""
+def to_picture(page: Any, what: str = "figure img", *, most: int = 80) -> None:
+    """Go on to the next item that has a picture, or the element of another selector."""
     for _ in range(most):
-        if page.locator("figure img").count() and page.locator("article.source").count():
+        if page.locator(what).count() and page.locator("article.source").count():
             return
         press(page, "j")
 
@@ -118,14 +120,14 @@ def disagree(camera: Camera) -> str:
 
 def pictures(camera: Camera) -> None:
     """Every page, in the order in which people meet them."""
-    page = camera.chromium.new_context(viewport={"width": 1366, "height": 560}).new_page()
+    page = camera.chromium.new_context(viewport={"width": 1366, "height": 420}).new_page()
     camera.take(page, "login", "/login")
     dispute = disagree(camera)
     page = camera.person("surgeon-01")
     camera.take(page, "queue", "/queue")
     press(page, "j")
     to_picture(page)
-    press(page, "]", "]")
+    press(page, "]", "1")
     camera.take(page, "item")
     press(page, "e")
     box = page.locator("#edit textarea").first
@@ -133,16 +135,13 @@ def pictures(camera: Camera) -> None:
     page.wait_for_selector("#mine ins")
     camera.take(page, "item_edit")
     press(page, "Escape")
-    press(page, "?")
-    camera.take(page, "keys")
     tablet = camera.person("surgeon-01", width=834, height=1112, language="zh")
     press(tablet, "j")
-    to_picture(tablet)
+    to_picture(tablet, "[data-viewer]")
     camera.take(tablet, "item_tablet_zh")
     camera.take(page, "sign", "/sign")
     camera.take(page, "help", "/help")
     judge = camera.person("surgeon-03")
-    camera.take(judge, "disagreements", "/adjudicate")
     camera.take(judge, "adjudicate", dispute)
     manager = camera.person("manager-01")
     manager.goto(f"{camera.url}/release")
