@@ -22,7 +22,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 RECIPES_OF_MIX: dict[str, float] = {
     "level": 0.17, "level_full": 0.06, "fracture": 0.09, "height": 0.09, "side": 0.08, "slip": 0.05, "disc": 0.07,
-    "lesion": 0.03, "alignment": 0.05, "planning": 0.09, "planning_image": 0.05, "consistency": 0.09,
+    "lesion": 0.03, "alignment": 0.05, "planning": 0.09, "planning_image": 0.05,
+    "consistency": 0.07, "consistency_finding": 0.03,
     "injection": 0.05, "real": 0.01,
 }  # fmt: skip
 """Share of all questions by recipe; the rest are the undecidable ones."""

@@ -58,6 +58,7 @@ RECIPES: dict[str, Recipe] = {
     "planning": Recipe("planning", "planning_recipe", 1),
     "planning_image": Recipe("planning", "planning_image_recipe", 1),
     "consistency": Recipe("consistency", "consistency_recipe", 12),
+    "consistency_finding": Recipe("consistency", "finding_recipe", 9),
     "injection": Recipe("injection", "injection_recipe", 5),
     "real": Recipe("real", "real_recipe", 4, 2),
     "no_field": Recipe("levels", "no_field_recipe", 0, 1),

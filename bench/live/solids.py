@@ -18,7 +18,7 @@ from bench.live.pictures import arrow, number
 from bench.live.solid import Solid, View, draw_solid
 from spinemed.anatomy import Disc, Level, Region
 from spinemed.measure.grades import meyerding_grade
-from spinemed.phantom.pathology.records import DiscDegeneration, Fracture, Lesion, ModicChange, SchmorlNode, Slip
+from spinemed.phantom.pathology.records import DiscDegeneration, Fracture, Lesion, Mimic, ModicChange, SchmorlNode, Slip
 from spinemed.phantom.spine.records import SpinePhantom
 from spinemed.questions import QuestionDraft
 from spinemed.questions.counting import COLUMN_COUNTS
@@ -280,18 +280,21 @@ def _modic(case: Case, answer: str, disc: Disc | None) -> QuestionDraft:
     )
 
 
-_SEEN = ("lytic", "blastic", "schmorl", "wedge", "healthy")
+_SEEN = ("lytic", "blastic", "schmorl", "wedge", "limbus", "block", "healthy")
+_OFFERED = 5
 _DRAWN: dict[str, dict[str, object]] = {
     "lytic": {"lesion_share": 1.0},
     "blastic": {"lesion_share": 1.0},
     "schmorl": {"schmorl_share": 1.0},
     "wedge": {"fracture_share": 1.0, "severity_weights": {"moderate": 0.6, "severe": 0.4}},
+    "limbus": {"mimic_shares": {"limbus": 1.0}},
+    "block": {"mimic_shares": {"block_vertebra": 1.0}},
     "healthy": {"fracture_share": 0.5, "schmorl_share": 0.5},
 }
 
 
 def lesion_recipe(case: Case) -> None:
-    """One question on a marked vertebra in CT, among look-alikes: lesion, Schmorl node, wedge fracture, nothing."""
+    """One question on a marked vertebra in CT, among look-alikes: lesions, nodes, fractures, variants, nothing."""
     wanted = case.pick(_SEEN)
 
     def target(spine: SpinePhantom) -> Level | None:
@@ -303,6 +306,8 @@ def lesion_recipe(case: Case) -> None:
             if isinstance(item, SchmorlNode) and wanted == "schmorl" and abs(item.x_share) < 0.25 and item.depth_mm > 3:
                 return item.level
             if isinstance(item, Fracture) and wanted == "wedge" and item.shape == "wedge":
+                return item.level
+            if isinstance(item, Mimic) and item.type.startswith(wanted) and item.amount > 0.5:
                 return item.level
         if wanted == "healthy":
             touched = {getattr(item, "level", None) for item in spine.pathologies}
@@ -318,7 +323,9 @@ def lesion_recipe(case: Case) -> None:
     level = target(solid.spine)
     assert level is not None
     view = solid.ct()
-    order = [_SEEN[int(k)] for k in case.rng.permutation(len(_SEEN))]
+    others = [name for name in _SEEN if name != wanted]
+    offered = [wanted, *(others[int(k)] for k in case.rng.permutation(len(others))[: _OFFERED - 1])]
+    order = [offered[int(k)] for k in case.rng.permutation(_OFFERED)]
     draft = compose(
         live_templates()["live_lesion"],
         case.rng,

@@ -14,7 +14,7 @@ from bench.extract import extract_answer
 from bench.extract.options import says_undecided
 from bench.live import RECIPES, LiveConfig, make_live, plan_cases, undecidable_count
 from bench.live.config import RECIPES_OF_MIX
-from bench.live.consistency import VARIANTS_OF_A_FACT
+from bench.live.consistency import VARIANTS_OF_A_FACT, VARIANTS_OF_A_FINDING
 from bench.live.injection import PLACES, payloads
 from bench.runner.tooled import read_payloads
 from bench.samples import read_samples, spine_of
@@ -25,7 +25,7 @@ from spinemed.anatomy import Disc, Level
 from spinemed.errors import ReadError
 from spinemed.records import NOT_DETERMINABLE, Sample, Score
 
-MIX = {**RECIPES_OF_MIX, "consistency": 0.2, "level": 0.1}
+MIX = {**RECIPES_OF_MIX, "consistency": 0.16, "consistency_finding": 0.1, "level": 0.1}
 CONFIG = LiveConfig(count=100, seed=11, mix=MIX, size={"flat_px": 256, "xray_mm": 1.6, "slice_mm": 1.2})  # type: ignore[arg-type]
 SMALL = LiveConfig(count=24, seed=5, mix={"planning": 0.5, "fracture": 0.5}, size={"flat_px": 128})  # type: ignore[arg-type]
 
@@ -175,7 +175,7 @@ def test_side_questions_are_decided_by_the_letter_alone(made: tuple[list[Sample]
 def test_a_consistency_set_asks_one_fact_in_every_variant(made: tuple[list[Sample], dict[str, Any], Path]) -> None:
     sets: dict[str, list[Sample]] = defaultdict(list)
     for sample in made[0]:
-        if "consistency" in sample.tags:
+        if tag(sample, "live") == "consistency":
             sets[sample.fact].append(sample)
     assert sets
     for group in sets.values():
@@ -189,6 +189,21 @@ def test_a_consistency_set_asks_one_fact_in_every_variant(made: tuple[list[Sampl
         wrong = tag(by["hint"], "hinted")
         assert wrong != by["hint"].answer
         assert wrong in by["hint"].messages[0].content
+
+
+def test_a_finding_is_asked_alike_in_every_view(made: tuple[list[Sample], dict[str, Any], Path]) -> None:
+    sets: dict[str, dict[str, Sample]] = defaultdict(dict)
+    for sample in made[0]:
+        if tag(sample, "live") == "consistency_finding":
+            sets[sample.fact][sample.variant] = sample
+    assert sets
+    for group in sets.values():
+        assert set(group) == set(VARIANTS_OF_A_FINDING)
+        assert len({sample.answer for sample in group.values()}) == 1
+        assert group["base"].answer in ("wedge", "crush", "biconcave")
+        wrong = tag(group["hint"], "hinted")
+        assert wrong in group["hint"].categories
+        assert wrong != group["hint"].answer
 
 
 def test_an_injection_differs_from_its_clean_twin_in_the_order_alone(
