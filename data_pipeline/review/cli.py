@@ -155,6 +155,10 @@ def import_(
     held: Annotated[
         list[Path] | None, typer.Option(help="What `spinemed data deidentify` wrote: its queue; repeatable.")
     ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(help="With --held: the export it was made of, to compare before and after.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="With --originals: the project's key (its path is kept).")] = None,
     label_studio: Annotated[Path | None, typer.Option(help="Annotations exported from Label Studio (JSON).")] = None,
     training_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Draw the sample and assign it: this share of training items.")
@@ -162,6 +166,13 @@ def import_(
     seed: Annotated[int, typer.Option(min=0, help="Of drawing and assigning.")] = 0,
 ) -> None:
     """Take in a run's items, evidence and figures, what waits in quarantine, or annotations of Label Studio."""
+    from spinemed.errors import ConfigError
+
+    if (originals is None) != (key is None) or (originals is not None and not held):
+        raise ConfigError(
+            "--originals and --key belong together, and to --held", field="--originals", cure="give all three or --held"
+        )
+    from data_pipeline.review.deid.originals import name_originals
     from data_pipeline.review.exchange.held import import_held
     from data_pipeline.review.exchange.label_studio import import_annotations
     from data_pipeline.review.exchange.runs import import_run
@@ -183,6 +194,8 @@ def import_(
                 typer.echo(f"{number:6d}  not assigned: {why}")
     for folder in held or ():
         typer.echo(f"waiting in quarantine: {import_held(store, folder)} ({folder})")
+        if originals is not None and key is not None:
+            name_originals(store.data, folder, originals, key)
     if label_studio is not None:
         for name, number in import_annotations(store, label_studio).items():
             typer.echo(f"{number:6d}  {name}")

@@ -279,3 +279,20 @@ def test_the_views_of_a_head_show_before_and_after() -> None:
     blanked[:, 15:, :] = 0
     after = Volume(blanked, np.eye(4))
     assert views.head_views(before, after) != views.head_views(None, after)
+
+
+def test_the_command_names_originals_only_together_with_their_key(clean: tuple[Path, Path], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from data_pipeline.review.cli import app
+
+    folder, key = clean
+    base = ["import", "--database", str(tmp_path / "r.db"), "--data", str(tmp_path / "data"), "--held", str(folder)]
+    done = CliRunner().invoke(app, [*base, "--originals", str(EXPORT), "--key", str(key)])
+    assert done.exit_code == 0, done.output
+    assert "waiting in quarantine: " in done.output
+    known = (tmp_path / "data" / "quarantine.json").read_text()
+    assert str(key) in known
+    assert key.read_text().strip() not in known
+    refused = CliRunner().invoke(app, [*base, "--originals", str(EXPORT)])
+    assert "belong together" in str(refused.exception)
