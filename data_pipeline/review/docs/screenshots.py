@@ -2,7 +2,7 @@
 
     python data_pipeline/review/docs/screenshots.py RUN --out data_pipeline/review/docs
 
-Convention: RUN is a run folder of `spinemed data run` without a review yet (a small one: CT sample and text); the script
+Convention: RUN is a run folder of `spinemed data run` without a review yet (a small one: CT sample, text); the script
 makes users and a few decisions, so that no page is empty. Needs `chromium`, Playwright and Pillow.
 
 Trap: pictures are documentation. Look at each one before it is committed; the script cannot see that a page is ugly.

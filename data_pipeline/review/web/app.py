@@ -81,8 +81,8 @@ def _error_pages(app: FastAPI) -> None:
 
     @app.exception_handler(LoginNeeded)
     async def to_login(request: Request, error: Exception) -> Response:
-        if request.headers.get("hx-request"):
-            return Response(status_code=401, headers={"HX-Redirect": "/login"})
+        if request.headers.get("hx-request"):  # no redirect: what is typed on the open page would be lost
+            return PlainTextResponse("The session is over.", 401)
         if request.method != "GET":
             return page(request, "message.html", 401, heading_key="error.login", text_key="error.login_text")
         return RedirectResponse("/login", 303)

@@ -20,6 +20,7 @@ Trap: `require_role` is for pages without a service behind them; where there is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -63,6 +64,7 @@ __all__ = [
 ]
 
 MOST = 2**31 - 1
+_OWN_PATH = re.compile(r"/[A-Za-z0-9/_-]{0,200}")
 Id = Annotated[int, Path(ge=1, le=MOST)]
 """A row's number in a path; anything else is 422 before a database sees it."""
 
@@ -210,6 +212,7 @@ def page(
         "user": visitor,
         "menu": [entry for entry in MENU if not entry.roles or roles & entry.roles] if visitor else [],
         "path": request.url.path,
+        "here": request.url.path if _OWN_PATH.fullmatch(request.url.path) else "/",
         "csrf": visitor.csrf if visitor else "",
     }
     return HTMLResponse(review.pages.render(template, language, everywhere | context), status)

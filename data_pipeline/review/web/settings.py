@@ -46,7 +46,7 @@ class Settings(BaseModel):
     def _plain_only_on_loopback(self) -> Settings:
         if not self.secure_cookies and self.host not in LOOPBACK:
             raise ConfigError(
-                f"'{self.host}' is no address of this machine alone, and passwords would cross the network in the clear",
+                f"'{self.host}' is not this machine alone, and passwords would cross the network in the clear",
                 field="--host",
                 cure="put a proxy that speaks TLS in front and say --behind-tls, or keep 127.0.0.1",
             )

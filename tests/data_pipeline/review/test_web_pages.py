@@ -260,3 +260,41 @@ def test_a_data_manager_signs_and_exports_what_was_decided(web: Callable[[str], 
     assert "I release these items" not in a1.get("/release", 403)
     a1.get(address, 403)
     manager.get(address.replace("audit.jsonl", "..%2f..%2freview.db"), 400)
+
+
+def test_the_other_decision_is_shown_only_after_both_decided(
+    web: Callable[[str], Browser], sqlite_store: Store
+) -> None:
+    from sqlalchemy import text
+
+    with sqlite_store.reading() as session:
+        names = list(session.scalars(text(
+            "SELECT pseudonym FROM users JOIN assignments ON users.id = user_id WHERE item_id = 1 ORDER BY 1"
+        )))  # fmt: skip
+    one, other = web(names[0]), web(names[1])
+    one.get("/items/1")
+    one.decide("rejected", cause="unsafe", reason="a danger to patients")
+    one.get("/items/1")
+    csrf = one.hidden('action="/items/1/other"')
+    one.send("/items/1/other", 404, **csrf)
+    other.get("/items/1")
+    assert "a danger to patients" not in other.page
+    other.decide("approved")
+    other.get("/items/1")
+    other.send("/items/1/other", **other.hidden('action="/items/1/other"'))
+    assert "a danger to patients" in other.page
+    other.get("/items/1")
+    other.send("/undo", 422, **other.hidden('action="/undo"'))
+    assert "was shown to you" in other.page
+
+
+def test_a_session_that_is_over_does_not_carry_a_page_away(web: Callable[[str], Browser]) -> None:
+    a1 = web("a1")
+    address = re.search(r"/items/\d+", a1.page)[0]
+    a1.get(address)
+    fields = a1.hidden('id="edit-form"')
+    a1.http.cookies.clear()
+    answer = a1.http.post(f"{address}/autosave", data=fields, headers={"HX-Request": "true"}, follow_redirects=False)
+    assert answer.status_code == 401
+    assert "HX-Redirect" not in answer.headers
+    assert "Log in" in a1.get("/queue")

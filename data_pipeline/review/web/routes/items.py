@@ -31,6 +31,7 @@ from data_pipeline.review.protocol import (
     my_queue,
     next_item,
     open_item,
+    other_decision,
     save_draft,
     undo,
     withdraw_flag,
@@ -229,6 +230,19 @@ def undo_decision(
     with store.writing() as db:
         undo(db, visitor.actor, number, version=version, token=token)
     return see(f"/items/{number}?said=undone")
+
+
+@router.post("/items/{number}/other", dependencies=[Depends(csrf_checked)])
+def see_other(request: Request, number: Id, store: OpenStore, visitor: CurrentUser) -> Response:
+    """What the other reviewers decided, once all have; from then on the own decision stands."""
+    with store.writing() as db:
+        opinions = other_decision(db, visitor.actor, number)
+        view = open_item(db, visitor.actor, number)
+    base = screen.fields_of(view.revision, view.side, view.urgency)
+    compared = [
+        (one, screen.changes_between(base, base | screen.fields_of(one.edit)) if one.edit else ()) for one in opinions
+    ]
+    return page(request, "other.html", view=view, opinions=compared)
 
 
 @router.post("/items/{number}/autosave", dependencies=[Depends(csrf_checked)])
