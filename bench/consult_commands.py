@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -78,20 +78,16 @@ def consult(
     summary = score_consultations(asked, finished, out / "scores", seed=settings.seed, resamples=settings.resamples)
     console = Console(highlight=False)
     table = Table(title=f"{summary['samples']} consultations, {summary['clusters']} made-up cases")
-    heads = ("points", "elicited", "flags_before_advice", "urgency_right", "under_triaged", "over_triaged", "turns")
-    for head in ("physician", *heads):
-        table.add_column(head.replace("_", " "), justify="left" if head == "physician" else "right")
+    heads = {"points": "points", "elicited": "elicited", "flags_before_advice": "flags", "urgency_right": "urgency",
+             "under_triaged": "under", "over_triaged": "over", "turns": "turns"}  # fmt: skip
+    table.add_column("physician")
+    for head in heads.values():
+        table.add_column(head, justify="right")
     for system in summary["systems"]:
-        table.add_row(system["name"], *(_told(system["rates"][head]) for head in heads))
+        rates = [system["rates"][head]["value"] for head in heads]
+        table.add_row(system["name"], *("-" if value is None else f"{value:.2f}" for value in rates))
     console.print(table)
     console.print(f"written: {out / 'scores'}", markup=False, soft_wrap=True)
-
-
-def _told(rate: dict[str, Any]) -> str:
-    if rate["value"] is None:
-        return "-"
-    bounds = "" if rate["low"] is None else f" ({rate['low']:.2f} to {rate['high']:.2f})"
-    return f"{rate['value']:.2f}{bounds}"
 
 
 def _title(model: str | None, server: ServerConfig | None, name: str | None) -> str:

@@ -164,7 +164,7 @@ class Rules(Config):
                 if topic.claimed is None:
                     continue
                 for match in topic.claimed.finditer(text):
-                    before = text[: match.start()]
+                    before = text[max(0, match.start() - 200) : match.start()]
                     if self._has("denials", before):
                         found.append((name, False))
                     elif self._has("attributes", before) or self._has("attributes", match[0]):

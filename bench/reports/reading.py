@@ -31,6 +31,7 @@ _TIE = re.compile(
 _JOIN = re.compile(r"^\s*(?:vertebra\w*\s*)?(?:,|、|，|/|and|or|&|和|及|与|,\s*and|but\s+also)\s*(?:of\s+)?$", re.I)
 _ON = re.compile(r"\s+(?:relative\s+to|on|over)\s+", re.I)
 _OTHER = re.compile(r"\b(?:other|further|additional|else)\b|其他|其它|另外", re.I)
+_LONGEST = 800
 _BREAK = re.compile(r"[,，;；]|\band\b|\bwith\b|伴|及")
 
 
@@ -93,7 +94,7 @@ def read_report(text: str, *, spine: Spine = REGULAR, lexicon: Lexicon | None = 
             continue
         carried = heading if indented else None
         named: _Place | None = None
-        for sentence in filter(None, (part.strip() for part in _SENTENCE.split(body))):
+        for sentence in _sentences(body):
             places = list(_places(sentence, spine))
             hits = _hits(sentence, words)
             for claim in _claims(sentence, hits, places, carried, spine, words):
@@ -104,14 +105,33 @@ def read_report(text: str, *, spine: Spine = REGULAR, lexicon: Lexicon | None = 
                 heading = places[-1]
         if not indented and not (named is not None and body.endswith((":", "："))):
             heading = None
-    return [claim for claim in claims if not any(_says_more(other, claim) for other in claims)]
+    together: dict[tuple[str, Level | Disc | None, bool], list[Claim]] = {}
+    for claim in claims:
+        together.setdefault((claim.finding, claim.place, claim.present), []).append(claim)
+    return [
+        claim
+        for claim in claims
+        if not any(_says_more(other, claim) for other in together[claim.finding, claim.place, claim.present])
+    ]
 
 
 def _says_more(other: Claim, claim: Claim) -> bool:
-    """Whether another claim says all that this one says, and a side or a grade besides."""
-    if other == claim or (other.finding, other.place, other.present) != (claim.finding, claim.place, claim.present):
-        return False
-    return claim.side in (None, other.side) and claim.grade in (None, other.grade)
+    """Whether another claim of the same finding and place says all that this one says, and a side or grade besides."""
+    same = (other.side, other.grade) == (claim.side, claim.grade)
+    return not same and claim.side in (None, other.side) and claim.grade in (None, other.grade)
+
+
+def _sentences(line: str) -> Iterator[str]:
+    """Sentences of a line; one without an end is cut at gaps, so that time grows with the length of a report alone."""
+    for part in _SENTENCE.split(line):
+        rest = part.strip()
+        while len(rest) > _LONGEST:
+            cut = max(rest.rfind(gap, 0, _LONGEST) for gap in ",，、 ")
+            cut = cut if cut > 0 else _LONGEST
+            yield rest[:cut]
+            rest = rest[cut:].lstrip(",，、 ")
+        if rest:
+            yield rest
 
 
 # --- places ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -240,24 +246,35 @@ def test_physicians_land_where_they_should(tmp_path: Path) -> None:
     assert len(list((tmp_path / "scores").iterdir())) == 4
 
 
-def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path, interrupted: Callable[..., Any]) -> None:
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path, root: Path) -> None:
     write_consultations(tmp_path / "cases", draws=1)
-    whole = hold_consultations(tmp_path / "cases", ScriptedPhysician("ideal"), tmp_path / "a", name="x", block_size=8)
+    whole = hold_consultations(tmp_path / "cases", ScriptedPhysician("ideal"), tmp_path / "a", name="x", block_size=4)
+    code = f"""
+import time
+from bench.consultation import ScriptedPhysician, hold_consultations
 
-    class Dies(ScriptedPhysician):
-        calls = 0
+class Slow(ScriptedPhysician):
+    def answer(self, requests):
+        time.sleep(0.05)
+        return super().answer(requests)
 
-        def answer(self, requests: Sequence[Request]) -> list[Reply]:
-            Dies.calls += 1
-            if Dies.calls == 12:
-                raise KeyboardInterrupt
-            return super().answer(requests)
-
-    with pytest.raises(KeyboardInterrupt):
-        hold_consultations(tmp_path / "cases", Dies("ideal"), tmp_path / "b", name="x", block_size=8)
+hold_consultations({str(tmp_path / "cases")!r}, Slow("ideal"), {str(tmp_path / "b")!r}, name="x", block_size=4)
+"""
     journal = tmp_path / "b" / ".journal.jsonl"
-    interrupted(journal)
-    hold_consultations(tmp_path / "cases", ScriptedPhysician("ideal"), tmp_path / "b", name="x", block_size=8)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    try:
+        until = time.monotonic() + 60
+        while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 3):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "b" / "manifest.json").exists()
+    with journal.open("ab") as stream:
+        stream.write(b'{"plan_sha256": "torn')  # as a kill in the middle of a line would leave it
+    hold_consultations(tmp_path / "cases", ScriptedPhysician("ideal"), tmp_path / "b", name="x", block_size=4)
     for name in ("predictions.jsonl", "manifest.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     with pytest.raises(RunError, match="another model, limit of turns"):
@@ -265,16 +282,47 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path, interrupted: Call
     assert whole.by_sample
 
 
-@pytest.fixture
-def interrupted() -> Callable[[Path], None]:
-    """Cut the last line of a journal in the middle, as a kill does."""
+def test_a_served_physician_is_asked_turn_by_turn_and_never_twice(tmp_path: Path) -> None:
+    asked: list[int] = []
 
-    def cut(journal: Path) -> None:
-        data = journal.read_bytes()
-        assert data.count(b"\n") >= 2
-        journal.write_bytes(data[: data.rstrip(b"\n").rfind(b"\n") + 40])
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
 
-    return cut
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            turns = [turn for turn in body["messages"] if turn["role"] == "assistant"]
+            asked.append(len(turns))
+            says = "Any fever?" if not turns else "URGENCY: routine"
+            reply = {"choices": [{"message": {"role": "assistant", "content": says}, "finish_reason": "stop"}]}
+            data = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        write_consultations(tmp_path / "cases", draws=1)
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        command = ["consult", "--cases", str(tmp_path / "cases"), "--url", url, "--served-model", "org/some-model"]
+        done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")])
+        assert done.exit_code == 0, done.output
+        assert sorted(set(asked)) == [0, 1]
+        once = len(asked)
+        assert CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")]).exit_code == 0
+        assert len(asked) == once, "a finished consultation is held no second time"
+        folder = tmp_path / "run" / "predictions" / "org-some-model"
+        assert {len(one.turns) for one in read_predictions(folder).by_sample.values()} == {3}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_the_command_joins_systems_in_one_folder(tmp_path: Path) -> None:
