@@ -38,6 +38,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import psutil
 from argon2 import PasswordHasher
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -219,8 +220,8 @@ class Load:
 
 
 @contextmanager
-def serving(url: str, data: Path) -> Iterator[str]:
-    """`spinemed review serve` as a child process; its address."""
+def serving(url: str, data: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """`spinemed review serve` as a child process; its address, and the process."""
     command = [
         sys.executable,
         "-m",
@@ -237,7 +238,7 @@ def serving(url: str, data: Path) -> Iterator[str]:
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield child.stdout.readline().strip()
+        yield child.stdout.readline().strip(), psutil.Process(child.pid)
     finally:
         child.send_signal(signal.SIGINT)
         child.wait(60)
@@ -249,7 +250,7 @@ def measure(
     """One load with these reviewers: page times and the account of decisions."""
     label = f"load{len(sessions)}"
     store.engine.dispose()
-    with serving(url, store.data) as address:
+    with serving(url, store.data) as (address, server):
         load = Load(address, seconds, pace_s, label)
         warm = Load(address, 3, pace_s, f"warm{len(sessions)}")
 
@@ -257,9 +258,10 @@ def measure(
             await asyncio.gather(*(which.review(name, one, len(sessions)) for name, one in sessions.items()))
 
         asyncio.run(everybody(warm))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), server.cpu_times()
         asyncio.run(everybody(load))
-        took = time.perf_counter() - start
+        took, after = time.perf_counter() - start, server.cpu_times()
+        spent = after.user + after.system - before.user - before.system
     with store.reading() as session:
         rows = session.execute(
             text("SELECT token, count(*) AS n FROM decisions WHERE token LIKE :label GROUP BY token"),
@@ -275,7 +277,9 @@ def measure(
         "reviewers": len(sessions), "seconds": round(took, 1), "pages": len(load.pages),
         "pages_per_s": round(len(load.pages) / took, 2), "p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1),
         "p99_ms": round(float(p99), 1), "max_ms": round(max(load.pages, default=0.0), 1),
-        "decisions": len(load.decided), "lost": len(set(load.decided) - stored),
+        "decisions": len(load.decided),
+        "server_cpu_ms_per_page": round(1000 * spent / max(len(load.pages), 1), 1),
+        "lost": len(set(load.decided) - stored),
         "unanswered": len(stored - set(load.decided)), "doubled": int(twice or 0), "log_faults": len(faults),
         "faults": dict(load.faults),
     }  # fmt: skip

@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data_pipeline.review.readers import commands
+
 if TYPE_CHECKING:
     from data_pipeline.review.store import Store
 
-__all__ = ["app"]
+__all__ = ["app", "open_review"]
 
 app = typer.Typer(no_args_is_help=True, help="Clinicians review what a run wrote; their decisions go to its release.")
 user_app = typer.Typer(no_args_is_help=True, help="Users of a review.")
 app.add_typer(user_app, name="user")
+
+app.command("study")(commands.study)
+app.command("reader-scores")(commands.reader_scores)
 
 Run = Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder of `spinemed data run`.")]
 Database = Annotated[str | None, typer.Option(help="A SQLite file or a PostgreSQL URL, instead of the run's own.")]
@@ -109,6 +114,16 @@ def _socket(host: str, port: int) -> Any:
         ) from error
     sock.listen(128)
     return sock
+
+
+def open_review(run: Path | None, database: str | None, data: Path | None) -> Store:
+    """The store that a command's options name; also for commands of other parts.
+
+    Raises:
+        ConfigError: The options name no review.
+        ReviewError: The database cannot be reached.
+    """
+    return _open(run, database, data)
 
 
 @user_app.command("add")

@@ -328,3 +328,40 @@ def test_the_key_of_a_study_stands_in_a_table_of_its_own(store):
     with store.reading() as session:
         assert session.query(ReaderKey).count() == 24
         assert study == 1
+
+
+def test_the_commands_make_a_study_and_write_its_judgements(store, tmp_path):
+    from typer.testing import CliRunner
+
+    from data_pipeline.review.cli import app
+
+    file, out, database = tmp_path / "study.jsonl", tmp_path / "reader_scores.jsonl", str(tmp_path / "review.db")
+    file.write_text("".join(case.model_dump_json() + "\n" for case in cases(2)))
+    run = CliRunner()
+    made = run.invoke(
+        app,
+        [
+            "study",
+            "--name",
+            "one",
+            "--cases",
+            str(file),
+            "--reader",
+            "anna",
+            "--reader",
+            "bert",
+            "--database",
+            database,
+        ],
+    )
+    assert made.exit_code == 0, made.output
+    assert "study: one; 2 cases, 6 outputs" in made.output
+    with store.reading() as session:
+        number = service.next_reading(session, actor("anna"), 1)
+    with store.writing() as session:
+        service.vote(session, actor("anna"), number, judged(), version=1, token="token-one")
+    written = run.invoke(app, ["reader-scores", "--name", "one", "--out", str(out), "--database", database])
+    assert written.exit_code == 0, written.output
+    assert ReaderScore.model_validate_json(out.read_text()).reader == "anna"
+    unknown = run.invoke(app, ["reader-scores", "--name", "two", "--out", str(out), "--database", database])
+    assert isinstance(unknown.exception, AbsentError)
