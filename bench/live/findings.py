@@ -98,7 +98,7 @@ def fracture_recipe(case: Case) -> None:
         if near:
             level, shape = near[int(case.rng.integers(len(near)))], "none"
     difficulty = of_grade(seen, _BORDERS, width=5.0) if seen < 40 else "easy"
-    common = {"evidence": view.draw, "cluster": view.draw.phantom_id, "difficulty": difficulty}
+    common = {"evidence": view.draw, "cluster": view.draw.phantom_id, "spine": view.spine, "difficulty": difficulty}
     draft = compose(
         shared_templates()["fracture_shape"],
         case.rng,
@@ -195,7 +195,7 @@ def height_recipe(case: Case) -> None:
     picture = marked(view, broken.level)
     if case.coin():
         picture = scale_bar(picture, view.draw.spacing_mm)
-    common = {"evidence": view.draw, "cluster": view.draw.phantom_id}
+    common = {"evidence": view.draw, "cluster": view.draw.phantom_id, "spine": view.spine}
     case.ask(
         draft, pictures=[picture], unit="percent", tolerance=LOSS_POINTS,
         difficulty=of_measurement(seen, LOSS_POINTS), **common,  # type: ignore[arg-type]
@@ -238,5 +238,6 @@ def no_scale_recipe(case: Case) -> None:
     level = _canal_level(case, view)
     case.ask(
         _canal(case, view, level, known=False), pictures=[marked(view, level)], unit="mm", tolerance=CANAL_MM,
-        difficulty="hard", undecidable=True, evidence=view.draw, cluster=view.draw.phantom_id, tags=("why:no_scale",),
+        difficulty="hard", undecidable=True, evidence=view.draw, cluster=view.draw.phantom_id,
+        spine=view.spine, tags=("why:no_scale",),
     )  # fmt: skip

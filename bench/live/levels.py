@@ -246,7 +246,7 @@ def _ask_unknown(case: Case, view: FlatView, line: str, tags: tuple[str, ...]) -
     draft, picture = made
     case.ask(
         draft, pictures=[picture], context=[line], difficulty="hard", undecidable=True, evidence=view.draw,
-        cluster=view.draw.phantom_id, tags=tags,
+        cluster=view.draw.phantom_id, spine=view.spine, tags=tags,
     )  # fmt: skip
 
 

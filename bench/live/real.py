@@ -55,7 +55,7 @@ def _sagittal(
     """One slice (A, S) as a picture, front left, head up, enlarged to a quarter of a millimetre."""
     from PIL import Image
 
-    grey = windowed(values, *(window or (0.0, float(np.percentile(values, 99.5)))))
+    grey = windowed(values, *(window or (0.0, float(np.percentile(values, 97.0)))))
     turned = np.ascontiguousarray(grey.T[::-1, ::-1])
     size = (round(values.shape[0] * mm[0] * _ENLARGE), round(values.shape[1] * mm[1] * _ENLARGE))
     return np.array(Image.fromarray(turned).resize(size, Image.Resampling.BICUBIC))
@@ -135,7 +135,7 @@ def _crop(paths: tuple[str, str, str], label: int, window: tuple[float, float] |
     slice_ = round(float(inside[:, 0].mean()))
     values = volume[slice_]
     plane = np.argwhere(mask[slice_] == label)
-    front = plane[plane[:, 0] > np.percentile(plane[:, 0], 60)]  # of the whole vertebra, the body lies in front
+    front = plane[plane[:, 0] > np.percentile(plane[:, 0], 40)]  # of the whole vertebra, the body lies in front
     mm = (1.5, 1.5)
     centre = (float(front[:, 0].mean()), float((front[:, 1].min() + front[:, 1].max()) / 2))
     return ring(_sagittal(values, mm, window), _at(centre, values.shape, mm), 11.0 * _ENLARGE)

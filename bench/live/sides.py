@@ -51,7 +51,8 @@ def side_recipe(case: Case) -> None:
 
 def _ask_sides(case: Case, solid: Solid, view: View, name: str, side: str, levels: tuple[Level, ...]) -> None:
     letter: Literal["L", "R"] = "L" if case.coin() else "R"
-    common = {"evidence": solid.spine, "cluster": solid.name, "difficulty": "medium", "fact": "side"}
+    common = {"evidence": solid.spine, "cluster": solid.name, "spine": solid.column, "difficulty": "medium",
+              "fact": "side"}  # fmt: skip
 
     wording = int(case.rng.integers(2**31))  # one wording for all three
 
@@ -79,7 +80,7 @@ def _ask_sides(case: Case, solid: Solid, view: View, name: str, side: str, level
     plain = flip(view.picture) if case.coin() else view.picture
     case.ask(
         draft(NOT_DETERMINABLE), pictures=[plain], undecidable=True, tags=("side:none", "why:no_marker"),
-        evidence=solid.spine, cluster=solid.name, difficulty="hard",
+        evidence=solid.spine, cluster=solid.name, difficulty="hard", spine=solid.column,
     )  # fmt: skip
 
 
@@ -144,5 +145,5 @@ def _herniation(case: Case) -> None:
     )
     case.ask(
         draft, pictures=[sided(view.picture, "R", flipped=False)], difficulty="hard", evidence=solid.spine,
-        cluster=solid.name, tags=("finding:herniation",),
+        cluster=solid.name, spine=solid.column, tags=("finding:herniation",),
     )  # fmt: skip

@@ -71,7 +71,8 @@ def test_the_set_holds_what_was_planned(made: tuple[list[Sample], dict[str, Any]
         assert sample.difficulty
         assert sample.image_need
         assert ("family:b" in sample.tags) == bool(sample.images and sample.origin == "phantom")
-        spine_of(sample)
+        assert bool(tag(sample, "spine")) == ("family:b" in sample.tags)
+        assert spine_of(sample).presacral
 
 
 def test_the_same_seed_gives_the_same_bytes_however_it_is_made(tmp_path: Path) -> None:

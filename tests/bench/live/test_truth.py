@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +240,23 @@ def test_every_rule_has_words_for_every_answer_a_vignette_may_give() -> None:
             given = set(vignettes()[rule.name][item]) - {"ask"}
             assert given
             assert given <= set(answers)
+
+
+def test_real_levels_are_those_of_the_other_published_label(samples: Path) -> None:
+    """PAM50's discs name the questions; its levels along the cord, another file, must agree."""
+    from bench.live.real import real_recipe
+    from spinemed.volume import read_mask, reorient_volume
+
+    mask = reorient_volume(read_mask(samples / "mr/pam50_small/PAM50_small_levels.nii.gz"), "RAS").data
+    seen = set()
+    for number in range(4):
+        case = Case(CONFIG, number, "real")
+        real_recipe(case)
+        for sample in case.samples[:2]:
+            picture = pixels(case, sample)
+            rows, _ = np.nonzero(np.abs(picture.astype(int) - COLOURS["cyan"]).sum(axis=2) < 60)
+            slice_ = round(mask.shape[2] - 1 - (rows.min() + rows.max()) / 2 / 8)  # 2 mm slices, a quarter mm a pixel
+            found = np.unique(mask[:, :, slice_])
+            assert Level(sample.answer).ordinal == int(found[found > 0].max())
+            seen.add(sample.answer)
+    assert len(seen) >= 4
