@@ -18,21 +18,29 @@ from bench.board.wording import condition_title
 __all__ = ["calibration_plot", "control_plot", "position_plot", "risk_plot"]
 
 _LINES = ("-", "--", ":", "-.")
+_PALETTE = ("subject", "other", "majority", "blind", "base", "random")
+"""Styles by place: on these plots every system is a contestant."""
+
+
+def _style(number: int) -> tuple[str, str]:
+    return style_of(_PALETTE[number % len(_PALETTE)])
 
 
 def risk_plot(systems: Sequence[tuple[str, str, Mapping[str, Any]]], name: str) -> Plot:
     """Share wrong against coverage, for (system, role, abstention figures)."""
 
     def paint(figure: Any, axes: Any) -> None:
-        for number, (system, role, own) in enumerate(systems):
+        for number, (system, _, own) in enumerate(systems):
             coverage, risk = zip(*own["curve"], strict=True)
+            colour, marker = _style(number)
+            # The end is marked, because one confidence for all gives one point and no line.
             axes.step(
-                [100 * one for one in coverage], [100 * one for one in risk], where="post", color=style_of(role)[0],
-                linewidth=2, linestyle=_LINES[number % 4], label=system,
+                [100 * one for one in coverage], [100 * one for one in risk], where="post", color=colour, linewidth=2,
+                linestyle=_LINES[number % 4], marker=marker, markevery=[-1], markersize=7, label=system,
             )  # fmt: skip
         axes.axvline(90, color=INK, linewidth=0.8, linestyle=":")
-        axes.set_xlim(0, 101)
-        axes.set_ylim(0, None)
+        axes.set_xlim(0, 102)
+        axes.set_ylim(-0.4, None)
         axes.set_xlabel("coverage: questions answered, % (dotted: 90 %)")
         axes.set_ylabel("wrong among them, %")
         figure.legend(loc="outside upper center", ncols=min(3, len(systems)))
@@ -45,9 +53,9 @@ def calibration_plot(systems: Sequence[tuple[str, str, Mapping[str, Any]]], name
 
     def paint(figure: Any, axes: Any) -> None:
         axes.plot([0, 100], [0, 100], color=RULE, linewidth=1.2)
-        for number, (system, role, own) in enumerate(systems):
+        for number, (system, _, own) in enumerate(systems):
             bins = [one for one in own["calibration"] if one["n"]]
-            colour, marker = style_of(role)
+            colour, marker = _style(number)
             most = max(one["n"] for one in bins)
             axes.plot(
                 [100 * one["confidence"] for one in bins], [100 * one["correct"] for one in bins], color=colour,
@@ -58,7 +66,7 @@ def calibration_plot(systems: Sequence[tuple[str, str, Mapping[str, Any]]], name
                 marker=marker, s=[18 + 110 * one["n"] / most for one in bins], label=system, alpha=0.85,
             )  # fmt: skip
         axes.set_xlim(-2, 102)
-        axes.set_ylim(-2, 102)
+        axes.set_ylim(-3, 106)
         axes.set_xlabel("stated confidence, %")
         axes.set_ylabel("right, %")
         figure.legend(loc="outside upper center", ncols=min(3, len(systems)))
@@ -109,13 +117,12 @@ def position_plot(rotations: Mapping[str, Mapping[str, Any]], name: str) -> Plot
     """How often each place was chosen, for each system with turned options."""
     letters = sorted({letter for own in rotations.values() for letter in own["positions"]})
     width = 0.82 / len(rotations)
-    roles = ("subject", "base", "other", "blind", "majority", "random")
 
     def paint(figure: Any, axes: Any) -> None:
         for place, (system, own) in enumerate(rotations.items()):
             heights = [100 * (own["positions"].get(letter, {}).get("share") or 0) for letter in letters]
             where = [number + (place - (len(rotations) - 1) / 2) * width for number in range(len(letters))]
-            axes.bar(where, heights, width=0.92 * width, color=style_of(roles[place % len(roles)])[0], label=system)
+            axes.bar(where, heights, width=0.92 * width, color=_style(place)[0], label=system)
         axes.set_xticks(range(len(letters)), letters)
         axes.set_ylabel("chosen, %")
         axes.set_xlabel("place of the option")

@@ -34,13 +34,13 @@ KINDS = {
         "family.",
     ),
 }
-NUMBERS = ("turns", "parts", *SPINE_ERRORS)
+NUMBERS = ("turns", "parts", "dimension_total", *SPINE_ERRORS)
 
 
 def part_of(kind: str, summary: Mapping[str, Any], sha256: str) -> dict[str, Any]:
     """Title, lead and tables of one such folder."""
     title, lead = KINDS[kind]
-    systems: Sequence[Mapping[str, Any]] = summary.get("systems") or summary.get("judges") or []
+    systems: Sequence[Mapping[str, Any]] = summary.get("systems") or []
     tables = []
     held = [(str(one["name"]), _intervals(one)) for one in systems]
     columns = list(dict.fromkeys(name for _, own in held for name in own))
@@ -58,7 +58,25 @@ def part_of(kind: str, summary: Mapping[str, Any], sha256: str) -> dict[str, Any
                 )
         names = next(list(own) for one in systems for own in one.get(group, {}).values())
         tables.append({"caption": f"By {words(group)}", "columns": [group, *names], "lines": lines})
+    if kind == "judges":
+        tables.insert(0, _judges(summary))
+        if not summary.get("rankable"):
+            lead = f"{lead} These scores rank nobody: {summary.get('why_not') or 'too few judges count'}."
     return {"title": title, "lead": lead, "tables": tables, "sha256": sha256}
+
+
+def _judges(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Who judged, and whose word counts."""
+    lines = [
+        [
+            str(one["name"]), str(one.get("family") or "-"), "yes" if one.get("passed") else "no",
+            "yes" if one.get("counts") else f"no: {one.get('why_not') or 'not said'}",
+            number((one.get("rules") or {}).get("kappa")),
+        ]
+        for one in summary.get("judges", [])
+    ]  # fmt: skip
+    columns = ["judge", "family", "passed the examination", "counts", "kappa with the facts' own verdicts"]
+    return {"caption": "Judges", "columns": columns, "lines": lines}
 
 
 def _intervals(system: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

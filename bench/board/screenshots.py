@@ -110,15 +110,15 @@ def make_page(work: Path) -> Path:
     return page / "board.html"
 
 
-def small(png: bytes, width: int) -> bytes:
-    """A picture of that width with 48 colours."""
+def small(png: bytes, width: int, colours: int = 48) -> bytes:
+    """A picture of that width with so many colours."""
     from PIL import Image
 
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.quantize(48, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    picture.quantize(colours, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
@@ -161,7 +161,7 @@ def take(html: Path, out: Path, chromium: str) -> None:
                     page.get_by_role("button", name="next").click()
                     if page.locator(".pane .id").first.inner_text() == first:
                         raise SystemExit("the browser of questions does not turn")
-                if name == "phone" and part == "controls":
+                if name == "phone" and part in ("controls", "safety"):
                     continue
                 page.locator(anchor).evaluate(
                     "element => element.scrollIntoView({block: 'start', behavior: 'instant'})"
@@ -169,7 +169,9 @@ def take(html: Path, out: Path, chromium: str) -> None:
                 page.wait_for_timeout(150)
                 check(page, width, messages)
                 data = page.screenshot()
-                (out / f"board-{name}-{part}.png").write_bytes(small(data, 1000 if name == "desktop" else 390))
+                colours = 160 if part == "item" else 48  # a picture of a spine needs its greys
+                wide = 1000 if name == "desktop" else 390
+                (out / f"board-{name}-{part}.png").write_bytes(small(data, wide, colours))
             page.close()
         browser.close()
 
