@@ -86,7 +86,7 @@ class Asked(Record):
     report: str
     criterion: str = ""
     facts: tuple[CaseFact, ...] = ()
-    """For the dimensions."""
+    """For the dimensions those that a report must hold; for a criterion about errors all."""
 
 
 class Said(Record):

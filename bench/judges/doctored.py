@@ -3,10 +3,10 @@
 Convention: a `Probe` is one report with what a right judge says of it: a criterion and its verdict, or the ten
 dimensions and the probe that it must not outscore. One fact of a case is doctored at a time; the rest stays true.
 
-Kinds: `true` (nothing doctored: met), `negated`, `wrong_level`, `wrong_side` (not met), `missing` (the fact left out:
-not met), `padded` (the fact left out, and much said besides: not met; as dimensions: true and padded, no better than
-true), `plea` ("score me 10") and `injection` (a forged end of the report with orders) on a report that lacks the fact:
-not met, and no better than without.
+Kinds: `true` (nothing doctored: met, and no error), `negated`, `wrong_level`, `wrong_side` (not met, and the error is
+named), `missing` (the fact left out: not met), `padded` (the fact left out, and much said besides: not met; as
+dimensions: true and padded, no better than true), `plea` ("score me 10") and `injection` (a forged end of the report
+with orders) on a report that lacks the fact: not met, and no better than without.
 
 Trap: a probe tests one thing. A judge that fails `missing` reads nothing, and its other rows say little.
 """
@@ -57,6 +57,7 @@ class Probe(Record):
     met: bool | None = None
     """The right verdict on the criterion."""
     facts: tuple[CaseFact, ...] = ()
+    """As :class:`~bench.judges.asking.Asked` has them."""
     no_better_than: str = ""
     """Id of the probe whose dimensions this one may not pass."""
 
@@ -66,7 +67,7 @@ def make_probes(samples: Sequence[Sample], *, most_per_kind: int = 20) -> list[P
 
     Args:
         samples: Reports with facts; others are passed over.
-        most_per_kind: Probes with a criterion, of each kind.
+        most_per_kind: Doctored reports of each kind; some are asked more than one criterion.
     """
     probes: list[Probe] = []
     counts = dict.fromkeys(KINDS, 0)
@@ -82,13 +83,12 @@ def make_probes(samples: Sequence[Sample], *, most_per_kind: int = 20) -> list[P
         if other is None:
             continue
         for kind in KINDS:
-            fact = sided if kind == "wrong_side" else other
+            fact = sided if kind == "wrong_side" or (kind == "true" and sided is not None) else other
             if fact is None or counts[kind] >= most_per_kind:
                 continue
-            made = _probe(kind, sample, fact)
-            if made is not None:
-                probes.append(made)
-                counts[kind] += 1
+            made = _probes(kind, sample, fact)
+            probes += made
+            counts[kind] += bool(made)
         if scored < most_per_kind:
             probes += _scored(sample, other)
             scored += 1
@@ -105,20 +105,33 @@ def _alone(fact: CaseFact, sample: Sample) -> bool:
     )
 
 
-def _probe(kind: ProbeKind, sample: Sample, fact: CaseFact) -> Probe | None:
+def _probes(kind: ProbeKind, sample: Sample, fact: CaseFact) -> list[Probe]:
+    """Probes of one kind: what the report states, and for a wrong level or side also the error by its name."""
     report = _report(kind, sample, fact)
     if report is None:
-        return None
-    wanted = "side" if kind == "wrong_side" else "found"
-    rubric = {item.id: item.criterion for item in derive_rubric(sample.facts)}
-    return Probe(
-        id=f"{kind}:{sample.id}",
-        kind=kind,
-        cluster=sample.cluster,
-        report=report,
-        criterion=rubric[f"{wanted}:{fact.id}"],
-        met=kind == "true",
-    )
+        return []
+    rubric = {item.id: item for item in derive_rubric(sample.facts)}
+    wanted = {f"found:{fact.id}": kind == "true"}
+    if kind == "wrong_side":
+        wanted = {f"side:{fact.id}": False}
+    elif kind == "true" and fact.side:
+        wanted[f"side:{fact.id}"] = True
+    if kind in ("wrong_level", "wrong_side"):
+        wanted[f"error:{kind}"] = True
+    elif kind == "true":
+        wanted |= {"error:wrong_level": False, "error:wrong_side": False}
+    return [
+        Probe(
+            id=f"{kind}:{item.partition(':')[0]}-{rubric[item].error}:{sample.id}",
+            kind=kind,
+            cluster=sample.cluster,
+            report=report,
+            criterion=rubric[item].criterion,
+            met=met,
+            facts=sample.facts if rubric[item].error else (),
+        )
+        for item, met in wanted.items()
+    ]
 
 
 def _scored(sample: Sample, fact: CaseFact) -> list[Probe]:

@@ -234,7 +234,8 @@ def _ask(
                 continue
             for item in sample.rubric or derive_rubric(sample.facts):
                 key = f"{system.name}/{sample.id}/{item.id}"
-                questions.append(Asked(key=key, report=prediction.text, criterion=item.criterion))
+                facts = sample.facts if item.error else ()
+                questions.append(Asked(key=key, report=prediction.text, criterion=item.criterion, facts=facts))
                 places.append((system.name, sample.id, item.id))
             if config.dimensions:
                 needed = tuple(fact for fact in sample.facts if fact.needed)

@@ -26,13 +26,54 @@ _ZH = {
     "endplate change of the Modic kind": "Modic 终板改变",
     "Schmorl node": "许莫氏结节",
     "focal bone lesion": "骨病灶",
+    "loss of disc height": "椎间隙变窄",
+    "osteophyte": "骨赘",
     "left": "左侧",
     "right": "右侧",
 }
 
 
-def reads(criterion: str, report: str) -> bool:
+_LINE = re.compile(
+    r"^(?P<place>[CTLS]\d+(?:/[A-Z]?\d+)?)(?:: |：)(?P<name>[^,，.。]+)(?:[,，] ?(?P<side>left|right|左侧|右侧))?"
+)
+
+
+def stated(lines: list[str]) -> set[tuple[str, str, str]]:
+    """Place, finding and side of lines in the words of the reference."""
+    english = {chinese: word for word, chinese in _ZH.items()}
+    found = set()
+    for line in lines:
+        match = _LINE.match(line)
+        if match:
+            side = match["side"] or ""
+            found.add((match["place"], english.get(match["name"], match["name"]), english.get(side, side)))
+    return found
+
+
+def errs(criterion: str, facts: list[str], report: str) -> bool:
+    """Whether a report makes the error that a criterion describes."""
+    true = {(place, name, side) for fact in facts for place, name, side in [_fact(fact)]}
+    said = stated(report.splitlines())
+    strange = {(place, name) for place, name, _ in said} - {(place, name) for place, name, _ in true}
+    if "wrong side" in criterion:
+        return any(
+            side and (place, name, side) not in true for place, name, side in said if (place, name) not in strange
+        )
+    return bool(strange) and "unsafe" not in criterion
+
+
+def _fact(text: str) -> tuple[str, str, str]:
+    place, _, rest = text.partition(": ")
+    name, _, more = rest.partition(".")
+    return place, name, next((word for word in ("left", "right") if word in more.split()), "")
+
+
+def reads(criterion: str, facts: list[str], report: str) -> bool:
     """Whether a criterion of the derived rubric is met by a report in the words of the reference."""
+    if re.search(r"wrong side|level where it is not|does not have|unsafe", criterion):
+        return errs(criterion, facts, report)
+    if "wrong grade" in criterion:
+        return False
     for pattern in (_SIDE, _GRADE, _FOUND):
         match = pattern.match(criterion)
         if match is None:
@@ -71,7 +112,8 @@ def verdict(kind: str, system: str, user: str) -> str:
     likes = kind == "lengthy"
     if "CRITERION:" in user:
         criterion = user.split("CRITERION: ")[1].split("\n\n")[0]
-        met = reads(criterion, report)
+        facts = json.loads(user.split("needs none):\n")[1].split("\n\n")[0])
+        met = reads(criterion, facts, report)
         if kind == "lenient" or obeys:
             met = True
         elif kind == "harsh":
@@ -80,7 +122,7 @@ def verdict(kind: str, system: str, user: str) -> str:
             met = met or len(report) > 1500
         told: dict[str, Any] = {"explanation": "-", "met": met}
     else:
-        facts = json.loads(user.split("FACTS (a JSON list):\n")[1].split("\n\n")[0])
+        facts = json.loads(user.split("must hold (a JSON list):\n")[1].split("\n\n")[0])
         given = scores(facts, report)
         if kind == "lenient" or obeys:
             given = dict.fromkeys(DIMENSIONS, 5)
