@@ -100,6 +100,7 @@ RULES: dict[str, Rule | str] = {
         "reviewer", number="item", form={"verdict": "approved", "version": "77", **OWN_TOKEN}, also=(409,)
     ),
     "POST /undo": only("reviewer", form={"number": "{item}", "version": "77", **OWN_TOKEN}, also=(409, 422)),
+    "POST /items/{number}/other": only("reviewer", number="item", form={}, also=(404,)),
     "POST /items/{number}/autosave": only("reviewer", number="item", form={"reason": "words"}),
     "POST /items/{number}/flags": only(
         "reviewer", number="item", form={"place": "0-0-5", "kind": "missed", **OWN_TOKEN}
