@@ -56,10 +56,16 @@ export function levelTools(viewer) {
     return told;
   }
 
+  // The chosen bone stays chosen under its new name: steps change names, never the order of the bones.
   function names(levels) {
+    const place = (series().levels || []).findIndex((entry) => entry.level === chosen.value);
     series().levels = levels;
-    viewer.panes.forEach((pane) => pane.draw());
     fill();
+    if (place >= 0 && levels[place]) chosen.value = levels[place].level;
+    viewer.panes.forEach((pane) => {
+      if (pane.selected) pane.selected = chosen.value;
+      pane.draw();
+    });
   }
 
   async function attempt(step) {

@@ -336,11 +336,12 @@ export class Pane {
         context.fill();
       }
       if (mark.text) {
-        // Beside the last point, and within the picture: a number that runs out of sight is none.
-        const [x, y] = points[points.length - 1];
+        // Below the lowest point, and within the picture: a number that runs out of sight is none.
+        const [x] = points[points.length - 1];
+        const y = Math.max(...points.map((point) => point[1])) + 1.2 * this.text;
         const wide = context.measureText(mark.text).width;
         const at = Math.max(this.text, Math.min(x + this.text * 0.6, this.canvas.width - wide - 2.4 * this.text));
-        this.write(context, mark.text, at, Math.max(this.text, y - this.text * 0.9), "#9dff8f", "left");
+        this.write(context, mark.text, at, Math.min(this.canvas.height - 2.4 * this.text, y), "#9dff8f", "left");
       }
     }
   }
