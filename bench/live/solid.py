@@ -38,7 +38,7 @@ __all__ = ["Solid", "View", "draw_solid"]
 Picture = NDArray[np.uint8]
 Point = tuple[float, float]
 Marks = dict[str, Point]
-_ATTEMPTS = 60
+_ATTEMPTS = 2000
 _CT_WINDOW = (-160.0, 640.0)
 
 

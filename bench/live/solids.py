@@ -225,6 +225,7 @@ def disc_recipe(case: Case) -> None:
             **common,  # type: ignore[arg-type]
         )  # fmt: skip
         return
+    discs = [one for one in discs if one.upper >= Level.L1]  # among these the worst one is alone
     worst = max(discs, key=lambda one: worn[one])
     four = sorted(sorted(discs, key=lambda one: solid.column.distance(one, worst))[:4], key=lambda one: one.upper)
     order = [four[int(k)] for k in case.rng.permutation(len(four))]
