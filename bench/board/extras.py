@@ -43,7 +43,7 @@ def part_of(kind: str, summary: Mapping[str, Any], sha256: str) -> dict[str, Any
     systems: Sequence[Mapping[str, Any]] = summary.get("systems") or []
     tables = []
     held = [(str(one["name"]), _intervals(one)) for one in systems]
-    columns = list(dict.fromkeys(name for _, own in held for name in own))
+    columns = sorted({name for _, own in held for name in own}, key=lambda name: (name != "points", name))
     if columns:
         lines = [[name, *(_cell(column, own.get(column)) for column in columns)] for name, own in held]
         clusters = summary.get("clusters")

@@ -207,7 +207,7 @@ def _view(
         "accuracy": Markup(accuracy.svg),
         "levels": levels,
         "examples": [_example(example, folder) for example in examples],
-        "commands": _commands(summary),
+        "commands": _commands(summary, known.about if known else {}),
         "has_phantoms": any("phantom" in row["origin"] for row in summary["rows"]),
         "has_real": any("real" in row["origin"] for row in summary["rows"]),
     }
@@ -311,13 +311,18 @@ def _example(example: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**example, "pictures": pictures, "turns": turns}
 
 
-def _commands(summary: dict[str, Any]) -> list[str]:
+def _commands(summary: dict[str, Any], about: dict[str, Any]) -> list[str]:
     """The commands that make these numbers again; folders stand by the hash of what they hold."""
     samples = f"SAMPLES-{summary['samples']['sha256'][:12]}"
-    lines = [
-        f"spinemed bench samples --release RELEASE-{summary['samples']['release_sha256'][:12]} "
-        f"--split {summary['samples']['split']} --out {samples}"
-    ]
+    source = summary["samples"]["release_sha256"][:12]
+    if "live_config" in about:
+        made = f"live CONFIG-{source} --set seed={about['live_config']['seed']}"
+    elif "imported" in about:
+        made = f"import --kind {about['imported']['kind']} --path FILES-{source}"
+    else:
+        made = f"samples --release RELEASE-{source} --split {summary['samples']['split']}"
+        made += f" --limit {about['limited']['questions']}" if about.get("limited") else ""
+    lines = [f"spinemed bench {made} --out {samples}"]
     for system in summary["systems"]:
         known = {"majority": "majority", "random": f"random --seed {system['identity'].get('seed', 0)}"}
         if system["answerer"] in ("local", *known):

@@ -33,6 +33,8 @@ class Known:
     samples: list[Sample]
     scores: dict[str, list[Score]]
     replies: dict[str, Predictions]
+    about: dict[str, Any]
+    """Manifest of the samples."""
 
 
 @dataclass
@@ -55,8 +57,8 @@ class Sources:
         sha256 = summary["samples"]["sha256"]
         if sha256 not in self.samples:
             return None
-        where, samples, _ = self.samples[sha256]
-        return Known(where, samples, _scores(summary, folder, samples, replies), replies)
+        where, samples, about = self.samples[sha256]
+        return Known(where, samples, _scores(summary, folder, samples, replies), replies, about)
 
     def refuse_strangers(self, summaries: Sequence[Mapping[str, Any]]) -> None:
         """Raise for a folder that no scores name, before anything is drawn.

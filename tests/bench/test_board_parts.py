@@ -16,6 +16,7 @@ from lxml import html
 from bench.board import write_board
 from bench.board.extras import part_of
 from bench.board.items import as_json, facets_of, quick_interval
+from bench.board.page import _commands
 from bench.board.wording import number, percent
 from bench.runner import MajorityAnswerer, ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
@@ -134,6 +135,22 @@ def test_the_data_of_the_script_is_whole_and_harmless(page: Path, made: dict[str
     assert "unsafe-inline" not in policy.split("script-src")[1]
 
 
+def test_the_page_says_where_its_questions_come_from() -> None:
+    summary = {
+        "samples": {"sha256": "a" * 64, "release_sha256": "b" * 64, "split": "test"}, "systems": [], "subject": None,
+        "seed": 0, "resamples": 100,
+    }  # fmt: skip
+    for about, command in (
+        ({}, "spinemed bench samples --release RELEASE-bbbbbbbbbbbb"),
+        (
+            {"live_config": {"seed": 7}},
+            "spinemed bench live CONFIG-bbbbbbbbbbbb --set seed=7 --out SAMPLES-a",
+        ),
+        ({"imported": {"kind": "spider"}}, "spinemed bench import --kind spider --path FILES-bbbbbbbbbbbb"),
+    ):
+        assert _commands(summary, about)[0].startswith(command)
+
+
 def test_json_in_a_page_cannot_end_its_element() -> None:
     text = as_json({"x": HOSTILE})
     assert not set(text) & set("<>&\u2028\u2029")
@@ -188,6 +205,20 @@ def test_consultations_and_reports_stand_on_the_page_as_tables() -> None:
         {"value": "50.0", "bounds": "no interval"}, {"value": "7.25", "bounds": "0.25 to 9.00"},
     ]  # fmt: skip
     assert second["lines"] == [["<b>: fever", "3", "75.0"]]
+
+
+def test_judges_say_whose_word_counts() -> None:
+    judge = {
+        "name": "strict",
+        "family": "x",
+        "passed": False,
+        "counts": False,
+        "why_not": "failed padding",
+        "rules": None,
+    }
+    part = part_of("judges", {"judges": [judge], "systems": [], "rankable": False, "why_not": "one judge"}, "0" * 64)
+    assert part["tables"][0]["lines"] == [["strict", "x", "no", "no: failed padding", "-"]]
+    assert "rank nobody: one judge" in part["lead"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (-0.001, "0.00"), (-1.5, "−1.50"), (12.34, "12.3")])
