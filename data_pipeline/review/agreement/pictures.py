@@ -92,7 +92,9 @@ def draw_agreement(rows: Sequence[Row], *, x_label: str, units: str) -> bytes:
                 )  # fmt: skip
         axes.set_yticks(range(len(shown)), [f"{row.part}\n{row.units} {units}" for row in shown])
         axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
-        axes.set_xlim(right=1.02)
+        lows = [one.value if one.low is None else one.low for row in shown for one in row.coefficients
+                if one.value is not None]  # fmt: skip
+        axes.set_xlim(min([0.0, *lows]) - 0.02, 1.02)
         axes.axvline(0, color=INK, linewidth=0.6)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(x_label if len(rows) <= _MOST else f"{x_label} ({_MOST} / {len(rows)})")
@@ -115,7 +117,8 @@ def draw_gold(weeks: Sequence[GoldWeek], *, y_label: str) -> bytes:
         axes = figure.subplots()
         for person, (colour, shape) in zip(people, _cycled(len(people)), strict=True):
             mine = [one for one in weeks if one.reviewer == person]
-            places = [every.index(one.week) for one in mine]
+            beside = 0.06 * (people.index(person) - (len(people) - 1) / 2)  # or equal lines would hide each other
+            places = [every.index(one.week) + beside for one in mine]
             shares = [100 * one.right / one.judged for one in mine]
             axes.plot(places, shares, color=colour, linewidth=1.1, marker=shape, markersize=4, label=person)
         axes.set_xticks(range(len(every)), every)
@@ -128,7 +131,7 @@ def draw_gold(weeks: Sequence[GoldWeek], *, y_label: str) -> bytes:
 
 
 def draw_times(times: Mapping[str, Sequence[float]], *, x_label: str) -> bytes:
-    """Seconds for each item by task: median, quartiles, and whiskers at the 5th and 95th percentile, on a log axis."""
+    """Seconds for each item by task: median, quartiles, and whiskers at the 5th and 95th percentile."""
     names = [name for name, values in sorted(times.items()) if len(values)]
 
     def paint(figure: Any) -> None:
@@ -140,9 +143,7 @@ def draw_times(times: Mapping[str, Sequence[float]], *, x_label: str) -> bytes:
                 boxprops={"color": INK}, whiskerprops={"color": INK}, capprops={"color": INK},
                 tick_labels=[f"{name} ({len(times[name])})" for name in names],
             )  # fmt: skip
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
-            axes.xaxis.set_minor_formatter(lambda seconds, _: "")
+            axes.set_xlim(left=0)
             axes.set_ylim(len(names) + 0.5, 0.5)
         axes.set_xlabel(x_label)
 
