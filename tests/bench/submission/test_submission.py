@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.run import BenchConfig, questions_of
 from bench.runner import ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
 from bench.submission import open_round, read_submission, reveal_round, validate_submission, verify_round
@@ -196,3 +197,14 @@ def test_equal_seeds_do_not_show(tmp_path: Path) -> None:
     assert first["commitment"] != second["commitment"]
     with pytest.raises(ConfigError, match="is no date"):
         open_round(tmp_path / "live.yaml", tmp_path / "three", day="31.1.2026")
+
+
+def test_a_limited_run_asks_a_marked_part(samples_folder: Path, tmp_path: Path, spinemed: Callable[..., Any]) -> None:
+    config = BenchConfig(samples=samples_folder, limit=5)
+    asked = questions_of(config, tmp_path / "outputs" / "samples")
+    listed, about = read_samples(asked)
+    assert len(listed) == 5
+    assert about["limited"]["of"] == len(read_samples(samples_folder)[0])
+    assert questions_of(config, tmp_path / "outputs" / "samples") == asked
+    done = spinemed("bench", "run", "--help")
+    assert "--limit" in done.stdout
