@@ -89,7 +89,17 @@ class Site:
 
 @pytest.fixture
 def site(sqlite_store: Store, add_people: Callable, make_instance: Callable, tmp_path: Path) -> Site:
-    store = sqlite_store
+    """A site on SQLite, for what a database cannot change."""
+    return build(sqlite_store, add_people, make_instance, tmp_path)
+
+
+@pytest.fixture
+def stored(store: Store, add_people: Callable, make_instance: Callable, tmp_path: Path) -> Site:
+    """The same in each database, for what is stored."""
+    return build(store, add_people, make_instance, tmp_path)
+
+
+def build(store: Store, add_people: Callable, make_instance: Callable, tmp_path: Path) -> Site:
     add_people(store)
     samples = samples_dir()
     picture = png_bytes(np.arange(64, dtype=np.uint8).reshape(8, 8))
@@ -245,7 +255,8 @@ def test_what_lies_in_quarantine_is_never_served(site: Site, reader: str, tmp_pa
     assert site.get("manager", address).status_code == 404
 
 
-def test_a_correction_is_tried_stored_and_opens_the_item_again(site: Site, reader: str) -> None:
+def test_a_correction_is_tried_stored_and_opens_the_item_again(stored: Site) -> None:
+    site, reader = stored, owner(stored, 0)
     item, handle = site.items[0], site.handles["image CT"]
     address = f"/viewer/volumes/{handle}/levels"
     page = site.get(reader, f"/items/{item}").text
@@ -263,8 +274,8 @@ def test_a_correction_is_tried_stored_and_opens_the_item_again(site: Site, reade
     body = {"operations": steps, "base": 0, "reason": "six lumbar vertebrae", "token": "token-number-1"}
     assert site.post(reader, address, body, token="0" * 64).status_code == 403
     assert site.post(reader, address, {**body, "reason": " "}).status_code == 422
-    stored = site.post(reader, address, body).json()
-    assert (stored["version"], stored["reopened"]) == (1, 1)
+    kept = site.post(reader, address, body).json()
+    assert (kept["version"], kept["reopened"]) == (1, 1)
     assert site.post(reader, address, body).json()["version"] == 1  # sent again: the same version
     with site.store.reading() as session:
         row = session.get(Item, item)
@@ -299,7 +310,8 @@ def test_a_step_that_no_spine_allows_is_told_in_one_line(site: Site, reader: str
         assert site.post(reader, address, body).status_code in (409, 422)
 
 
-def test_measurements_are_kept_with_the_item_and_seen_by_their_reader_alone(site: Site, reader: str) -> None:
+def test_measurements_are_kept_with_the_item_and_seen_by_their_reader_alone(stored: Site) -> None:
+    site, reader = stored, owner(stored, 0)
     item = site.items[0]
     mark = {
         "kind": "distance", "handle": site.handles["image CT"], "image_sha256": "1" * 64, "plane": "sagittal",
@@ -323,8 +335,7 @@ def test_measurements_are_kept_with_the_item_and_seen_by_their_reader_alone(site
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def pairs(site: Site) -> list[int]:
+def add_pairs(site: Site) -> list[int]:
     """Two captions for one picture, and one for another."""
     with site.store.writing() as session:
         run = session.scalars(select(ReviewRun.id)).first()
@@ -342,7 +353,8 @@ def pairs(site: Site) -> list[int]:
         return [row.id for row in rows]
 
 
-def test_one_caption_of_a_picture_is_approved_and_the_others_are_not(site: Site, pairs: list[int]) -> None:
+def test_one_caption_of_a_picture_is_approved_and_the_others_are_not(stored: Site) -> None:
+    site, pairs = stored, add_pairs(stored)
     page = site.get("manager", "/figures").text
     assert page.index("Figure 2.") < page.index("Figure 1.")  # the likelier one first
     assert "Figure 3." not in page
@@ -363,7 +375,8 @@ def test_one_caption_of_a_picture_is_approved_and_the_others_are_not(site: Site,
     assert "No pair waits" in site.get("manager", "/figures").text
 
 
-def test_figures_are_for_the_data_manager(site: Site, pairs: list[int]) -> None:
+def test_figures_are_for_the_data_manager(site: Site) -> None:
+    pairs = add_pairs(site)
     for name in ("a1", "judge", "root"):
         assert site.get(name, "/figures").status_code == 403
         assert site.get(name, f"/figures/{pairs[0]}/picture").status_code == 403
