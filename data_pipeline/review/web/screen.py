@@ -88,6 +88,8 @@ class Source:
     picture: str
     """Hash of its picture, or empty."""
     ref_id: str
+    truth: str = ""
+    """Of a study: where its marks come from, e.g. `model_mask`."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,18 @@ def sources(evidence: Sequence[EvidenceView]) -> tuple[Source, ...]:
             facts = [str(record.get("modality", "")), str(record.get("plane", ""))]
             if record.get("spacing_mm"):
                 facts.append(f"{record['spacing_mm']:g} mm/px")
-            facts += [f"truth: {record['truth']}"] if record.get("truth") else []
             where = " · ".join(fact for fact in facts if fact)
-        out.append(Source(view.kind, view.title, tuple(marks), where, view.picture_sha256, view.ref_id))
+        out.append(
+            Source(
+                view.kind,
+                view.title,
+                tuple(marks),
+                where,
+                view.picture_sha256,
+                view.ref_id,
+                str(record.get("truth", "")),
+            )
+        )
     return tuple(out)
 
 
