@@ -65,15 +65,16 @@ def picture(
         held = open_held(session, visitor.actor, number)
     after = _pixels(views.read_held(views.held_file(held.folder, held.held_name)))
     if which == "after":
-        return _png(views.grey_picture(after))
+        return _png(views.stack_views(after) if after.ndim == 3 else views.grey_picture(after))
     original = _original(request, held)
     if original is None or isinstance(original, str):
         raise AbsentError("the original is not known")
     with store.writing() as session:
         append(session, visitor.actor.pseudonym, "see original", "held", held.id, new={"kind": "picture"})
     before = _pixels(original)
-    boxes = views.changed_boxes(before, after) if before.ndim == 2 else []
-    return _png(views.grey_picture(before, boxes))
+    if before.ndim == 3:
+        return _png(views.stack_views(before))
+    return _png(views.grey_picture(before, views.changed_boxes(before, after)))
 
 
 @router.post("/{number}", dependencies=[Depends(csrf_checked)])

@@ -19,25 +19,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.deidentify.faces import before_after
 from data_pipeline.deidentify.headers import quiet_pydicom
 from data_pipeline.deidentify.identity import CaseIdentity
 from data_pipeline.deidentify.status import Sealed, text_hash
 from data_pipeline.deidentify.text import Tags, deidentify_text
 from spinemed.errors import ReadError
 from spinemed.marks import png_bytes
-from spinemed.volume import Volume
 
 __all__ = [
     "Stretch",
     "TagRow",
     "changed_boxes",
     "grey_picture",
-    "head_views",
     "header_rows",
     "held_file",
     "matches_record",
     "read_held",
+    "stack_views",
     "stretches",
 ]
 
@@ -175,9 +173,8 @@ def changed_boxes(before: NDArray[Any], after: NDArray[Any]) -> list[tuple[int, 
 
 def grey_picture(pixels: NDArray[Any], boxes: list[tuple[int, int, int, int]] | None = None) -> bytes:
     """A picture as 8-bit PNG, its percentiles 0.5 to 99.9 as black and white, boxes outlined in yellow."""
-    plane = pixels[len(pixels) // 2] if pixels.ndim == 3 else pixels
-    low, high = (float(value) for value in np.percentile(plane, [0.5, 99.9]))
-    grey = np.round(255 * np.clip((plane - low) / max(high - low, 1e-9), 0, 1)).astype(np.uint8)
+    low, high = (float(value) for value in np.percentile(pixels, [0.5, 99.9]))
+    grey = np.round(255 * np.clip((pixels - low) / max(high - low, 1e-9), 0, 1)).astype(np.uint8)
     if not boxes:
         return png_bytes(grey)
     colour = np.repeat(grey[:, :, None], 3, axis=2)
@@ -189,9 +186,35 @@ def grey_picture(pixels: NDArray[Any], boxes: list[tuple[int, int, int, int]] | 
     return png_bytes(colour)
 
 
-def head_views(before: Volume | None, after: Volume) -> bytes:
-    """Middle sagittal layer and the surface from the front, before on the left and after on the right."""
-    return png_bytes(before_after(before if before is not None else after, after))
+def stack_views(stack: NDArray[Any]) -> bytes:
+    """A stack of frames for the question whether somebody can be recognised, as one 8-bit PNG.
+
+    Upper row: the middle layer along each axis. Lower row: the surface as seen from both ends of the two axes within a
+    frame, near parts bright: a face shows itself from one of them, however the stack is turned.
+
+    Args:
+        stack: (frames, rows, columns).
+    """
+    low, high = (float(value) for value in np.percentile(stack, [0.5, 99.9]))
+    grey = np.clip((stack - low) / max(high - low, 1e-9), 0, 1)
+    middles = [np.take(grey, stack.shape[axis] // 2, axis=axis) for axis in range(3)]
+    tissue = grey > 0.12
+    surfaces = []
+    for axis in (1, 2):
+        for seen in (tissue, np.flip(tissue, axis)):
+            first = np.where(seen.any(axis=axis), seen.argmax(axis=axis), stack.shape[axis])
+            surfaces.append(1 - first / stack.shape[axis])
+    return png_bytes(np.round(255 * np.vstack(_rows(middles, surfaces))).astype(np.uint8))
+
+
+def _rows(*rows: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Panels side by side, rows padded with black to one width."""
+    lines = []
+    for panels in rows:
+        tall = max(panel.shape[0] for panel in panels)
+        lines.append(np.hstack([np.pad(panel, ((0, tall - panel.shape[0]), (0, 2))) for panel in panels]))
+    wide = max(line.shape[1] for line in lines)
+    return [np.pad(line, ((0, 2), (0, wide - line.shape[1]))) for line in lines]
 
 
 def _joined(boxes: list[tuple[int, int, int, int]], gap: int = 3) -> list[tuple[int, int, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -26,10 +28,8 @@ from data_pipeline.review.store.tables import AuditRow, DeidItem
 from data_pipeline.review.web.app import create_app
 from data_pipeline.review.web.settings import Settings
 from spinemed.errors import ReadError
-from spinemed.geometry import reorient
 from spinemed.resources import samples_dir
 from spinemed.tables import read_jsonl
-from spinemed.volume import Volume
 
 EXPORT = samples_dir() / "hospital" / "export"
 PASSWORD = "a password of the tests"
@@ -281,15 +281,18 @@ def test_a_held_name_cannot_lead_elsewhere(tmp_path: Path) -> None:
             views.held_file(str(tmp_path), name)
 
 
-def test_the_views_of_a_head_show_before_and_after() -> None:
-    data = np.zeros((20, 24, 16), np.int16)
-    data[4:16, 6:20, 2:14] = 900
-    turned, affine = reorient(data, np.eye(4), "RAS")
-    before = Volume(np.ascontiguousarray(turned), affine)
-    blanked = data.copy()
-    blanked[:, 15:, :] = 0
-    after = Volume(blanked, np.eye(4))
-    assert views.head_views(before, after) != views.head_views(None, after)
+def test_a_stack_shows_its_surfaces_from_every_side_that_a_face_can_look_to() -> None:
+    """A nose on one side of a head: the views of the stack with and without it differ."""
+    stack = np.zeros((20, 24, 16), np.int16)
+    stack[4:16, 8:20, 3:13] = 900
+    nose = stack.copy()
+    nose[9:11, 5:8, 7:9] = 900
+    for turned in (np.swapaxes, lambda array, *_: array, lambda array, *_: array[:, ::-1, :]):
+        bare, full = (turned(array, 1, 2) for array in (stack, nose))
+        pictures = [np.array(Image.open(io.BytesIO(views.stack_views(array)))) for array in (bare, full)]
+        assert pictures[0].shape == pictures[1].shape
+        lower = pictures[0].shape[0] // 2
+        assert (pictures[0][lower:] != pictures[1][lower:]).any()
 
 
 def test_the_command_names_originals_only_together_with_their_key(clean: tuple[Path, Path], tmp_path: Path) -> None:
