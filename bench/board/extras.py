@@ -66,17 +66,17 @@ def part_of(kind: str, summary: Mapping[str, Any], sha256: str) -> dict[str, Any
 
 
 def _judges(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Who judged, and whose word counts."""
+    """Who judged, whose word counts, and why not."""
     lines = [
         [
-            str(one["name"]), str(one.get("family") or "-"), "yes" if one.get("passed") else "no",
-            "yes" if one.get("counts") else f"no: {one.get('why_not') or 'not said'}",
+            str(one["name"]), str(one.get("model") or "-"), str(one.get("family") or "-"),
+            "yes" if one.get("passed") else "no", "yes" if one.get("counts") else "no", str(one.get("why_not") or "-"),
             number((one.get("rules") or {}).get("kappa")),
         ]
         for one in summary.get("judges", [])
     ]  # fmt: skip
-    columns = ["judge", "family", "passed the examination", "counts", "kappa with the facts' own verdicts"]
-    return {"caption": "Judges", "columns": columns, "lines": lines}
+    columns = ["judge", "model", "family", "passed the examination", "counts", "why not", "kappa with the facts"]
+    return {"caption": "Who judged", "columns": columns, "lines": lines}
 
 
 def _intervals(system: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

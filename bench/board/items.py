@@ -21,18 +21,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.runner.predict import Predictions
 from bench.samples import modality_of
+from bench.spinebench.breakdown import region_of
 from bench.spinebench.rows import table_rows
-from spinemed.anatomy import Disc, Level
-from spinemed.errors import LevelError
-from spinemed.records import IMAGE_PLACEHOLDER, NOT_DETERMINABLE, Sample, Score
+from spinemed.records import IMAGE_PLACEHOLDER, Sample, Score
 from spinemed.statistics import FEWEST_RANKED, Clusters, design_effect, generator_for
 from spinemed.statistics.intervals import wilson_interval
 
-__all__ = ["FACETS", "breakdown", "embed", "facets_of", "quick_interval", "shown_items"]
+__all__ = ["FACETS", "SIDE", "as_json", "embed", "facets_of", "quick_interval", "shown_items"]
 
 FACETS = ("axis", "task", "modality", "region", "language", "origin", "difficulty", "family")
 MARKS = {"unparsed": "u", "refused": "r", "truncated": "t", "timed_out": "o", "failed": "f", "api_error": "e"}
@@ -47,27 +44,12 @@ def facets_of(sample: Sample) -> dict[str, str]:
         "axis": sample.axis,
         "task": sample.task,
         "modality": tags.get("modality") or modality_of(sample),
-        "region": _region(sample),
+        "region": region_of(sample) or "none or several",
         "language": sample.language or "not stated",
         "origin": sample.origin,
         "difficulty": sample.difficulty or "not stated",
         "family": tags.get("family", "none"),
     }
-
-
-def _region(sample: Sample) -> str:
-    levels = list(sample.levels)
-    if not levels and sample.answer != NOT_DETERMINABLE:
-        try:
-            if sample.answer_kind == "level":
-                levels = [Level(sample.answer)]
-            elif sample.answer_kind == "disc":
-                disc = Disc.from_text(sample.answer)
-                levels = [disc.upper, disc.lower]
-        except LevelError:
-            levels = []
-    regions = list(dict.fromkeys(level.region.value for level in levels))
-    return " and ".join(regions) if regions else "none named"
 
 
 def mark_of(score: Score) -> str:
@@ -82,29 +64,6 @@ def quick_interval(correct: Sequence[bool], clusters: Sequence[str]) -> tuple[fl
     effect = max(1.0, design_effect([float(one) for one in correct], Clusters.of(list(clusters))) or 1.0)
     n = len(correct) / effect
     return wilson_interval(sum(correct) / effect, n)
-
-
-def breakdown(samples: Sequence[Sample], scores: Mapping[str, Sequence[Score]]) -> list[dict[str, Any]]:
-    """Share right by each value of each facet that has several: what the filters show, without a script."""
-    facets = [facets_of(sample) for sample in samples]
-    found = []
-    for facet in FACETS:
-        values = sorted({own[facet] for own in facets})
-        if len(values) < 2:
-            continue
-        lines = []
-        for value in values:
-            places = [place for place, own in enumerate(facets) if own[facet] == value]
-            systems = {}
-            for name, own_scores in scores.items():
-                known = [place for place in places if own_scores[place].outcome != "api_error"]
-                correct = [own_scores[place].correct for place in known]
-                low, high = quick_interval(correct, [samples[place].cluster for place in known])
-                systems[name] = {"value": float(np.mean(correct)) if correct else None, "low": low, "high": high}
-            clusters = len({samples[place].cluster for place in places})
-            lines.append({"value": value, "n": len(places), "clusters": clusters, "systems": systems})
-        found.append({"facet": facet, "lines": lines})
-    return found
 
 
 def shown_items(samples: Sequence[Sample], cap: int, seed: int) -> list[int]:

@@ -26,7 +26,7 @@ from markupsafe import Markup
 from bench.board import wording
 from bench.board.curves import calibration_plot, control_plot, position_plot, risk_plot
 from bench.board.extras import KINDS, part_of
-from bench.board.items import SIDE, as_json, breakdown, embed
+from bench.board.items import SIDE, as_json, embed
 from bench.board.plots import Plot, accuracy_plot, confusion_plot, offset_plot, per_level_plot, role_class
 from bench.board.sources import Known, Sources, read_sources
 from bench.board.standing import REFERENCES, stand
@@ -215,15 +215,15 @@ def _view(
 
 
 def _explored(summary: dict[str, Any], known: Known | None, items: int) -> dict[str, Any]:
-    """Breakdown by facet and the data of the script; nothing without the samples."""
+    """The breakdown, and the data of the script; none of the latter without the samples."""
+    parts = [
+        {"facet": by, "lines": [{"value": group, **own} for group, own in groups.items()]}
+        for by, groups in summary.get("breakdown", {}).items()
+    ]
     if known is None:
-        return {"breakdown": [], "explore": None, "explored": 0}
+        return {"breakdown": parts, "explore": None, "explored": 0}
     data = embed(known.samples, known.scores, known.replies, known.folder, cap=items, seed=summary["seed"])
-    return {
-        "breakdown": breakdown(known.samples, known.scores),
-        "explore": Markup(as_json(data)),
-        "explored": len(data["items"]),
-    }
+    return {"breakdown": parts, "explore": Markup(as_json(data)), "explored": len(data["items"])}
 
 
 def _measures(summary: dict[str, Any], roles: dict[str, str], prefix: str) -> tuple[dict[str, Any], list[Plot]]:

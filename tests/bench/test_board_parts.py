@@ -217,7 +217,7 @@ def test_judges_say_whose_word_counts() -> None:
         "rules": None,
     }
     part = part_of("judges", {"judges": [judge], "systems": [], "rankable": False, "why_not": "one judge"}, "0" * 64)
-    assert part["tables"][0]["lines"] == [["strict", "x", "no", "no: failed padding", "-"]]
+    assert part["tables"][0]["lines"] == [["strict", "-", "x", "no", "no", "failed padding", "-"]]
     assert "rank nobody: one judge" in part["lead"]
 
 
@@ -294,5 +294,5 @@ def test_facets_read_the_region_of_the_truth() -> None:
     level = Sample.model_validate(base | {"answer": "T12", "answer_kind": "level"})
     disc = Sample.model_validate(base | {"answer": "L5/S1", "answer_kind": "disc", "tags": ("modality:mr",)})
     none = Sample.model_validate(base | {"answer": "not determinable", "answer_kind": "level"})
-    assert [facets_of(one)["region"] for one in (level, disc, none)] == ["thoracic", "lumbar and sacral", "none named"]
+    assert [facets_of(one)["region"] for one in (level, disc, none)] == ["thoracic", "lumbar", "none or several"]
     assert [facets_of(one)["modality"] for one in (level, disc)] == ["text", "mr"]
