@@ -160,6 +160,8 @@ def score(
 
     from bench.board.terminal import print_summary
     from bench.spinebench import SUMMARY_FILE, score_predictions
+    from bench.spinebench.controls import control_lines
+    from bench.spinebench.matched import matched_lines
     from spinemed.chat import LOCAL, ChatClient, Egress, RequestLog, ServerConfig
     from spinemed.errors import ConfigError
 
@@ -179,6 +181,8 @@ def score(
         )
     console = Console(highlight=False)
     print_summary(summary, console)
+    for line in [*control_lines(summary), *matched_lines(summary)]:
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"written: {out / SUMMARY_FILE}", markup=False, soft_wrap=True)
 
 

@@ -71,6 +71,8 @@ def run(
 
     from bench.board.terminal import print_summary
     from bench.run import Force, run_benchmark
+    from bench.spinebench.controls import control_lines
+    from bench.spinebench.matched import matched_lines
     from spinemed.errors import ConfigError
 
     if model is not None and url is not None:
@@ -99,6 +101,8 @@ def run(
         if counts["api_error"]:
             again = out / "outputs" / "predictions" / system
             console.print(f"delete {again} and run again to ask the failed ones alone", markup=False, soft_wrap=True)
+    for line in [*control_lines(done.summary), *matched_lines(done.summary)]:
+        console.print(line, markup=False, soft_wrap=True)
     for one, why in done.passed_over.items():
         console.print(f"{one}: leaves no question ({why})", markup=False, soft_wrap=True)
     console.print(f"written: {done.board}", markup=False, soft_wrap=True)

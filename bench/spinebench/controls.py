@@ -33,7 +33,7 @@ from bench.spinebench.rows import table_rows
 from spinemed.records import Sample, Score
 from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for, holm, paired_difference, proportion_interval
 
-__all__ = ["WITHOUT_PICTURE", "Control", "summarise_controls"]
+__all__ = ["WITHOUT_PICTURE", "Control", "control_lines", "summarise_controls"]
 
 WITHOUT_PICTURE = ("withheld", "blind", "other_patient")
 
@@ -169,6 +169,29 @@ class _Paired:
             "full": float(np.mean(left)) if left else None,
             "without": float(np.mean(right)) if right else None,
         }
+
+
+def control_lines(summary: Mapping[str, Any]) -> list[str]:
+    """A line for each control of a summary: what it leaves of the score, in percent, with the difference in points."""
+    lines = []
+    for name, conditions in summary.get("controls", {}).items():
+        for condition, one in conditions.items():
+            if one["value"] is None:
+                continue
+            lost = one["difference"]
+            span = "no interval" if lost["low"] is None else f"{100 * lost['low']:+.1f} to {100 * lost['high']:+.1f}"
+            lines.append(
+                f"{name}, {condition}: {100 * one['value']:.1f} % of {one['n']} questions, where the questions "
+                f"themselves have {100 * one['full']['value']:.1f} %; "
+                f"difference {100 * lost['difference']:+.1f} points ({span})"
+            )
+    for name, turns in summary.get("rotations", {}).items():
+        if turns["n"]:
+            lines.append(
+                f"{name}, options moved: right in all turns {100 * turns['strict']['value']:.1f} %, on average "
+                f"{100 * turns['mean']['value']:.1f} % of {turns['n']} questions"
+            )
+    return lines
 
 
 def _guess(sample: Sample) -> float | None:

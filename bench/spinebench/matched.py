@@ -23,7 +23,19 @@ from spinemed.chat import LOCAL, Egress
 from spinemed.chat.client import Chat
 from spinemed.records import Prediction, Sample, Score
 
-__all__ = ["summarise_matched"]
+__all__ = ["matched_lines", "summarise_matched"]
+
+
+def matched_lines(summary: Mapping[str, Any]) -> list[str]:
+    """A line for each system of a summary that a matcher read; none where none was asked."""
+    if "matched" not in summary:
+        return []
+    return [
+        f"{name}: the matcher {summary['matched']['matcher']['model']} read {one['matched']} of {one['unparsed']} "
+        f"unparsed replies, {one['correct']} of them right; no score or rank rests on it"
+        for name, one in summary["matched"]["systems"].items()
+        if one["unparsed"]
+    ]
 
 
 def summarise_matched(

@@ -118,7 +118,8 @@ def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Callable[..
     assert "calls to make: 256" in called
     assert f"time: about {planned * 3 / 8 / 60:.1f} min" in shown
     assert stats(server)["requests"] == 0
-    bench("run", *asked, "--out", tmp_path / "run")
+    told = bench("run", *asked, "--out", tmp_path / "run")
+    assert re.search(r"org-tiny, withheld: [\d.]+ % of 42 questions, where the questions themselves have", told)
     assert stats(server)["requests"] == planned
     summary = json.loads((tmp_path / "run" / "outputs" / "scores" / "summary.json").read_bytes())
     assert set(summary["controls"]["org-tiny"]) > {"withheld", "blind", "other_patient", "options_only", "rotated_2"}
@@ -138,6 +139,11 @@ def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Callable[..
         (("--url", "http://127.0.0.1:1/v1", "--served-model", "m", "--name", "../x"), "cannot name a system"),
         (("--model", "nowhere"), "is no checkpoint folder"),
         (("--model", "nowhere", "--set", "decoding.temperature=1"), "is above 0"),
+        (("--model", "nowhere", "--condition", "tools"), "need a server"),
+        (("--model", "nowhere", "--condition", "half"), "conditions"),
+        (("--model", "nowhere", "--engine", "slurm"), "is no engine"),
+        (("--model", "nowhere", "--address", "auto"), "is for Ray clusters"),
+        (("--model", "nowhere", "--backend", "onnx"), "is no backend"),
     ],
 )
 def test_a_mistake_is_named(config: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -171,7 +177,8 @@ def test_a_matcher_reads_what_the_rules_left_and_changes_no_score(
     bench("run", *asked)
     scores = tmp_path / "run" / "outputs" / "scores"
     before = json.loads((scores / "summary.json").read_bytes())
-    bench("run", *asked, "--matcher-url", f"{server}/v1", "--matcher-model", "judge")
+    shown = bench("run", *asked, "--matcher-url", f"{server}/v1", "--matcher-model", "judge")
+    assert "org-tiny: the matcher judge read" in shown
     after = json.loads((scores / "summary.json").read_bytes())
     matched = after.pop("matched")
     assert before == after
@@ -179,3 +186,21 @@ def test_a_matcher_reads_what_the_rules_left_and_changes_no_score(
     own = matched["systems"]["org-tiny"]
     assert own["unparsed"] > 0
     assert own["value"] <= own["value_with_matched"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--condition", "tools"), "is no condition here.*bench run"),
+        (("--condition", "half"), "use one of full, blind, withheld"),
+        (("--condition", "rotated_5"), "leaves no question"),
+        (("--worker", "../x"), "cannot name a worker"),
+        (("--backend", "onnx"), "is no backend"),
+    ],
+)
+def test_a_mistake_in_asking_alone_is_named(
+    samples_folder: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SpineMedError, match=message):
+        bench("predict", "--samples", samples_folder, "--model", "random", *arguments, "--out", tmp_path / "p")
+    assert not (tmp_path / "p").exists()
