@@ -136,6 +136,9 @@ def find_series(session: Session, actor: Actor, handle: str) -> Series:
 def facts_of(series: Series, shelf: Shelf, address: str) -> dict[str, Any]:
     """What the browser is told of a series: planes, windows, spacing, hash, levels, doubts. No path and no file name.
 
+    `frame` is equal for series of one patient and modality, which may share the scanner's coordinates; NIfTI does not
+    say whether they were taken in one examination, and the viewer tells so where it links two of them.
+
     Raises:
         ReadError, VolumeError: a file is missing, has changed or cannot be used.
     """
@@ -148,7 +151,7 @@ def facts_of(series: Series, shelf: Shelf, address: str) -> dict[str, Any]:
         "title": series.title,
         "modality": series.modality,
         "sha256": series.sha256,
-        "frame": series.group_id,
+        "frame": f"{series.group_id}/{series.modality}",
         "unit": held.volume.unit,
         "kind": held.stored.dtype.name,
         "slope": held.slope,

@@ -123,6 +123,8 @@ class Viewer {
     const truth = series.levels && series.levels.length ? ` · ${this.words.names}: ${series.levels_source}` : "";
     pane.facts.textContent = `${series.modality} · ${this.words.pixel} ${spacing} · ${depth} · SHA-256 ${series.sha256.slice(0, 16)}…${truth}`;
     pane.facts.title = series.sha256;
+    const shared = this.facts.series.some((each) => each !== series && each.frame === series.frame);
+    if (shared) pane.facts.append(make("strong", { class: "viewer-flag" }, ` ${this.words.one_exam}`));
     for (const flag of series.flags) pane.facts.append(make("strong", { class: "viewer-flag" }, ` ${flag}`));
   }
 
