@@ -62,6 +62,8 @@ class Reviews:
             return "rejected by reviewers"
         if split == "test" and verdict.purpose != "benchmark":
             return "reviewed for training alone, and the test split needs a benchmark's review"
+        if split == "test" and len(verdict.reviewers) < 2 and verdict.adjudicator is None:
+            return "one reviewer and no adjudicator, and the test split needs two who agree"
         return ""
 
     def applied(

@@ -104,7 +104,7 @@ def export_tasks(store: Store, out: Path, actor: Actor = SYSTEM) -> dict[str, in
     counts: Counter[str] = Counter()
     with store.writing() as session:
         append(session, actor.pseudonym, "export to Label Studio", "review", out.name)
-    with store.reading() as session, atomic_folder(out) as folder:
+    with store.snapshot() as session, atomic_folder(out) as folder:
         tasks = [_task(row, counts) for row in _rows(session)]
         write_json(folder / "tasks.json", tasks)
         write_text(folder / "config.xml", _CONFIG)

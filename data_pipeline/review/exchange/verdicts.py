@@ -79,7 +79,7 @@ def export_review(store: Store, out: Path, actor: Actor = SYSTEM) -> dict[str, A
             )
         last = head(session)
         append(session, actor.pseudonym, "export", "review", out.name, new={"log": last.seq, "sha256": last.sha256})
-    with store.reading() as session, atomic_folder(out) as folder:
+    with store.snapshot() as session, atomic_folder(out) as folder:
         counts: Counter[str] = Counter()
         write_jsonl(folder / "verdicts.jsonl", _counted(read_verdicts_of(session), counts))
         write_jsonl(folder / "reviewers.jsonl", _profiles(session))

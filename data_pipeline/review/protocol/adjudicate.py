@@ -19,7 +19,7 @@ from data_pipeline.review.audit.chain import append
 from data_pipeline.review.errors import AbsentError, RefusedError, StaleError
 from data_pipeline.review.protocol.access import Actor, check_id, clean_text, require
 from data_pipeline.review.protocol.blind import apply_edit, key_of, side_of, urgency_of
-from data_pipeline.review.protocol.decide import Choice, Decided, add_version, check_token, lock_own
+from data_pipeline.review.protocol.decide import Choice, Decided, add_version, check_token, flush_once, lock_own
 from data_pipeline.review.protocol.settle import disagreements, judgements
 from data_pipeline.review.protocol.views import EvidenceView, evidence_of
 from data_pipeline.review.store.tables import Adjudication, Assignment, Decision, Item, Version, now
@@ -214,7 +214,7 @@ def adjudicate(
         made_at=now(),
     )  # fmt: skip
     session.add(row)
-    session.flush()
+    flush_once(session)
     item.status, item.final_version_id = choice.verdict, row.version_id
     item.version += 1
     told = {

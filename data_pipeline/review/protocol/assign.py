@@ -255,7 +255,7 @@ def hand_on(session: Session, actor: Actor, user_id: int, *, why: str, seed: int
         .join(Item, Item.id == Assignment.item_id)
         .where(Assignment.user_id == check_id(user_id), Assignment.status == "open")
         .order_by(Assignment.item_id)
-        .with_for_update()
+        .with_for_update(of=Item)
     ).all()
     for part in _parts([row.id for row in open_]):
         session.execute(

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data_pipeline.review.audit.chain import append
@@ -68,6 +69,18 @@ def check_token(token: object) -> str:
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise RefusedError("is no token", field="token", cure="send 8 to 64 letters and digits, new for each act")
     return token
+
+
+def flush_once(session: Session) -> None:
+    """Send rows to the database.
+
+    Raises:
+        StaleError: The same token or page was sent twice at the same moment, and the other one was stored.
+    """
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise StaleError("the same request came twice at once", cure="load the page again") from error
 
 
 def lock_own(session: Session, actor: Actor, item_id: int) -> tuple[Item, Assignment]:
@@ -143,7 +156,7 @@ def decide(session: Session, actor: Actor, item_id: int, choice: Choice, *, vers
         reason=reason, seconds=min(choice.seconds, _LONGEST_S), token=token, payload_sha256=payload, made_at=now(),
     )  # fmt: skip
     session.add(decision)
-    session.flush()
+    flush_once(session)
     mine.status, mine.decision_id = "done", decision.id
     mine.version += 1
     saved = session.get(Draft, (actor.id, item.id))
@@ -223,7 +236,7 @@ def undo(session: Session, actor: Actor, item_id: int, *, version: int, token: s
         token=token, payload_sha256=payload, made_at=now(),
     )  # fmt: skip
     session.add(row)
-    session.flush()
+    flush_once(session)
     mine.status, mine.decision_id = "open", None
     mine.version += 1
     append(
@@ -273,7 +286,7 @@ def flag_claim(
         withdraws_id=None, token=token, made_at=now(),
     )  # fmt: skip
     session.add(flag)
-    session.flush()
+    flush_once(session)
     told = {"flag": flag.id, "message": message, "start": start, "end": end, "kind": kind}
     append(session, actor.pseudonym, "flag claim", "item", item.id, new=told, why=flag.note)
     return flag.id
@@ -342,6 +355,7 @@ def save_draft(session: Session, actor: Actor, item_id: int, body: dict[str, Any
         raise StaleError("another tab saved this item since", cure="load the item again")
     if saved is None:
         session.add(Draft(user_id=actor.id, item_id=item_id, body=body, version=1, saved_at=now()))
+        flush_once(session)
         return 1
     saved.body, saved.saved_at = body, now()
     saved.version += 1

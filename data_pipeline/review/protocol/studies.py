@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from data_pipeline.review.audit.chain import append
 from data_pipeline.review.errors import AbsentError, AccessError, StaleError
 from data_pipeline.review.protocol.access import Actor, check_id, clean_text, require
-from data_pipeline.review.protocol.decide import check_token
+from data_pipeline.review.protocol.decide import check_token, flush_once
 from data_pipeline.review.store.tables import (
     Assignment,
     EvidenceRow,
@@ -127,6 +127,7 @@ def correct_levels(
         token=token, made_by=actor.id, made_at=now(),
     )  # fmt: skip
     session.add(row)
+    flush_once(session)
     append(
         session, actor.pseudonym, "correct levels", "volume", volume.handle, old={"version": last},
         new={"version": row.number, "operations": row.operations, "centroids_sha256": row.centroids_sha256,

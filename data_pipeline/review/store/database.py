@@ -95,6 +95,14 @@ class Store:
             session.rollback()
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session that stores nothing and sees one moment, however long it reads and whoever writes meanwhile."""
+        with self.reading() as session:
+            if self.dialect == "postgresql":  # a reading transaction of SQLite sees one moment anyway
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session whose changes are all on disk when the block ends, or none of them."""
         with Session(self._writer, expire_on_commit=False, autoflush=True) as session:

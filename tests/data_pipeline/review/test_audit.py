@@ -102,6 +102,16 @@ def test_a_log_that_was_written_anew_differs_from_an_exported_head(store: Store)
     assert any("exported hash" in fault for fault in _faults(store, kept))
 
 
+def test_a_log_is_checked_while_others_write(store: Store) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(_write, store, 12, f"writer-{number}") for number in range(2)]
+        found = [_faults(store) for _ in range(12)]
+        for writer in writers:
+            writer.result()
+    assert found == [[]] * 12
+    assert _faults(store) == []
+
+
 def test_an_exported_log_is_checked_without_a_database(sqlite_store: Store, tmp_path: Path) -> None:
     _write(sqlite_store, 4)
     with sqlite_store.reading() as session:

@@ -31,7 +31,7 @@ from data_pipeline.review.protocol import (
 )
 from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import Assignment, FigureReview, Item, StudyVolume, User, Volume
-from data_pipeline.reviews import keep_reviews
+from data_pipeline.reviews import Reviews, keep_reviews
 from data_pipeline.run import run_pipeline
 from spinemed.config import load_config
 from spinemed.errors import ReadError, RecordError
@@ -242,3 +242,28 @@ def test_a_file_that_is_no_export_of_label_studio_is_refused(sqlite_store: Store
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(ReadError, match="bad.json"):
             import_annotations(sqlite_store, tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "split", "why"),
+    [
+        ({}, "test", ""),
+        ({}, "train", ""),
+        ({"reviewers": ("a1",)}, "test", "one reviewer and no adjudicator"),
+        ({"reviewers": ("a1",), "adjudicator": "judge"}, "test", ""),
+        ({"reviewers": ("a1",), "purpose": "training"}, "train", ""),
+        ({"purpose": "training"}, "test", "reviewed for training alone"),
+        ({"decision": "rejected"}, "train", "rejected by reviewers"),
+        ({"instance_sha256": "9" * 64}, "train", ""),
+        ({"instance_sha256": "9" * 64}, "test", "no reviewer has approved it"),
+    ],
+)
+def test_what_a_verdict_lets_through(changes: dict[str, Any], split: Any, why: str) -> None:
+    plain: dict[str, Any] = {
+        "instance_id": "x", "instance_sha256": "1" * 64, "decision": "approved", "purpose": "benchmark",
+        "reviewers": ("a1", "b1"), "audit_sha256": "2" * 64,
+    }  # fmt: skip
+    verdict = ReviewVerdict.model_validate({**plain, **changes})
+    said = Reviews({verdict.instance_sha256: verdict}).why_not("1" * 64, split)
+    assert said.startswith(why)
+    assert bool(said) is bool(why)

@@ -408,6 +408,23 @@ def test_flags_and_autosave_are_ones_own_and_can_be_taken_back(store: Store, use
         assert open_item(session, first, item).flags == ()
 
 
+def test_one_token_for_two_items_at_once_is_one_decision_and_no_crash(store: Store, users: Any, small_run: Any) -> None:
+    with store.reading() as session:
+        mine = session.scalars(select(Assignment.item_id).where(Assignment.user_id == users["a1"].id)).all()
+
+    def attempt(item: int) -> str:
+        try:
+            with store.writing() as session:
+                decide(session, users["a1"], item, APPROVE, version=1, token="one-token-for-all")
+        except (StaleError, RefusedError):
+            return "refused"
+        return "stored"
+
+    with ThreadPoolExecutor(len(mine)) as pool:
+        outcome = Counter(pool.map(attempt, mine))
+    assert outcome == {"stored": 1, "refused": len(mine) - 1}
+
+
 def test_two_tabs_at_once_make_one_decision(store: Store, users: Any, small_run: Any) -> None:
     item = small_run.benchmark[0]
     first, second = pair_of(store, item)
