@@ -86,9 +86,9 @@ def level_options(spine: Spine, answer: Level, rng: np.random.Generator) -> tupl
     The answer's place among the four is drawn: with the nearest neighbours on both sides it would always stand in the
     middle.
     """
-    first = spine.index(answer) - int(rng.integers(0, 4))
-    lowest = spine.index(Level.S1)
-    first = min(max(first, spine.index(Level.C3)), lowest - 3)
+    place = spine.index(answer)
+    highest, lowest = max(place - 3, spine.index(Level.C3)), min(place, spine.index(Level.S1) - 3)
+    first = int(rng.integers(highest, lowest + 1))
     offered = spine.levels[first : first + 4]
     texts = [level.value for level in offered]
     return [*texts, live_templates()["option_cannot"].question(0, {})], KEYS[offered.index(answer)]
