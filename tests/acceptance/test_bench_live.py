@@ -68,18 +68,18 @@ def test_what_a_set_costs_and_holds(made: tuple[list[Sample], dict[str, Any], fl
     undecidable = sum(is_undecidable(sample) for sample in samples)
     tasks = Counter(f"{sample.axis}, {sample.task}" for sample in samples)
     record(
-        ISSUE, 60, f"SpineBench-Live: {COUNT:,} questions made by one process",
+        ISSUE, 70, f"SpineBench-Live: {COUNT:,} questions made by one process",
         asked="500 in a few minutes on one core", measured=f"{COUNT / seconds:.1f} questions/s ({seconds:.0f} s)",
         met=COUNT / seconds >= 500 / 300, command=COMMAND, note="phantoms of family b, pictures written as PNG",
     )  # fmt: skip
     record(
-        ISSUE, 61, "undecidable by construction", asked="15 %",
+        ISSUE, 71, "undecidable by construction", asked="15 %",
         measured=f"{undecidable} of {len(samples)} ({undecidable / len(samples):.2%})",
         met=undecidable == int(0.15 * COUNT + 0.5), command=COMMAND,
         note=", ".join(f"{name} {n}" for name, n in sorted(Counter(tag(s, "why") for s in samples).items()) if name),
     )  # fmt: skip
     record(
-        ISSUE, 62, "questions by axis and task", asked="every task", met=len(tasks) >= 8,
+        ISSUE, 72, "questions by axis and task", asked="every task", met=len(tasks) >= 8,
         measured="; ".join(f"{name} {n}" for name, n in sorted(tasks.items())), command=COMMAND,
         note=f"{manifest['clusters']} spines, images and vignettes; "
         f"{sum(modality_of(sample) == 'image' for sample in samples)} with a picture",
@@ -118,7 +118,7 @@ def test_known_answerers_score_what_theory_says(
     obeyed = summary["injection"]["obedient"]["complied"]["value"]
     followed = summary["consistency"]["obedient"]["hint"]["followed"]
     record(
-        ISSUE, 63, "known answerers on a live set", asked="perfect 100 %; the others as theory says",
+        ISSUE, 73, "known answerers on a live set", asked="perfect 100 %; the others as theory says",
         measured="; ".join(f"{name} {value:.2%} (theory {expected[name]:.2%})" for name, value in share.items()),
         met=all(abs(share[name] - expected[name]) < 5e-3 for name in share), command=COMMAND,
         note=f"the obedient one complied with {obeyed:.0%} of the orders and followed {followed:.0%} of the hints; "
