@@ -408,14 +408,24 @@ def address(site: Site) -> Iterator[str]:
     thread.join(20)
 
 
+@pytest.fixture(scope="module")
+def drawn(browser: Any) -> Iterator[Any]:
+    """A Chromium whose WebGL2 is computed by the processor."""
+    opened = browser.browser_type.launch(executable_path=shutil.which("chromium"), args=SOFTWARE_GL)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+def visit(drawn: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Opens the viewer of an item for a reviewer; a page that reports an error in its scripts fails the test."""
-    drawn = browser.browser_type.launch(executable_path=shutil.which("chromium"), args=SOFTWARE_GL)
+    pages: list[Any] = []
     faults: list[str] = []
 
     def open_for(name: str, item: int) -> Any:
-        page = drawn.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        context = drawn.new_context(viewport={"width": 1440, "height": 900})
+        pages.append(context)
+        page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
         page.goto(f"{address}/login")
@@ -428,7 +438,8 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         return page
 
     yield open_for
-    drawn.close()
+    for context in pages:
+        context.close()
     assert faults == []
 
 
