@@ -147,8 +147,8 @@ def find_others(case_id: str, places: Iterable[Path], releases: Iterable[str]) -
     """Folders that hold rows of the case and are none of the releases, and what was made from these.
 
     Looked at are the groups (`group_id`) of every Parquet and Arrow table, also in hidden folders that a kill left
-    behind; files of samples; and manifests that name a release by its hash. The stages of a run whose release is among
-    them are not listed: they are made again with it.
+    behind; files of samples and verdicts; reviews in SQLite; and manifests that name a release by its hash. The stages
+    of a run whose release is among them are not listed: they are made again with it.
     """
     known = {Path(release).resolve() for release in releases}
     again = {release.parent for release in known if (release.parent.parent / "config.yaml").is_file()}
@@ -161,13 +161,28 @@ def find_others(case_id: str, places: Iterable[Path], releases: Iterable[str]) -
                 continue
             if file.suffix in (".parquet", ".arrow"):
                 held = _table_holds(file, case_id)
-            elif file.name == "samples.jsonl":
+            elif file.suffix == ".db":
+                held = _review_holds(file, case_id)
+            elif file.name in ("samples.jsonl", "verdicts.jsonl"):
                 held = f':{case_id}"' in file.read_text(encoding="utf-8", errors="replace")
             else:
                 held = file.name == MANIFEST and _made_from(file) in hashes
             if held:
                 found.add(folder)
     return tuple(str(folder) for folder in sorted(found))
+
+
+def _review_holds(file: Path, case_id: str) -> bool:
+    """Whether a review in SQLite has items of the case; what it shows of them lies in blobs beside it."""
+    import sqlite3
+    from contextlib import closing
+
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            found = database.execute("SELECT 1 FROM items WHERE group_id LIKE ? LIMIT 1", (f"%:{case_id}",))
+            return found.fetchone() is not None
+    except sqlite3.DatabaseError:  # another program's file, or no review
+        return False
 
 
 def _table_holds(file: Path, case_id: str) -> bool:

@@ -50,6 +50,7 @@ from data_pipeline.review.store.tables import (
     Volume,
     WebSession,
 )
+from data_pipeline.withdraw import find_others
 from spinemed.tables import read_jsonl, write_jsonl, write_manifest
 
 _tokens = (f"people-token-{number:06d}" for number in itertools.count())
@@ -212,6 +213,17 @@ def test_nothing_leaves_quarantine_without_a_signature(store: Store, users: Any,
         assert "Smith" not in repr(list(read_log(session)))
     assert len(signed) == 1
     assert signed[0].meaning
+
+
+def test_a_withdrawn_case_is_found_in_a_review(
+    sqlite_store: Store, add_people: Any, add_run: Any, tmp_path: Path
+) -> None:
+    add_people(sqlite_store)
+    add_run(sqlite_store, items=2)
+    (tmp_path / "no_review.db").write_bytes(b"something else")
+    home = str(Path(str(sqlite_store.engine.url.database)).parent)
+    assert find_others("1", [tmp_path], []) == (home,)
+    assert find_others("case-00aa", [tmp_path], []) == ()
 
 
 # --- corrected levels ------------------------------------------------------------------------------------------------
