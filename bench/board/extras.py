@@ -71,12 +71,17 @@ def _judges(summary: Mapping[str, Any]) -> dict[str, Any]:
         [
             str(one["name"]), str(one.get("model") or "-"), str(one.get("family") or "-"),
             "yes" if one.get("passed") else "no", "yes" if one.get("counts") else "no", str(one.get("why_not") or "-"),
-            number((one.get("rules") or {}).get("kappa")),
+            number(_value((one.get("rules") or {}).get("kappa"))),
         ]
         for one in summary.get("judges", [])
     ]  # fmt: skip
     columns = ["judge", "model", "family", "passed the examination", "counts", "why not", "kappa with the facts"]
     return {"caption": "Who judged", "columns": columns, "lines": lines}
+
+
+def _value(own: Any) -> Any:
+    """The figure of an interval, or a plain one."""
+    return own.get("value") if isinstance(own, Mapping) else own
 
 
 def _intervals(system: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from bench.board import write_board
 from bench.cli import app
 from bench.judges import (
     JudgeConfig,
@@ -229,6 +230,9 @@ def test_two_judges_rank_and_one_of_the_family_never_counts(
     alpha = done["agreement"]["rubric"]
     assert alpha["value"] is not None
     assert alpha["raters"] == 3
+    write_board([tmp_path / "judged"], tmp_path / "page")
+    page = (tmp_path / "page" / "board.html").read_text()
+    assert "failed its examination" in page, "the page says who does not count, and why"
     again = run_judges(settings, few, predictions, tmp_path, exams)
     assert again == done, "what the log holds is asked no more"
     kin = run_judges(settings.model_copy(update={"writers": ("mistral-large",)}), few, predictions, tmp_path, exams)
