@@ -99,7 +99,8 @@ def to_picture(page: Any, what: str = "figure img", *, most: int = 80) -> None:
     for _ in range(most):
         if page.locator(what).count() and page.locator("article.source").count():
             return
-        press(page, "j")
+        with page.expect_navigation():
+            page.keyboard.press("j")
 
 
 def disagree(camera: Camera) -> str:
@@ -125,8 +126,9 @@ def pictures(camera: Camera) -> None:
     dispute = disagree(camera)
     page = camera.person("surgeon-01")
     camera.take(page, "queue", "/queue")
-    press(page, "j")
-    to_picture(page)
+    with page.expect_navigation():
+        page.keyboard.press("j")
+    to_picture(page, "[data-viewer]")
     press(page, "]", "1")
     camera.take(page, "item")
     press(page, "e")
@@ -136,7 +138,8 @@ def pictures(camera: Camera) -> None:
     camera.take(page, "item_edit")
     press(page, "Escape")
     tablet = camera.person("surgeon-01", width=834, height=1112, language="zh")
-    press(tablet, "j")
+    with tablet.expect_navigation():
+        tablet.keyboard.press("j")
     to_picture(tablet, "[data-viewer]")
     camera.take(tablet, "item_tablet_zh")
     camera.take(page, "sign", "/sign")

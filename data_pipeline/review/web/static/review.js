@@ -132,7 +132,7 @@
 
   // --- a session that ended while a page stood open, a server that cannot be reached ---------------------------------
   const say = (key) => {
-    for (const place of all("[data-failed]")) place.textContent = place.dataset[key] || "";
+    for (const place of all("[data-says]")) place.textContent = place.dataset[key] || "";
   };
   document.addEventListener("htmx:responseError", () => say("failed"));
   document.addEventListener("htmx:sendError", () => say("offline"));
