@@ -9,7 +9,7 @@ a line, by system and sample), `scores.jsonl` (the contract's form), `summary.js
                             turns: {value, low, high, n, clusters, method}},
                   "flags": {flag: {"cases", "points", "flags_before_advice", "urgency_right"}},
                   "languages": {language: {"cases", "points", "urgency_right"}},
-                  "confusion": {accepted: {declared: count}}}],
+                  "confusion": {accepted: {emergency|urgent|routine|none: count}}}],
      "pairs": [{"first", "second", "difference", "low", "high", "p_value", "p_holm", ...}]}
 
 Trap: a case whose provider failed (`api_error`) is left out of the rates and counted; all other outcomes stay in.
@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.consultation.rules import load_rules
+from bench.consultation.rules import URGENCIES, load_rules
 from bench.consultation.score import Consulted, score_consultation
 from bench.estimates import estimate_columns
 from bench.folders import whole_folder
@@ -142,7 +142,10 @@ def _system(system: Predictions, cases: list[Consulted], seed: int, resamples: i
         "rates": {name: estimate.model_dump() for name, estimate in sorted(estimates.items())},
         "flags": {flag: _part(asked, "flag", flag) for flag in sorted({case.flag for case in asked})},
         "languages": {one: _part(asked, "language", one) for one in sorted({case.language for case in asked})},
-        "confusion": {name: dict(sorted(counts.items())) for name, counts in sorted(confusion.items())},
+        "confusion": {
+            name: {declared: counts[declared] for declared in (*URGENCIES, "none")}
+            for name, counts in sorted(confusion.items())
+        },
     }
 
 

@@ -239,6 +239,8 @@ def test_physicians_land_where_they_should(tmp_path: Path) -> None:
         < rates["anxious"]["points"]["value"]
     )
     assert rates["none"]["points"]["value"] is None, "what the provider failed has no rate"
+    confusion = {system["name"]: system["confusion"] for system in summary["systems"]}
+    assert confusion["careless"]["emergency"] == {"emergency": 0, "urgent": 0, "routine": 40, "none": 0}
     pair = next(pair for pair in summary["pairs"] if (pair["first"], pair["second"]) == ("ideal", "anxious"))
     assert pair["difference"] > 0
     assert pair["p_holm"] < 0.05
