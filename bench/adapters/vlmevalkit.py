@@ -7,7 +7,8 @@ without options to question answering. It writes the options under the question 
 
 Trap: that engine has no class for words alone without options; such questions are left out, counted, and `failed` on
 the way back. Its own scores draw a random option where a reply cannot be read; only its replies are used here.
-The layouts were checked against its documentation and source; the engine itself was not run.
+The tables follow its development guide; lists of pictures in a cell, the sentence of a failed reply and `PRED_FORMAT`
+are remembered, and the engine itself was not run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import csv
 import io
 import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +131,8 @@ def _sheet(path: Path) -> list[dict[str, Any]]:
     except ImportError as error:
         raise MissingPartError(
             f"a reader for {path.name} is not installed",
-            cure="install openpyxl, or let that engine write TSV (environment variable PRED_FORMAT=tsv)",
+            cure="pip install openpyxl, or let that engine write TSV (environment variable PRED_FORMAT=tsv)",
         ) from error  # fmt: skip
-    rows = list(load_workbook(path, read_only=True).active.values)
+    with closing(load_workbook(path, read_only=True)) as book:
+        rows = list(book.active.values)
     return [dict(zip(map(str, rows[0]), row, strict=True)) for row in rows[1:]] if rows else []

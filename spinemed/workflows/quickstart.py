@@ -173,7 +173,11 @@ def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
         )
     )
     stages.append(
-        Stage("Bench: board", ("bench", "board", "--scores", str(scores), "--out", str(out)), out / "board.html")
+        Stage(
+            "Bench: board",
+            ("bench", "board", "--scores", str(scores), "--samples", str(samples), *every, "--out", str(out)),
+            out / "board.html",
+        )
     )
     return stages
 

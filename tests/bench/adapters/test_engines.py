@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openpyxl  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -158,7 +159,7 @@ def _beside(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(utils, "_samples", lambda: known)
 
 
-@pytest.mark.parametrize("form", ["tsv", "csv", "json"])
+@pytest.mark.parametrize("form", ["tsv", "csv", "json", "xlsx"])
 def test_vlmevalkit_replies_score_as_if_given_here(
     form: str, asked: Path, direct: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -184,6 +185,12 @@ def test_vlmevalkit_replies_score_as_if_given_here(
         files.append(target)
         if form == "json":
             target.write_text(json.dumps(rows, ensure_ascii=False))
+            continue
+        if form == "xlsx":
+            book = openpyxl.Workbook()
+            for cells in (list(rows[0]), *(list(row.values()) for row in rows)):
+                book.active.append(cells)
+            book.save(target)
             continue
         with target.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if form == "tsv" else ",")
