@@ -40,6 +40,7 @@ __all__ = [
     "my_queue",
     "next_item",
     "open_item",
+    "place_of",
 ]
 
 
@@ -162,6 +163,24 @@ def next_item(
         query = query.where(Assignment.place < after if backwards else Assignment.place > after)
     order = Assignment.place.desc() if backwards else Assignment.place
     return session.scalar(query.order_by(order).limit(1))
+
+
+def place_of(session: Session, actor: Actor, item_id: int) -> float:
+    """Where an item stands in the actor's own order, without opening it.
+
+    Raises:
+        AccessError: The actor is no reviewer.
+        AbsentError: No such item, or it is not the actor's.
+    """
+    require(actor, "reviewer")
+    place = session.scalar(
+        select(Assignment.place).where(
+            Assignment.item_id == check_id(item_id), Assignment.user_id == actor.id, Assignment.status != "void"
+        )
+    )
+    if place is None:
+        raise AbsentError("there is no such item in your queue")
+    return place
 
 
 def open_item(session: Session, actor: Actor, item_id: int) -> ItemView:

@@ -36,6 +36,7 @@ from data_pipeline.review.protocol import (
     undo,
     withdraw_flag,
 )
+from data_pipeline.review.protocol.views import place_of
 from data_pipeline.review.web import pictures, screen
 from data_pipeline.review.web.deps import (
     CurrentUser,
@@ -205,8 +206,7 @@ def decide_item(
                 drawer={"edited": "edit", "rejected": "reject"}.get(verdict, ""),
             )  # fmt: skip
     with store.reading() as db:
-        view_place = open_item(db, actor, number).place
-        following = next_item(db, actor, after=view_place) or next_item(db, actor)
+        following = next_item(db, actor, after=place_of(db, actor, number)) or next_item(db, actor)
     last = f"{number}.{stored.version}"
     return see(f"/items/{following}?said=stored&last={last}" if following else f"/items/{number}?said=stored")
 
