@@ -52,6 +52,7 @@ def question_of(sample: Sample) -> Question:
     kind: str = sample.answer_kind
     if kind == "category" and any(tag.startswith("scale:") for tag in sample.tags):
         kind = "grade"
-    unit = sample.unit or next((tag.removeprefix("unit:") for tag in sample.tags if tag.startswith("unit:")), None)
+    named = (tag.removeprefix("unit:") for tag in sample.tags if tag.startswith("unit:"))
+    unit: str | None = sample.unit or next(named, None)
     spine = spine_of(sample) if kind == "levels" else REGULAR
     return Question(kind, sample.options, sample.categories, unit, spine)
