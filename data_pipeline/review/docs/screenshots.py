@@ -135,6 +135,7 @@ def pictures(camera: Camera) -> None:
     box = page.locator("#edit textarea").first
     box.fill(box.input_value() + " Name the level from the sacrum upwards.")
     page.wait_for_selector("#mine ins")
+    page.locator("#mine").scroll_into_view_if_needed()
     camera.take(page, "item_edit")
     press(page, "Escape")
     tablet = camera.person("surgeon-01", width=834, height=1112, language="zh")
