@@ -15,13 +15,14 @@
 Convention: `Db` only reads. What stores opens `store.writing()` inside the route and answers after it closed: an answer
 is never sent before its change is on disk.
 
-Trap: `require_role` is for pages without a service behind them; where there is one, the service checks, and per object.
+Trap: nothing here decides what a person may do. Services check roles and objects; a route without a service behind it
+calls `protocol.require`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -57,8 +58,6 @@ __all__ = [
     "language_of",
     "open_store_of",
     "page",
-    "partial_page",
-    "require_role",
     "review_of",
     "see",
 ]
@@ -163,21 +162,6 @@ async def form_fields(request: Request) -> dict[str, str]:
 FormFields = Annotated[dict[str, str], Depends(form_fields)]
 
 
-def require_role(*roles: str) -> Callable[[Visitor], Visitor]:
-    """A dependency that lets only people with one of the roles through.
-
-    Raises:
-        AccessError: The person has none of them.
-    """
-
-    def check(visitor: CurrentUser) -> Visitor:
-        if not set(roles) & set(visitor.actor.roles):
-            raise AccessError("this page is for other roles")
-        return visitor
-
-    return check
-
-
 def language_of(request: Request) -> str:
     """The reader's language: the cookie's, the profile's, the server's."""
     visitor: Visitor | None = getattr(request.state, "visitor", None)
@@ -216,11 +200,6 @@ def page(
         "csrf": visitor.csrf if visitor else "",
     }
     return HTMLResponse(review.pages.render(template, language, everywhere | context), status)
-
-
-def partial_page(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """Answer with a piece of a page, for htmx to put in its place."""
-    return page(request, template, status, **context)
 
 
 def see(address: str) -> Response:
