@@ -10,10 +10,7 @@ Trap: a Ray cluster of several machines needs the run folder on a file system th
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -23,7 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from data_pipeline.shards import Job, make_shard
-from spinemed.errors import ConfigError, MissingPartError, RunError, SpineMedError
+from spinemed.cluster import start_ray
+from spinemed.errors import ConfigError, RunError, SpineMedError
 from spinemed.workers import end_with_parent
 
 __all__ = ["Crew", "Engine"]
@@ -31,10 +29,6 @@ __all__ = ["Crew", "Engine"]
 Engine = Literal["local", "ray"]
 _DEATHS = 5
 """Workers of one stage that may die before it is given up: a job that kills whoever takes it would go on for ever."""
-_RAY_ANSWER_S = 45.0
-"""How long a cluster may take to answer; Ray itself tries for minutes and then ends the whole process."""
-_RAY_STORE_BYTES = 80_000_000
-"""Jobs are small and shards are files: Ray's own store, a third of the memory unless told, stays next to empty."""
 
 
 class Crew:
@@ -172,46 +166,8 @@ class Crew:
     def _start_ray(self) -> Any:
         if self._ray is not None:
             return self._ray
-        # Ray tells its makers how it is used unless told not to; nothing leaves this machine unasked.
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingPartError("--engine ray", "ray", "ray") from error
-        options: dict[str, Any] = {"address": "local", "num_cpus": self.workers, "include_dashboard": False}
-        options["object_store_memory"] = _RAY_STORE_BYTES
-        if self.address is not None:
-            options = {"address": self.address}
-            _await_answer(self.address)
-        try:
-            ray.init(**options, log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise RunError(
-                f"Ray cannot be reached or started ({first})", field="--address",
-                cure="start a cluster with `ray start --head`, or leave out --address",
-            ) from error  # fmt: skip
-        self._ray = ray
-        return ray
-
-
-def _await_answer(address: str) -> None:
-    """Join the cluster from a child process first: one that nobody answers for is given up in good time.
-
-    Raises:
-        RunError: No answer, or none of a Ray cluster.
-    """
-    program = [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)", address]
-    try:
-        done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=_RAY_ANSWER_S)
-    except subprocess.TimeoutExpired:
-        problem = f"no Ray cluster answers at '{address}' within {_RAY_ANSWER_S:g} s"
-    else:
-        if done.returncode == 0:
-            return
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        problem = f"no Ray cluster can be joined at '{address}' ({last})"
-    raise RunError(problem, field="--address", cure="start a cluster with `ray start --head`, or leave out --address")
+        self._ray = start_ray(self.workers, self.address)
+        return self._ray
 
 
 def _given_up(deaths: int) -> RunError:

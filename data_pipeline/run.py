@@ -11,8 +11,6 @@ Trap: engine and number of workers are no part of a key: they must never change 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.metadata
 import shutil
 import time
 from collections import Counter
@@ -28,6 +26,7 @@ from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import shard_count, write_corpus
 from data_pipeline.draft import join_drafts, write_drafts
 from data_pipeline.engines import Crew
+from data_pipeline.fingerprint import code_sha256, folder_sha256, shaping_versions, source_keys
 from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Item
 from data_pipeline.readers import check_options
@@ -45,7 +44,7 @@ from data_pipeline.settle import (
     write_mended,
 )
 from data_pipeline.shards import Job, Work, job
-from data_pipeline.sources import read_sources, source_path
+from data_pipeline.sources import read_sources
 from data_pipeline.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
 from data_pipeline.unique import Ask, unique_key, wordings_of, write_unique
 from data_pipeline.verify import Lookup, criteria_sha256, load_criteria
@@ -54,17 +53,13 @@ from data_pipeline.writers_prompts import all_templates
 from spinemed.errors import ConfigError
 from spinemed.records import ImageBlob, Instance, Source, Split, content_hash
 from spinemed.run import Run
-from spinemed.tables import file_sha256, read_manifest, read_records, write_jsonl
+from spinemed.tables import read_manifest, read_records, write_jsonl
 
 __all__ = [
-    "code_files",
-    "code_sha256",
-    "fingerprint",
     "open_stages",
     "resolve_sources",
     "run_pipeline",
     "run_stages",
-    "shaping_versions",
 ]
 
 _SEED_STRIDE = 1000
@@ -90,7 +85,7 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
             return run_pipeline(run, config, own)
     sources = resolve_sources(config)
     base = {"code": code_sha256(), "versions": shaping_versions()}
-    key: dict[str, Any] = {**base, "sources": _source_keys(config.sources, sources)}
+    key: dict[str, Any] = {**base, "sources": source_keys(config.sources, sources)}
 
     def read(folder: Path, home: Path) -> dict[str, Any]:
         with run.progress("reading", shard_count(sources)) as advance:
@@ -115,8 +110,8 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
         "draft": config.draft.model_dump(mode="json"),
         "seed": config.seed,
         "shard_items": config.shard_items,
-        "templates": _folder_sha256(Path(spinemed.__file__).parent / "questions" / "templates"),
-        "ruled": _folder_sha256(TEMPLATES),
+        "templates": folder_sha256(Path(spinemed.__file__).parent / "questions" / "templates"),
+        "ruled": folder_sha256(TEMPLATES),
         "criteria": criteria_sha256(),
     }
     drafts = _step(run, "drafts", key, stages.draft)
@@ -432,7 +427,7 @@ class Stages:
         return {**facts, "left_out": dict(sorted(left_out.items()))}
 
 
-# --- keys ------------------------------------------------------------------------------------------------------------
+# --- sources ---------------------------------------------------------------------------------------------------------
 
 
 def resolve_sources(config: BuildConfig) -> list[Source]:
@@ -457,76 +452,3 @@ def _resolve(source: Source, config: BuildConfig) -> Source:
     options = {**source.options, "count": config.counts.get(source.id, source.options["count"])}
     options["seed"] = source.options["seed"] + _SEED_STRIDE * config.seed
     return source.model_copy(update={"options": options})
-
-
-def fingerprint(root: Path) -> dict[str, str]:
-    """Hash of every file of a source, by path relative to it."""
-    files = [root] if root.is_file() else [path for path in sorted(root.rglob("*")) if path.is_file()]
-    return {path.relative_to(root).as_posix() if path != root else path.name: file_sha256(path) for path in files}
-
-
-def _source_keys(sources_file: Path, sources: list[Source]) -> list[dict[str, Any]]:
-    return [
-        {
-            "source": source.model_dump(mode="json"),
-            "files": {} if source.kind == "phantom" else fingerprint(source_path(sources_file, source)),
-        }
-        for source in sources
-    ]
-
-
-def _folder_sha256(folder: Path, pattern: str = "*.yaml") -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob(pattern)):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-_SHAPING = (
-    "numpy", "pyarrow", "pillow", "imagehash", "lxml", "nibabel", "pdfplumber", "pydicom", "pypdfium2", "rensa",
-    "scipy",
-)  # fmt: skip
-"""Packages that read sources or decide which rows are alike."""
-
-
-def shaping_versions() -> dict[str, str]:
-    """Versions of the packages that shape the data: another one may read a page or a picture otherwise."""
-    found = {}
-    for name in _SHAPING:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-_ROOMS = ("anatomy", "chat", "geometry", "phantom", "questions", "records", "volume")
-_FILES = (
-    "marks.py", "overlap.py", "tables.py", "labelling/bodies.py", "labelling/centroids.py",
-    "labelling/dataset.py", "labelling/facts.py", "labelling/masks.py", "measure/grades.py",
-)  # fmt: skip
-"""Of the library: what the stages use besides whole rooms."""
-
-
-_SHAPING_FILES = ("*.py", "*.txt", "*.csv", "licences.yaml", "terms.yaml")
-"""Code, and the tables and lists that it reads; templates, criteria and prompts stand in the keys by themselves."""
-
-
-def code_files() -> list[Path]:
-    """The files whose bytes shape the data besides sources and settings: code, lists of unsafe words and injections,
-    licences, the phantoms' tables."""
-    own, home = Path(__file__).parent, Path(spinemed.__file__).parent
-    rooms = [
-        own,
-        *(home / name for name in ("anatomy", "chat", "geometry", "phantom", "questions", "records", "volume")),
-    ]
-    found = {file for room in rooms for pattern in _SHAPING_FILES for file in room.rglob(pattern)}
-    return [*sorted(found), *(home / name for name in _FILES)]
-
-
-def code_sha256() -> str:
-    """Hash of what shapes the data, so that a build made by other code or lists is never taken for finished."""
-    homes = (Path(__file__).parent.parent, Path(spinemed.__file__).parent.parent)
-    digest = hashlib.sha256()
-    for file in code_files():
-        root = next(home for home in homes if file.is_relative_to(home))
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()

@@ -18,6 +18,7 @@ from spinemed.errors import MissingPartError, RunError
 __all__ = ["start_ray"]
 
 _ANSWER_S = 45.0
+"""How long a cluster may take to answer; Ray itself tries for minutes and then ends the whole process."""
 _STORE_BYTES = 80_000_000
 """Work is small and results are files: Ray's own store, a third of the memory unless told, stays next to empty."""
 
@@ -55,6 +56,11 @@ def start_ray(workers: int, address: str | None = None) -> Any:
 
 
 def _await_answer(address: str) -> None:
+    """Join the cluster from a child process first: one that nobody answers for is given up in good time.
+
+    Raises:
+        RunError: No answer, or none of a Ray cluster.
+    """
     program = [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)", address]
     try:
         done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=_ANSWER_S)

@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from data_pipeline import engines
 from data_pipeline.engines import Crew
+from data_pipeline.fingerprint import code_files, shaping_versions
 from data_pipeline.records import Ties
-from data_pipeline.run import code_files, shaping_versions
 from data_pipeline.shards import facts_of, job, join_tables
 from data_pipeline.store import TableStore, group_sizes
+from spinemed import cluster
 from spinemed.chat import Budget, BudgetError, Usage, open_ledger, start_ledger
 from spinemed.errors import ConfigError, RunError, SourceError
 from spinemed.tables import read_records, write_records
@@ -68,7 +68,7 @@ def test_a_cluster_that_nobody_answers_for_is_an_error_in_good_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray itself tries for two minutes and then ends the process."""
-    monkeypatch.setattr(engines, "_RAY_ANSWER_S", 2.0)
+    monkeypatch.setattr(cluster, "_ANSWER_S", 2.0)
     jobs = [job(tmp_path / "home", 0, 1, no_work, 0, 0)]
     with Crew("ray", 1, "127.0.0.1:9") as crew, pytest.raises(RunError, match="no Ray cluster answers") as caught:
         crew.make(jobs)
