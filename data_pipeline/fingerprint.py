@@ -70,11 +70,13 @@ def shaping_versions() -> dict[str, str]:
 
 def code_files() -> list[Path]:
     """The files whose bytes shape the data besides sources and settings: code, lists of unsafe words and injections,
-    licences, the phantoms' tables."""
+    licences, the phantoms' tables. The pages of the review are none of them: no stage uses them, and a build must not
+    be made again because a page changed."""
     own, home = Path(__file__).parent, Path(spinemed.__file__).parent
     rooms = [own, *(home / name for name in _ROOMS)]
     found = {file for room in rooms for pattern in _PATTERNS for file in room.rglob(pattern)}
-    return [*sorted(found), *(home / name for name in _FILES)]
+    pages = own / "review"
+    return [*sorted(file for file in found if not file.is_relative_to(pages)), *(home / name for name in _FILES)]
 
 
 def code_sha256() -> str:

@@ -176,12 +176,19 @@ def test_the_slurm_file_is_a_script_that_bash_reads(root: Path) -> None:
     assert "--engine ray" in file.read_text()
 
 
-def test_another_list_or_another_library_is_another_key() -> None:
+def test_another_list_or_another_library_is_another_key(root: Path) -> None:
     """A run that was made with a shorter list of injections is not taken for finished."""
     named = {file.name for file in code_files()}
     assert {"injections.txt", "unsafe.txt", "licences.yaml", "morphometry.csv", "run.py", "facts.py"} <= named
     assert all(file.is_file() for file in code_files())
     assert "README.md" not in named
+    pages = root / "data_pipeline" / "review"
+    assert not [file for file in code_files() if file.is_relative_to(pages)], "a page shapes no row"
+    assert not [
+        file
+        for file in (root / "data_pipeline").rglob("*.py")
+        if not file.is_relative_to(pages) and "data_pipeline.review." in file.read_text()
+    ], "so that no stage may use one"
     assert {"pypdfium2", "pydicom", "nibabel", "lxml", "numpy", "pyarrow", "pillow"} <= shaping_versions().keys()
 
 
