@@ -28,7 +28,7 @@ from spinemed.errors import ReadError, RecordError
 from spinemed.records import Message, Sample, content_hash, escape_placeholder
 from spinemed.tables import file_sha256, write_bytes, write_jsonl, write_manifest
 
-__all__ = ["Gathered", "question", "read_lines", "read_table", "required", "write_questions"]
+__all__ = ["Gathered", "below", "question", "read_lines", "read_table", "required", "write_questions"]
 
 PICTURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
 
@@ -75,6 +75,21 @@ class Gathered:
                 f"makes no question: {first['msg']}", file=file, line=line,
                 field=".".join(str(part) for part in first["loc"]) or None, cure="mend or remove this row",
             ) from error  # fmt: skip
+
+
+def below(images: Path, *parts: str, file: Path, line: int) -> Path:
+    """The path of a picture that a table names.
+
+    Raises:
+        ReadError: The name leads out of the folder of pictures: a table must not fetch other files of this machine.
+    """
+    path = images.joinpath(*parts)
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(images)):
+        raise ReadError(
+            f"names a picture outside of the folder of pictures ({'/'.join(parts)})", file=file, line=line,
+            cure="name pictures by their place below --images",
+        )  # fmt: skip
+    return path
 
 
 def question(text: str, pictures: int) -> tuple[Message, ...]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from bench.importers.gather import Gathered, question, read_table
+from bench.importers.gather import Gathered, below, question, read_table
 from bench.importers.metaimage import grey, middle_slice
 from spinemed.anatomy import Disc, parse_disc
 from spinemed.errors import ReadError
@@ -67,10 +67,10 @@ def gather_spider(files: list[Path], images: Path, found: Gathered) -> None:
     """
     slices: dict[tuple[str, str], str | None] = {}
 
-    def picture(patient: str, weighting: str) -> str | None:
+    def picture(patient: str, weighting: str, file: Path, line: int) -> str | None:
         key = (patient, weighting)
         if key not in slices:
-            path = images / f"{patient}_{weighting}.mha"
+            path = below(images, f"{patient}_{weighting}.mha", file=file, line=line)
             slices[key] = found.keep_picture(png_bytes(middle_slice(path)), path) if path.is_file() else None
         return slices[key]
 
@@ -78,7 +78,7 @@ def gather_spider(files: list[Path], images: Path, found: Gathered) -> None:
         for line, row in read_table(file, SPIDER):
             disc = _from_below(row["IVD label"], file, line)
             patient = row["Patient"]
-            t1, t2 = picture(patient, "t1"), picture(patient, "t2")
+            t1, t2 = (picture(patient, weighting, file, line) for weighting in ("t1", "t2"))
             for column, text in {"Pfirrman grade": "", "Modic": "", **YES_NO}.items():
                 if row[column] == "":
                     found.left_out[f"no value for {column}"] += 1
@@ -167,7 +167,7 @@ def gather_rsna(files: list[Path], images: Path, found: Gathered) -> None:
                     continue
                 disc = parse_disc(level.replace("_", "/").upper())
                 assert isinstance(disc, Disc)
-                path = images / row["study_id"] / place[0] / f"{place[1]}.dcm"
+                path = below(images, row["study_id"], place[0], f"{place[1]}.dcm", file=file, line=line)
                 asked = f"{text.format(disc=disc)} Answer with one of: {', '.join(SEVERITY)}."
                 found.add(
                     f"{row['study_id']}:{column}", file=file, line=line, axis="pathology", task="category",

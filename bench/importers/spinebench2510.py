@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench.importers.gather import Gathered, question, read_lines
+from bench.importers.gather import Gathered, below, question, read_lines
 from spinemed.errors import ReadError
 
 __all__ = ["FIELDS", "gather_spinebench2510"]
@@ -68,7 +68,8 @@ def _add(values: dict[str, Any], extra: dict[str, Any], file: Path, line: int, i
         found.left_out["not one picture"] += 1
         return
     name = str(named[0] if isinstance(named, list) else named)
-    path = next((path for path in (images / name, images / Path(name).name) if path.is_file()), None)
+    places = [below(images, each, file=file, line=line) for each in (name, Path(name).name)]
+    path = next((path for path in places if path.is_file()), None)
     if path is None:
         raise ReadError("is named by a question and missing", file=images / name, cure="give the pictures as --images")
     text = str(values["question"]).replace("<image>", "").strip()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.importers.gather import Gathered, question
+from bench.importers.gather import Gathered, below, question
 from bench.importers.medxpertqa import about_spine
 from spinemed.errors import ReadError
 
@@ -55,7 +55,7 @@ def gather_vqamed(files: list[Path], images: Path, found: Gathered) -> None:
         if topic is None:
             found.left_out["a free-text answer, which no rule scores"] += 1
             continue
-        path = images / f"{name}.jpg"
+        path = below(images, f"{name}.jpg", file=file, line=line)
         if not path.is_file():
             raise ReadError("is named by a question and missing", file=path, cure="unpack the pictures, give --images")
         asked = f"{text} Answer with one of: {'; '.join(CLOSED[topic])}."

@@ -294,6 +294,18 @@ def test_questions_of_the_other_spinebench(options: Any, answer: str, tmp_path: 
     assert sample.licence == "NOASSERTION"
 
 
+@pytest.mark.parametrize("name", ["../secret.png", "{folder}/secret.png"])
+def test_a_table_fetches_no_picture_from_outside(name: str, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "secret.png").write_bytes(jpeg(0))
+    row = {"question": "Which?", "options": ["L1", "L2"], "answer": "A", "image": name.format(folder=tmp_path)}
+    (tmp_path / "questions.json").write_text(json.dumps([row]))
+    with pytest.raises(ReadError, match="outside of the folder of pictures") as error:
+        import_questions("spinebench2510", [tmp_path / "questions.json"], tmp_path / "out")
+    assert error.value.cure
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_fields_are_named_with_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text(json.dumps([{"q": "?", "options": ["a", "b"], "answer": "A", "image": "1.png"}]))
     with pytest.raises(ReadError, match=r"no field for the question \(tried question, query, prompt; it has q,"):
