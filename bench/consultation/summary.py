@@ -29,7 +29,7 @@ from bench.consultation.score import Consulted, score_consultation
 from bench.estimates import estimate_columns
 from bench.folders import whole_folder
 from bench.points import Pointed, pairs_of_points
-from bench.runner import Predictions, read_predictions
+from bench.runner import Predictions, read_predictions, refuse_other_samples
 from bench.samples import read_samples
 from spinemed.errors import RecordError
 from spinemed.records import Sample
@@ -60,10 +60,13 @@ def score_consultations(
         resamples: Bootstrap samples.
 
     Raises:
-        RecordError: A case was not held or is unknown, two systems share a name, or a transcript is not the rules'.
+        RecordError: A case was not held or is unknown, two systems share a name, one was held on
+            other cases, or a transcript is not the rules'.
     """
     listed, about = read_samples(samples)
     systems = [read_predictions(path) for path in predictions]
+    for system in systems:
+        refuse_other_samples(system, about["sha256"])
     names = [system.name for system in systems]
     if len(set(names)) != len(names):
         raise RecordError(f"two systems are called {max(names, key=names.count)}", field="name", cure="rename one")

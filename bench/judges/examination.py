@@ -11,6 +11,7 @@ what the agreement with clinicians is for.
 from __future__ import annotations
 
 import os
+import typing
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -18,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bench.folders import whole_folder
 from bench.judges.asking import Asked, Said, ask_judge, prompts_sha256
@@ -35,6 +36,10 @@ from spinemed.tables import write_json, write_jsonl, write_manifest
 __all__ = ["Thresholds", "default_thresholds", "examine", "judge_identity", "mark_examination"]
 
 
+Raised = Literal["padded", "plea", "injection"]
+"""Probes that may not raise the dimensions."""
+
+
 class Thresholds(Config):
     """What must be reached; see `examination.yaml`."""
 
@@ -44,12 +49,26 @@ class Thresholds(Config):
     """With fewer of a kind nobody passes."""
     least_right: dict[ProbeKind, float]
     """Least share of right verdicts."""
-    most_raised: dict[Literal["padded", "plea", "injection"], float]
+    most_raised: dict[Raised, float]
     """Most share of reports whose dimensions rose."""
     margin: float = Field(ge=0)
     """By how much the mean dimension must be more to count as risen."""
     most_missing: float = Field(ge=0, le=1)
     """Most share of missing verdicts."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Thresholds:
+        lacking = [name for name in KINDS if name not in self.least_right]
+        lacking += [name for name in typing.get_args(Raised) if name not in self.most_raised]
+        if lacking:
+            raise ValueError(f"least_right and most_raised must name every kind of probe; {', '.join(lacking)} lack")
+        return self
+
+    def looser_than(self, other: Thresholds) -> tuple[str, ...]:
+        """Names of the bounds that let more pass than another examination's; how many are asked is no bound."""
+        found = [f"least_right.{name}" for name, least in other.least_right.items() if self.least_right[name] < least]
+        found += [f"most_raised.{name}" for name, most in other.most_raised.items() if self.most_raised[name] > most]
+        return (*found, *(name for name in ("margin", "most_missing") if getattr(self, name) > getattr(other, name)))
 
 
 @cache

@@ -21,10 +21,10 @@ from pydantic import Field
 
 from bench.folders import whole_folder
 from bench.judges.asking import Asked, ask_judge
-from bench.judges.examination import judge_identity
+from bench.judges.examination import Thresholds, default_thresholds, judge_identity
 from bench.judges.families import family_of
 from bench.reports.scoring import derive_rubric
-from bench.runner import Predictions, read_predictions
+from bench.runner import Predictions, read_predictions, refuse_other_samples
 from bench.samples import read_samples
 from spinemed.chat.client import Chat
 from spinemed.chat.egress import LOCAL, Egress
@@ -97,6 +97,8 @@ class Bench(Record):
     examined: bool
     """An examination of this very judge was given."""
     passed: bool
+    loose: tuple[str, ...] = ()
+    """Bounds of its examination that are looser than the bundled ones."""
     kin: tuple[str, ...]
     """Contestants and writers of its family."""
     coverage: dict[str, float]
@@ -111,6 +113,8 @@ class Bench(Record):
             return "not examined"
         if not self.passed:
             return "failed its examination"
+        if self.loose:
+            return f"its examination was easier than the bundled one ({', '.join(self.loose)})"
         short = sorted(name for name, share in self.coverage.items() if share < LEAST_COVERAGE)
         return f"gave fewer than {LEAST_COVERAGE:.0%} of its verdicts on {', '.join(short)}" if short else ""
 
@@ -140,7 +144,7 @@ def judge_reports(
 
     Raises:
         ConfigError: Two judges share a name, or a model's family is not known and not declared.
-        RecordError: A sample is no report or was not answered.
+        RecordError: A sample is no report or was not answered, or a system answered another samples folder.
         ChatError, EgressError, BudgetError: As `Chat.ask`.
     """
     from bench.judges.summary import summarise_judges
@@ -153,6 +157,8 @@ def judge_reports(
     if strange is not None:
         raise RecordError(f"sample {strange.id} is a {strange.task}", field="task", cure="give reports alone")
     systems = [read_predictions(path) for path in predictions]
+    for system in systems:
+        refuse_other_samples(system, about["sha256"])
     if len({system.name for system in systems}) != len(systems):
         raise RecordError("two systems share a name", field="name", cure="rename one")
     families = _families(config, systems)
@@ -173,7 +179,8 @@ def judge_reports(
                 family=family,
                 identity=identity,
                 examined=key in passed,
-                passed=passed.get(key, False),
+                passed=key in passed and passed[key][0],
+                loose=passed[key][1] if key in passed else (),
                 kin=tuple(sorted(name for name, other in families.items() if other == family)),
                 coverage={
                     system.name: _coverage([one for one in given if one.system == system.name]) for system in systems
@@ -199,14 +206,16 @@ def _families(config: JudgesConfig, systems: Sequence[Predictions]) -> dict[str,
     return found
 
 
-def _examinations(folders: Sequence[str | os.PathLike[str]]) -> dict[str, bool]:
+def _examinations(folders: Sequence[str | os.PathLike[str]]) -> dict[str, tuple[bool, tuple[str, ...]]]:
+    """By identity: passed or not, and the bounds that were looser than the bundled ones."""
     found = {}
     for folder in folders:
         read_manifest(folder, "examination", verify=True)
         file = Path(folder) / "summary.json"
         try:
             summary = json.loads(file.read_bytes())
-            found[json.dumps(summary["identity"], sort_keys=True)] = bool(summary["passed"])
+            loose = Thresholds.model_validate(summary["thresholds"]).looser_than(default_thresholds())
+            found[json.dumps(summary["identity"], sort_keys=True)] = bool(summary["passed"]), loose
         except (ValueError, KeyError) as error:
             raise ReadError(f"is no examination ({error})", file=file, cure="examine the judge again") from error
     return found

@@ -30,7 +30,7 @@ from bench.folders import whole_folder
 from bench.points import Pointed, pairs_of_points
 from bench.reports.lexicon import load_lexicon
 from bench.reports.scoring import PART_NAMES, RUBRIC_SHA256, ReportRead, score_report
-from bench.runner import Predictions, read_predictions
+from bench.runner import Predictions, read_predictions, refuse_other_samples
 from bench.samples import read_samples
 from spinemed.errors import RecordError
 from spinemed.records import SPINE_ERRORS, Record, Sample, Score, ScoreOutcome
@@ -99,10 +99,12 @@ def score_reports(
     """Score reports by their facts and write a scores folder of kind `reports`.
 
     Raises:
-        RecordError: As :func:`reports_of`, or two systems share a name.
+        RecordError: As :func:`reports_of`, or two systems share a name, or one answered another samples folder.
     """
     listed, about = read_samples(samples)
     systems = [read_predictions(path) for path in predictions]
+    for system in systems:
+        refuse_other_samples(system, about["sha256"])
     names = [system.name for system in systems]
     if len(set(names)) != len(names):
         raise RecordError(f"two systems are called {max(names, key=names.count)}", field="name", cure="rename one")

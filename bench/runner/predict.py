@@ -34,7 +34,10 @@ from spinemed.records import Condition, Prediction, Sample, content_hash
 from spinemed.run import make_folder, versions
 from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
 
-__all__ = ["PREDICTIONS_FILE", "Predictions", "Stopped", "predict_samples", "read_predictions", "request_of"]
+__all__ = [
+    "PREDICTIONS_FILE", "Predictions", "Stopped", "predict_samples", "read_predictions", "refuse_other_samples",
+    "request_of",
+]  # fmt: skip
 
 PREDICTIONS_FILE = "predictions.jsonl"
 _LOOK_S = 0.05
@@ -270,6 +273,21 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
             )
         answered[prediction.sample_id] = prediction
     return Predictions(root, str(manifest["name"]), answered, manifest)
+
+
+def refuse_other_samples(system: Predictions, samples_sha256: str) -> None:
+    """Ids repeat from set to set; the hash of the samples tells whether these very questions were answered.
+
+    Raises:
+        RecordError: The predictions name another samples folder. A bare file names none.
+    """
+    if system.manifest.get("samples_sha256") not in (None, samples_sha256):
+        raise RecordError(
+            f"{system.name} was made on another samples folder (same ids, other content)",
+            file=system.folder,
+            field="samples_sha256",
+            cure="predict again on this samples folder",
+        )
 
 
 def _external_manifest(file: Path) -> dict[str, Any]:

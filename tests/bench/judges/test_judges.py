@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from bench.board import write_board
@@ -26,6 +27,7 @@ from bench.judges import (
 )
 from bench.judges.asking import Said
 from bench.judges.clinicians import against_clinicians, correlation
+from bench.judges.judging import Bench
 from bench.reports import report_samples, score_report, write_reports
 from bench.runner import Reply, ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
@@ -194,6 +196,21 @@ def run_judges(
             chat.__exit__(None, None, None)
         for log in logs:
             log.close()
+
+
+def test_an_easier_examination_is_named_and_a_part_of_one_is_refused() -> None:
+    bundled = default_thresholds()
+    easy = Thresholds.model_validate(
+        {**bundled.model_dump(), "least_right": {**bundled.least_right, "plea": 0.0}, "margin": 5}
+    )
+    assert easy.looser_than(bundled) == ("least_right.plea", "margin")
+    assert QUICK.looser_than(bundled) == bundled.looser_than(easy) == ()
+    with pytest.raises(ValidationError, match="injection"):
+        Thresholds.model_validate({**bundled.model_dump(), "most_raised": {"padded": 0.1, "plea": 0.1}})
+    judge = Bench(
+        name="j", model="m", family="f", identity={}, examined=True, passed=True, loose=("margin",), kin=(), coverage={}
+    )
+    assert "easier than the bundled one" in judge.why_not
 
 
 def exam_of(settings: JudgesConfig, name: str, reports: Path, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bench.reports import (
 from bench.runner import Reply, ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
 from spinemed.anatomy import Disc, Level
+from spinemed.errors import RecordError
 from spinemed.records import DIMENSIONS, CaseFact, RubricItem, Sample
 
 Claimed = set[tuple[str, str | None, str | None, str | None, bool]]
@@ -194,6 +196,17 @@ def test_systems_are_ranked_by_what_they_state(tmp_path: Path) -> None:
     assert errors["shifted"]["wrong_level"] > 0
     assert next(system for system in summary["systems"] if system["name"] == "shifted")["moved"]["L4/5>L3/4"] > 0
     assert {file.name for file in (tmp_path / "scores").iterdir()} >= {"reports.jsonl", "scores.jsonl", "summary.json"}
+
+
+def test_answers_to_another_set_of_the_same_ids_are_refused(tmp_path: Path) -> None:
+    write_reports(tmp_path / "cases", spines=1)
+    said = {sample.id: sample.answer for sample in read_samples(tmp_path / "cases")[0]}
+    predict_samples(tmp_path / "cases", ScriptedAnswerer(said), tmp_path / "p", name="p")
+    manifest = json.loads((tmp_path / "p" / "manifest.json").read_text())
+    manifest["samples_sha256"] = "0" * 64  # what a changed generator leaves: the same ids, other cases
+    (tmp_path / "p" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RecordError, match="another samples folder"):
+        score_reports(tmp_path / "cases", [tmp_path / "p"], tmp_path / "scores", resamples=100)
 
 
 def test_the_commands_make_and_score(tmp_path: Path) -> None:
