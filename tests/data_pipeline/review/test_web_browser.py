@@ -1,4 +1,4 @@
-"""The whole way in a real browser against the real server: ten items by keyboard, an edit, a dispute, sign, release.
+"""The whole way in a real browser against the real server: ten items by keyboard, a CT, an edit, a dispute, a release.
 
 One test, a chain of small steps: each takes the :class:`Story` and leaves it further on. Add a step to `STEPS`.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +17,19 @@ from typing import Any
 
 from sqlalchemy import select
 
-from data_pipeline.config import BuildConfig
 from data_pipeline.review.exchange.runs import import_run
 from data_pipeline.review.protocol import SYSTEM, add_user, assign_run, draw_plan
 from data_pipeline.review.store import Store, open_store
-from data_pipeline.review.store.tables import Decision, Item
-from data_pipeline.reviews import keep_reviews
-from data_pipeline.run import run_pipeline
-from spinemed.config import load_config
-from spinemed.run import open_run
+from data_pipeline.review.store.tables import (
+    Assignment,
+    Decision,
+    EvidenceRow,
+    Item,
+    ItemEvidence,
+    StudyVolume,
+    User,
+    Volume,
+)
 
 PASSWORD = "a password of the tests"
 
@@ -122,6 +128,55 @@ def light_the_source_of_a_sentence(story: Story) -> None:
     assert page.locator(".lit").count() == 0
 
 
+def scroll_a_ct(story: Story) -> None:
+    with story.store.reading() as session:
+        number, name = session.execute(
+            select(Assignment.item_id, User.pseudonym)
+            .join(User, User.id == Assignment.user_id)
+            .join(ItemEvidence, ItemEvidence.item_id == Assignment.item_id)
+            .join(EvidenceRow, (EvidenceRow.id == ItemEvidence.evidence_id) & (EvidenceRow.kind == "study"))
+            .join(StudyVolume, (StudyVolume.study_id == EvidenceRow.ref_id) & (StudyVolume.kind == "image"))
+            .join(Volume, Volume.handle == StudyVolume.handle)
+            .where(Volume.modality == "CT")
+            .order_by(User.pseudonym, Assignment.item_id)
+            .limit(1)
+        ).one()  # fmt: skip
+    page = story.as_(name)
+    page.goto(f"{story.url}/items/{number}")
+    page.wait_for_selector("[data-viewer][data-ready]")
+    canvas = page.locator(".viewer-canvas").first
+
+    def shown(value: str) -> Any:
+        return page.evaluate(f"document.querySelector('[data-viewer]').viewer.panes[0].{value}")
+
+    def drawn() -> bytes:
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(150)
+        return canvas.screenshot()
+
+    canvas.focus()
+    layer, first = shown("layer"), drawn()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.wheel(0, 100)
+    page.wait_for_timeout(150)
+    assert shown("layer") == layer + 3
+    scrolled = drawn()
+    assert scrolled != first
+    page.keyboard.press("s")
+    assert shown("window") == [50, 400]
+    soft = drawn()
+    page.keyboard.press("b")
+    assert shown("window") == [400, 1800]
+    assert drawn() != soft
+    assert number_of(page) == number  # the keys of the viewer decide nothing
+    # the next step goes on from an item that is open
+    story.as_("a1").goto(f"{story.url}/queue")
+    story.press(story.as_("a1"), "j")
+
+
 def edit_with_the_difference_in_view(story: Story) -> None:
     page = story.as_("a1")
     number = number_of(page)
@@ -200,10 +255,10 @@ def export_and_release(story: Story) -> None:
     with story.store.reading() as session:
         instance = session.scalar(select(Item.instance_id).where(Item.id == story.settled))
     assert {one["instance_id"]: one["decision"] for one in verdicts}[instance] == "approved"
-    keep_reviews(folder, story.run)
-    config = load_config(story.run / "config.yaml", BuildConfig)
-    with open_run(story.run, command="data run", config=config) as opened:
-        run_pipeline(opened, config)
+    words = ["data", "run", story.run / "config.yaml", "--out", story.run, "--reviews", folder]
+    done = subprocess.run([sys.executable, "-m", "spinemed", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "release:" in done.stdout
     rows = (story.run / "outputs" / "release" / "index.jsonl").read_text().splitlines()
     tested = [row["id"] for row in map(json.loads, rows) if row["split"] == "test"]
     assert tested == [instance]
@@ -213,6 +268,7 @@ STEPS: tuple[Callable[[Story], None], ...] = (
     review_ten_items_by_keyboard,
     take_the_last_one_back,
     light_the_source_of_a_sentence,
+    scroll_a_ct,
     edit_with_the_difference_in_view,
     disagree_and_settle,
     see_agreement,
