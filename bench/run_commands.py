@@ -150,7 +150,9 @@ def plan(
     prices = found.prices
     typer.echo(f"calls to make: {found.calls:,}")
     typer.echo(f"tokens: about {sum(row.prompt_tokens for row in found.rows):,} read")
-    typer.echo(f"money: about {found.money:.2f} {prices.currency} {prices.as_of}".rstrip() + ", replies at their limit")
+    priced = prices.prompt_per_million or prices.completion_per_million
+    limit = "replies at their limit" if priced else "because no prices are given (server.prices of the config)"
+    typer.echo(f"money: about {found.money:.2f} {prices.currency} {prices.as_of}".rstrip() + f", {limit}")
     stated = f"{found.at_once} at once, with the stated {seconds_per_call:g} s a call"
     typer.echo(f"time: about {found.seconds / 60:.1f} min, {stated}")
 

@@ -1,9 +1,10 @@
 """The two baselines that no model needs: the strongest constant answer, and a uniformly random one.
 
 Convention: both know the scored samples. A group is (axis, picture or not, origin, task, answer kind, number of options
-or categories), so that it never reaches beyond one row of the table. `majority` gives every question of a group the
-answer that is right most often in that very group: no constant answer can score higher, so the baseline is favoured
-over anything that had to learn its prior from training data. `random` draws uniformly from the legal answers: the
+or categories; of numbers the measure and its unit), so that it never reaches beyond one row of the table. `majority`
+gives every question of a group the answer that is right most often in that very group, of numbers the one that most
+tolerances take in: no constant answer can score higher, so the baseline is favoured over anything that had to learn its
+prior from training data. `random` draws uniformly from the legal answers: the
 options, the categories, or for levels the answers that occur in the group, which again favours it over a guess among
 all levels of a spine.
 
@@ -17,8 +18,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.runner.answerers import Reply, Request
-from spinemed.records import Sample
+from spinemed.records import NOT_DETERMINABLE, Sample
 from spinemed.statistics import generator_for
 
 __all__ = ["MajorityAnswerer", "RandomAnswerer"]
@@ -28,7 +31,28 @@ Group = tuple[str, bool, str, str, str, int]
 
 def _group(sample: Sample) -> Group:
     choices = len(sample.options) or len(sample.categories)
-    return sample.axis, bool(sample.images), sample.origin, sample.task, sample.answer_kind, choices
+    kind: str = sample.answer_kind
+    if kind == "number":
+        from bench.spinebench.numbers import measure_of
+
+        kind = f"number of {measure_of(sample)} in {sample.unit or 'counts'}"
+    return sample.axis, bool(sample.images), sample.origin, sample.task, kind, choices
+
+
+def _best_of(members: Sequence[Sample]) -> str:
+    """The constant answer that is right for most members; of several the one that sorts first.
+
+    Where intervals of tolerance overlap most, one of them begins, so these beginnings are tried beside the answers.
+    """
+    counts = Counter(sample.answer for sample in members)
+    numbers = [sample for sample in members if sample.answer_kind == "number" and sample.answer != NOT_DETERMINABLE]
+    if numbers:
+        truth = np.array([float(sample.answer) for sample in numbers])
+        room = np.array([sample.tolerance or 0.0 for sample in numbers])
+        for tried in sorted({*truth.tolist(), *(truth - room).tolist()}):
+            text = f"{round(tried, 9):.12g}"
+            counts[text] = int((np.abs(float(text) - truth) <= room + 1e-9).sum())
+    return min(counts, key=lambda answer: (-counts[answer], answer))
 
 
 class MajorityAnswerer:
@@ -38,14 +62,12 @@ class MajorityAnswerer:
     model = "majority"
 
     def __init__(self, samples: Iterable[Sample]) -> None:
-        counted: dict[Group, Counter[str]] = {}
+        members: dict[Group, list[Sample]] = {}
         self._group_of: dict[str, Group] = {}
         for sample in samples:
             self._group_of[sample.id] = _group(sample)
-            counted.setdefault(_group(sample), Counter())[sample.answer] += 1
-        self._best = {
-            group: min(counts, key=lambda answer: (-counts[answer], answer)) for group, counts in counted.items()
-        }
+            members.setdefault(_group(sample), []).append(sample)
+        self._best = {group: _best_of(own) for group, own in members.items()}
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from bench.spinebench.safety import CONFIDENT, asks_level_or_side
 from bench.spinebench.summary import LOST, RANKABLE
 from bench.spinebench.total import item_weighted_total
 from bench.spinebench.verdicts import NONE, OUTCOMES, System, judge_files
-from spinemed.records import Sample
+from spinemed.records import NOT_DETERMINABLE, Sample
 from spinemed.statistics import (
     Clusters,
     ManyEstimates,
@@ -271,7 +271,10 @@ def _one_level(
 
 
 def _measurement(samples: Sequence[Sample], verdicts: NDArray[np.void]) -> dict[str, Any]:
-    """Errors in units, measure by measure, over the questions that got a number; intervals stand in `score`."""
+    """Errors in units, measure by measure, over the questions that got a number; intervals stand in `score`.
+
+    `within_tolerance` is over the questions that have a true number, as in `score`.
+    """
     places: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
         if sample.answer_kind == "number":
@@ -279,13 +282,14 @@ def _measurement(samples: Sequence[Sample], verdicts: NDArray[np.void]) -> dict[
     found = {}
     for measure, members in sorted(places.items()):
         errors = np.ma.masked_invalid(verdicts["error"][members])
+        told = [place for place in members if samples[place].answer != NOT_DETERMINABLE]
         found[measure] = {
             "n": len(members),
             "answered": errors.count(axis=0).tolist(),
             "mean_absolute_error": np.ma.abs(errors).mean(axis=0).tolist(),
             "median_absolute_error": np.ma.median(np.ma.abs(errors), axis=0).tolist(),
             "bias": errors.mean(axis=0).tolist(),
-            "within_tolerance": verdicts["correct"][members].mean(axis=0).tolist(),
+            "within_tolerance": [_share(verdicts["correct"][told][:, at]) for at in range(verdicts.shape[1])],
         }
     return found
 

@@ -25,6 +25,7 @@ from bench.runner import (
     read_predictions,
 )
 from bench.samples import read_samples
+from bench.spinebench.exact import is_exact
 from spinemed.errors import ModelError, ReadError, RecordError, RunError
 from spinemed.records import Message, Prediction, Sample
 
@@ -114,6 +115,27 @@ def test_the_majority_baseline_is_the_best_constant_answer(samples_folder: Path,
         assert right == max(sum(sample.answer == answer for sample in group) for answer in {s.answer for s in group})
 
 
+def test_the_majority_baseline_of_numbers_is_right_within_most_tolerances(samples_folder: Path) -> None:
+    one = read_samples(samples_folder)[0][0].model_copy(
+        update={"answer_kind": "number", "options": (), "categories": (), "images": (), "task": "measurement"}
+    )
+
+    def measured(number: int, answer: str, unit: str, tolerance: float) -> Sample:
+        update = {"id": f"n{number}", "answer": answer, "unit": unit, "tolerance": tolerance}
+        return one.model_copy(update={**update, "tags": (f"measure:{unit}",)})
+
+    angles = [measured(number, answer, "deg", 5.0) for number, answer in enumerate(("10", "19", "41.5", "41.5"))]
+    angles += [measured(9, "15", "deg", 5.0)]
+    depths = [measured(20, "12", "mm", 1.5), measured(21, "not determinable", "mm", 1.5)]
+    asked = [Request(sample.id, sample.messages, ()) for sample in [*angles, *depths]]
+    replies = [reply.text for reply in MajorityAnswerer([*angles, *depths]).answer(asked)]
+    right = [is_exact(sample, reply) for sample, reply in zip([*angles, *depths], replies, strict=True)]
+    assert right[:5] == [True, True, False, False, True]  # any number from 14 to 15 is right three times, 41.5 twice
+    assert sum(right[5:]) == 1
+    drawn = RandomAnswerer([*angles, *depths], seed=0).answer(asked)
+    assert {reply.text for reply in drawn[5:]} <= {"12", "not determinable"}
+
+
 def test_the_majority_baseline_is_no_worse_in_the_row_of_phantoms_because_patients_are_asked_too() -> None:
     def sample(name: str, answer: str, origin: str) -> Sample:
         return Sample(
@@ -164,6 +186,7 @@ SLOW = """
 import sys
 from bench.runner import ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
+from bench.spinebench.exact import is_exact
 samples, _ = read_samples(sys.argv[1])
 script = {sample.id: f"reply to {sample.id}" for sample in samples}
 answerer = ScriptedAnswerer(script, seconds=float(sys.argv[3]))
