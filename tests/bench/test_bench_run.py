@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +20,7 @@ from spinemed.errors import SpineMedError
 
 MODEL = ("--served-model", "org/tiny", "--revision", "1")
 TWO = ("--condition", "full", "--condition", "blind")
-
-
-@pytest.fixture
-def serve(root: Path) -> Iterator[Callable[..., str]]:
-    """Start `benchmarks/chat_server.py`; the value is its address without `/v1`."""
-    running = []
-
-    def start(latency: float = 0.0) -> str:
-        command = [sys.executable, str(root / "benchmarks" / "chat_server.py"), "--latency", str(latency)]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        assert running[-1].stdout is not None
-        return f"http://127.0.0.1:{int(running[-1].stdout.readline().split()[1])}"
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def stats(server: str) -> dict[str, Any]:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{server}/stats", timeout=30) as answer:
-        return dict(json.load(answer))
+Serve = Callable[..., Any]
 
 
 @pytest.fixture
@@ -74,13 +49,13 @@ def outputs(run: Path) -> dict[str, bytes]:
     }
 
 
-def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Callable[..., str], tmp_path: Path) -> None:
+def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Serve, tmp_path: Path) -> None:
     slow, out = serve(latency=0.05), tmp_path / "killed"
-    arguments = ["bench", "run", str(config), "--url", f"{slow}/v1", *MODEL, *TWO, "--max-in-flight", "4"]
+    arguments = ["bench", "run", str(config), "--url", slow.url, *MODEL, *TWO, "--max-in-flight", "4"]
     arguments += ["--out", str(out)]
     child = subprocess.Popen([sys.executable, "-m", "spinemed", *arguments], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while stats(slow)["requests"] < 20:
+    while slow.stats()["requests"] < 20:
         assert time.monotonic() < deadline
         assert child.poll() is None, "the child ended before it could be killed"
         time.sleep(0.02)
@@ -89,25 +64,25 @@ def test_from_a_config_to_a_page_killed_and_resumed(config: Path, serve: Callabl
     assert not (out / "outputs" / "scores").exists()
     shown = bench(*arguments[1:])
     assert "org-tiny: answered 64" in shown
-    seen = stats(slow)["seen"]
+    seen = slow.stats()["seen"]
     assert sum(seen.values()) - len(seen) <= 4
 
     fast = serve()
-    bench("run", config, "--url", f"{fast}/v1", *MODEL, *TWO, "--max-in-flight", "32", "--out", tmp_path / "whole")
+    bench("run", config, "--url", fast.url, *MODEL, *TWO, "--max-in-flight", "32", "--out", tmp_path / "whole")
     killed, whole = outputs(out), outputs(tmp_path / "whole")
     assert killed == whole
     assert "--served-model org/tiny --revision 1 --set" in killed["board/board.html"].decode()
     assert {"scores/summary.json", "board/board.html", "predictions/org-tiny-blind/lock.json"} <= set(killed)
-    bench("run", config, "--url", f"{fast}/v1", "--served-model", "second", *TWO, "--out", tmp_path / "whole")
+    bench("run", config, "--url", fast.url, "--served-model", "second", *TWO, "--out", tmp_path / "whole")
     summary = json.loads((tmp_path / "whole" / "outputs" / "scores" / "summary.json").read_bytes())
     names = [system["name"] for system in summary["systems"]]
     assert names == ["majority", "org-tiny", "org-tiny-blind", "random", "second", "second-blind"]
 
 
-def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Callable[..., str], tmp_path: Path) -> None:
+def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Serve, tmp_path: Path) -> None:
     server = serve()
     price = ("--set", "server.prices.prompt_per_million=10", "--set", "server.prices.image_tokens=100")
-    asked = (config, "--url", f"{server}/v1", *MODEL, *price)
+    asked = (config, "--url", server.url, *MODEL, *price)
     two = bench("plan", *asked, *TWO)
     # 42 pictures with a question and 22 questions in words; blind, the pictures are all alike and the words are known.
     assert int(re.findall(r"calls to make: (\d+)", two)[0]) == 42 + 22 + 2
@@ -117,10 +92,10 @@ def test_the_plan_counts_what_the_run_then_asks(config: Path, serve: Callable[..
     called = bench("plan", *asked, "--condition", "tools", "--set", "tools.rounds=3")
     assert "calls to make: 256" in called
     assert f"time: about {planned * 3 / 8 / 60:.1f} min" in shown
-    assert stats(server)["requests"] == 0
+    assert server.stats()["requests"] == 0
     told = bench("run", *asked, "--out", tmp_path / "run")
     assert re.search(r"org-tiny, withheld: [\d.]+ % of 42 questions, where the questions themselves have", told)
-    assert stats(server)["requests"] == planned
+    assert server.stats()["requests"] == planned
     summary = json.loads((tmp_path / "run" / "outputs" / "scores" / "summary.json").read_bytes())
     assert set(summary["controls"]["org-tiny"]) > {"withheld", "blind", "other_patient", "options_only", "rotated_2"}
     assert set(summary["necessity"]["org-tiny"]) == {"withheld", "blind", "other_patient"}
@@ -152,11 +127,9 @@ def test_a_mistake_is_named(config: Path, tmp_path: Path, arguments: tuple[str, 
     assert not (tmp_path / "run" / "outputs" / "predictions").exists()
 
 
-def test_workers_share_a_server_and_one_goes_on_where_two_stopped(
-    config: Path, serve: Callable[..., str], tmp_path: Path
-) -> None:
+def test_workers_share_a_server_and_one_goes_on_where_two_stopped(config: Path, serve: Serve, tmp_path: Path) -> None:
     server = serve()
-    asked = (config, "--url", f"{server}/v1", *MODEL, "--set", "server_block=8", "--budget-tokens", "10000000")
+    asked = (config, "--url", server.url, *MODEL, "--set", "server_block=8", "--budget-tokens", "10000000")
     few = ("--condition", "full", "--condition", "tools", "--condition", "rotated_3")
     shown = bench("run", *asked, *few, "--workers", "2", "--out", tmp_path / "two")
     assert "rotated_3: leaves no question (11 fewer options, 53 no options)" in shown
@@ -169,15 +142,13 @@ def test_workers_share_a_server_and_one_goes_on_where_two_stopped(
     assert {path.name for path in (tmp_path / "two" / "scratch" / "requests" / "org-tiny").glob("w*.jsonl")}
 
 
-def test_a_matcher_reads_what_the_rules_left_and_changes_no_score(
-    config: Path, serve: Callable[..., str], tmp_path: Path
-) -> None:
+def test_a_matcher_reads_what_the_rules_left_and_changes_no_score(config: Path, serve: Serve, tmp_path: Path) -> None:
     server = serve()
-    asked = (config, "--url", f"{server}/v1", *MODEL, "--condition", "full", "--out", tmp_path / "run")
+    asked = (config, "--url", server.url, *MODEL, "--condition", "full", "--out", tmp_path / "run")
     bench("run", *asked)
     scores = tmp_path / "run" / "outputs" / "scores"
     before = json.loads((scores / "summary.json").read_bytes())
-    shown = bench("run", *asked, "--matcher-url", f"{server}/v1", "--matcher-model", "judge")
+    shown = bench("run", *asked, "--matcher-url", server.url, "--matcher-model", "judge")
     assert "org-tiny: the matcher judge read" in shown
     after = json.loads((scores / "summary.json").read_bytes())
     matched = after.pop("matched")

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,41 +23,7 @@ from spinemed.chat import LOCAL, Budget, BudgetError, ChatError, Decoding, Egres
 from spinemed.errors import RunError
 from spinemed.records import Message
 
-
-class Server:
-    """`benchmarks/chat_server.py`, a process of its own."""
-
-    def __init__(self, root: Path, latency: float, slots: int) -> None:
-        options = ["--latency", str(latency), "--slots", str(slots)]
-        command = [sys.executable, str(root / "benchmarks" / "chat_server.py"), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.root = f"http://127.0.0.1:{int(self.process.stdout.readline().split()[1])}"
-        self.url = f"{self.root}/v1"
-
-    def stats(self) -> dict[str, Any]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.root}/stats", timeout=30) as answer:
-            return dict(json.load(answer))
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def serve(root: Path) -> Iterator[Callable[..., Server]]:
-    running: list[Server] = []
-
-    def start(latency: float = 0.0, slots: int = 64) -> Server:
-        running.append(Server(root, latency, slots))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.stop()
+Serve = Callable[..., Any]
 
 
 def ask(url: str, samples: Path, out: Path, **more: Any) -> Predictions:
@@ -80,7 +45,7 @@ def marked(tmp_path: Path, write_release: Callable[..., Path], make_row: Callabl
     return tmp_path / "samples"
 
 
-def test_what_became_of_each_request_is_told_apart(serve: Callable[..., Server], marked: Path, tmp_path: Path) -> None:
+def test_what_became_of_each_request_is_told_apart(serve: Serve, marked: Path, tmp_path: Path) -> None:
     done = ask(serve().url, marked, tmp_path / "p", timeout_s=0.5).by_sample
     outcomes = {name.removeprefix("q-"): one.outcome for name, one in done.items()}
     assert outcomes == {
@@ -101,9 +66,7 @@ def test_what_became_of_each_request_is_told_apart(serve: Callable[..., Server],
     assert {one.text for one in done.values() if one.outcome != "answered"} == {""}
 
 
-def test_the_lock_names_what_the_replies_rest_on(
-    serve: Callable[..., Server], samples_folder: Path, tmp_path: Path
-) -> None:
+def test_the_lock_names_what_the_replies_rest_on(serve: Serve, samples_folder: Path, tmp_path: Path) -> None:
     server = serve()
     locks = []
     for name, revision in (("a", "1"), ("b", "1"), ("c", "2")):
@@ -122,7 +85,7 @@ def test_the_lock_names_what_the_replies_rest_on(
 
 
 def test_a_finished_log_answers_without_a_server_until_the_revision_changes(
-    serve: Callable[..., Server], samples_folder: Path, tmp_path: Path
+    serve: Serve, samples_folder: Path, tmp_path: Path
 ) -> None:
     server = serve()
     first = ask(server.url, samples_folder, tmp_path / "p").by_sample
@@ -166,9 +129,7 @@ def test_nothing_leaves_this_machine_unless_told(samples_folder: Path, tmp_path:
     assert not (tmp_path / "p.requests").exists()
 
 
-def test_a_budget_ends_the_run_and_a_larger_one_goes_on(
-    serve: Callable[..., Server], samples_folder: Path, tmp_path: Path
-) -> None:
+def test_a_budget_ends_the_run_and_a_larger_one_goes_on(serve: Serve, samples_folder: Path, tmp_path: Path) -> None:
     server = serve()
     with pytest.raises(BudgetError, match="tokens are spent"):
         ask(server.url, samples_folder, tmp_path / "p", budget=Budget(tokens=20_000))
@@ -192,7 +153,7 @@ with ServerAnswerer(config, out + ".requests", decoding=Decoding(max_tokens=32))
 
 
 def test_killed_with_nine_it_repeats_at_most_what_was_under_way(
-    serve: Callable[..., Server], samples_folder: Path, tmp_path: Path
+    serve: Serve, samples_folder: Path, tmp_path: Path
 ) -> None:
     server, flight = serve(latency=0.05), 4
     command = [sys.executable, "-c", CHILD, server.url, str(samples_folder), str(tmp_path / "killed"), str(flight)]

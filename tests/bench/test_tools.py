@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +24,14 @@ from spinemed.tables import write_json, write_jsonl, write_manifest
 
 
 class Scripted:
-    """An OpenAI-compatible server that calls `level` with the question's last words, then says what the tool found."""
+    """A model that calls `level` with the question's last words, then says what the tool found."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        own = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                own.bodies.append(body)
-                data = json.dumps({"choices": [own.reply(body)]}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
-        self.thread.start()
+        self.url = ""
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.bodies.append(body)
         question, told = body["messages"][0]["content"], body["messages"][-1]
         words = question.rpartition(":")[2].strip()
         if "tools" not in body:
@@ -77,12 +58,10 @@ def calls(text: str, number: int = 0) -> dict[str, Any]:
 
 
 @pytest.fixture
-def server() -> Iterator[Scripted]:
+def server(answer_chats: Callable[..., str]) -> Scripted:
     running = Scripted()
-    yield running
-    running.http.shutdown()
-    running.http.server_close()
-    running.thread.join()
+    running.url = answer_chats(running.reply)
+    return running
 
 
 def sample(name: str, question: str, answer: str, **more: Any) -> Sample:

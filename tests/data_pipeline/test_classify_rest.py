@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +19,18 @@ from spinemed.errors import ConfigError
 from spinemed.records import Source
 
 
-class _Filing(BaseHTTPRequestHandler):
-    """Files what mentions a lump; what it was shown is kept."""
-
-    shown: list[str]
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = asked["messages"][-1]["content"]
-        said = said if isinstance(said, str) else said[0]["text"]
-        self.shown.append(said)
-        filed = (
-            {"subfields": ["SPINE"], "conditions": ["TUMOR"]} if "lump" in said else {"subfields": [], "conditions": []}
-        )
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": json.dumps(filed)}}
-        body: dict[str, Any] = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "filing",
-            "choices": [choice],
-        }
-        body["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture
-def filing() -> Iterator[tuple[ModelConfig, list[str]]]:
-    """A served model that files texts, and what it was shown."""
+def filing(answer_chats: Callable[..., str]) -> tuple[ModelConfig, list[str]]:
+    """A served model that files what mentions a lump, and what it was shown."""
     shown: list[str] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Filing,), {"shown": shown}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    host, port = server.server_address[:2]
-    yield ModelConfig(server=ServerConfig(url=f"http://{host!s}:{port}/v1", model="filing", revision="1")), shown
-    server.shutdown()
-    server.server_close()
-    thread.join()
+
+    def reply(body: dict[str, Any]) -> str:
+        said = body["messages"][-1]["content"]
+        shown.append(said if isinstance(said, str) else said[0]["text"])
+        lump = "lump" in shown[-1]
+        return json.dumps({"subfields": ["SPINE"] * lump, "conditions": ["TUMOR"] * lump})
+
+    return ModelConfig(server=ServerConfig(url=answer_chats(reply), model="filing", revision="1")), shown
 
 
 def _source(name: str, **fields: Any) -> Source:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,44 +34,36 @@ MODEL = {
 }
 
 
-class Server:
-    """`writing_server.py` under way."""
-
-    def __init__(self, root: Path, latency: float, *, faulty: bool = False) -> None:
-        script = root / "tests" / "data_pipeline" / "writing_server.py"
-        program = [sys.executable, str(script), str(root), *(["faulty"] if faulty else []), "--latency", str(latency)]
-        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline().split()[1])
-        self.settings = {"url": f"http://127.0.0.1:{self.port}/v1", "model": "by-content", "max_in_flight": 8}
-
-    def stats(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=30) as answer:
-            return dict(json.load(answer))
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+def settings_of(server: Any) -> dict[str, Any]:
+    """The config's part about a server."""
+    return {"url": server.url, "model": "by-content", "max_in_flight": 8}
 
 
 @pytest.fixture(scope="module")
-def server(root: Path) -> Iterator[Server]:
-    running = Server(root, 0.02)
+def start_writer(root: Path, start_script: Callable[..., Any]) -> Callable[..., Any]:
+    """Start `writing_server.py`; whoever starts it stops it."""
+
+    def start(latency: float, *, faulty: bool = False) -> Any:
+        script = root / "tests" / "data_pipeline" / "writing_server.py"
+        return start_script(script, str(root), *(["faulty"] if faulty else []), "--latency", str(latency))
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def server(start_writer: Callable[..., Any]) -> Iterator[Any]:
+    running = start_writer(0.02)
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="module")
-def config(
-    tmp_path_factory: pytest.TempPathFactory, write_config: Write, entries: dict[str, Any], server: Server
-) -> Path:
+def config(tmp_path_factory: pytest.TempPathFactory, write_config: Write, entries: dict[str, Any], server: Any) -> Path:
     phantom = copy.deepcopy(entries["phantom"])
     phantom["options"]["count"] = 3
     return write_config(
         tmp_path_factory.mktemp("written"), [entries["openstax"], entries["medquad"], phantom],
-        writer="openai", model={**MODEL, "server": server.settings},
+        writer="openai", model={**MODEL, "server": settings_of(server)},
     )  # fmt: skip
 
 
@@ -134,9 +125,9 @@ def test_every_released_row_is_traced_to_bytes(written: Path, spinemed: Callable
 
 
 def test_killed_and_resumed_it_gives_the_same_bytes_and_repeats_only_what_was_under_way(
-    root: Path, config: Path, written: Path
+    root: Path, config: Path, written: Path, start_writer: Callable[..., Any]
 ) -> None:
-    slow = Server(root, 0.1)
+    slow = start_writer(0.1)
     try:
         # The same config to the byte, except where the server listens: it is no part of what the words depend on.
         folder = config.parent / "again"
@@ -163,14 +154,14 @@ def test_killed_and_resumed_it_gives_the_same_bytes_and_repeats_only_what_was_un
 
 
 def test_a_server_that_fails_in_every_way_ends_in_a_release_with_everything_counted(
-    root: Path, config: Path, run_build: Callable[[Path, Path], Path]
+    config: Path, run_build: Callable[[Path, Path], Path], start_writer: Callable[..., Any]
 ) -> None:
-    failing = Server(root, 0.0, faulty=True)
+    failing = start_writer(0.0, faulty=True)
     try:
         folder = config.parent / "faulty"
         folder.mkdir()
         values = yaml.safe_load(config.read_text())
-        values["model"]["server"] |= {**failing.settings, "timeout_s": 0.7, "backoff_s": 0.01}
+        values["model"]["server"] |= {**settings_of(failing), "timeout_s": 0.7, "backoff_s": 0.01}
         (folder / "build.yaml").write_text(yaml.safe_dump(values))
         (folder / "sources.yaml").write_bytes((config.parent / "sources.yaml").read_bytes())
         run = run_build(folder / "build.yaml", folder / "run")

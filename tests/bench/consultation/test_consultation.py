@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,47 +281,26 @@ hold_consultations({str(tmp_path / "cases")!r}, Slow("ideal"), {str(tmp_path / "
     assert whole.by_sample
 
 
-def test_a_served_physician_is_asked_turn_by_turn_and_never_twice(tmp_path: Path) -> None:
+def test_a_served_physician_is_asked_turn_by_turn_and_never_twice(
+    answer_chats: Callable[..., str], tmp_path: Path
+) -> None:
     asked: list[int] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def reply(body: dict[str, Any]) -> str:
+        asked.append(sum(turn["role"] == "assistant" for turn in body["messages"]))
+        return "URGENCY: routine" if asked[-1] else "Any fever?"
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            turns = [turn for turn in body["messages"] if turn["role"] == "assistant"]
-            asked.append(len(turns))
-            says = "Any fever?" if not turns else "URGENCY: routine"
-            reply = {"choices": [{"message": {"role": "assistant", "content": says}, "finish_reason": "stop"}]}
-            data = json.dumps(reply).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        write_consultations(tmp_path / "cases", draws=1)
-        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        command = ["consult", "--cases", str(tmp_path / "cases"), "--url", url, "--served-model", "org/some-model"]
-        done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")])
-        assert done.exit_code == 0, done.output
-        assert sorted(set(asked)) == [0, 1]
-        once = len(asked)
-        assert CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")]).exit_code == 0
-        assert len(asked) == once, "a finished consultation is held no second time"
-        folder = tmp_path / "run" / "predictions" / "org-some-model"
-        assert {len(one.turns) for one in read_predictions(folder).by_sample.values()} == {3}
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    write_consultations(tmp_path / "cases", draws=1)
+    command = ["consult", "--cases", str(tmp_path / "cases"), "--url", answer_chats(reply)]
+    command += ["--served-model", "org/some-model"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert sorted(set(asked)) == [0, 1]
+    once = len(asked)
+    assert CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run")]).exit_code == 0
+    assert len(asked) == once, "a finished consultation is held no second time"
+    folder = tmp_path / "run" / "predictions" / "org-some-model"
+    assert {len(one.turns) for one in read_predictions(folder).by_sample.values()} == {3}
 
 
 def test_the_command_joins_systems_in_one_folder(tmp_path: Path) -> None:

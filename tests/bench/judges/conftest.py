@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -138,38 +136,13 @@ def verdict(kind: str, system: str, user: str) -> str:
 
 
 @pytest.fixture
-def judge_server() -> Iterator[Callable[[str], str]]:
+def judge_server(answer_chats: Callable[..., str]) -> Callable[[str], str]:
     """Start judges by kind: `good`, `lenient`, `obedient`, `lengthy`, `broken`, `patchy`, `harsh`; gives the URL."""
-    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
 
     def start(kind: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        def judged(body: dict[str, Any]) -> str:
+            return verdict(kind, body["messages"][0]["content"], body["messages"][1]["content"])
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                system, user = body["messages"][0]["content"], body["messages"][1]["content"]
-                message = {"role": "assistant", "content": verdict(kind, system, user)}
-                reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-                data = json.dumps(reply).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+        return answer_chats(judged)
 
-            def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        return f"http://127.0.0.1:{server.server_address[1]}/v1"
-
-    yield start
-    for server, thread in running:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return start

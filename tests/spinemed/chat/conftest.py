@@ -1,13 +1,8 @@
-"""Real servers on loopback, each a process of its own, and requests to ask them."""
+"""Requests to ask the servers of all tests."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -15,46 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spinemed.chat import ChatRequest, Decoding, Schema
 from spinemed.records import Message
-
-
-class Server:
-    """`benchmarks/chat_server.py` under way."""
-
-    def __init__(self, root: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(root / "benchmarks" / "chat_server.py"), *options], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline().split()[1])
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-
-    def stats(self) -> dict[str, Any]:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.port}/stats", timeout=30) as answer:
-            return dict(json.load(answer))
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def serve(root: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers; they end with the test."""
-    running: list[Server] = []
-
-    def start(latency: float = 0.01, slots: int = 64, redirect: str | None = None) -> Server:
-        options = ["--latency", str(latency), "--slots", str(slots)]
-        if redirect:
-            options += ["--redirect", redirect]
-        running.append(Server(root, *options))
-        return running[-1]
-
-    yield start
-    for server in running:
-        server.stop()
 
 
 class Answer(BaseModel):
