@@ -185,10 +185,12 @@ def create_study(
         draw = generator_for(seed, "readers", name, case.case_id)
         lot = {reader: float(draw.random()) for reader in load}
         mine = sorted(load, key=lambda reader: (load[reader], lot[reader]))[:readers_per_output]
-        for output in case.outputs:
+        written = {
+            content_hash({"study": name, "case": case.case_id, "text": output.text}): output for output in case.outputs
+        }
+        for digest, output in sorted(written.items()):  # not as in the file: an address tells its row's number
             outputs += 1
             text = clean_text(output.text, "text", needed=True)
-            digest = content_hash({"study": name, "case": case.case_id, "text": text})
             shown = ReaderOutput(case_pk=row.id, output_id=digest, text=text)
             session.add(shown)
             session.flush()

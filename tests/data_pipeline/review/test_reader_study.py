@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
 from data_pipeline.review.audit.chain import verify_log
 from data_pipeline.review.errors import AbsentError, AccessError, RefusedError, StaleError
@@ -92,6 +93,14 @@ def test_each_reader_reads_in_an_order_of_the_own_and_each_output_has_its_reader
     assert len({tuple(texts) for texts in orders.values()}) == 3
     kinds = ["".join("rdm"[("doc" in text or "L2" in text) + 2 * ("well" in text)] for text in orders["anna"])]
     assert len({kinds[0][n : n + 3] for n in range(0, 24, 3)}) > 1  # no fixed place for a control
+
+
+def test_the_number_in_an_address_tells_no_arm(store):
+    """Rows are numbered as they are written: written as the file has them, each third would be the control."""
+    make(store)
+    with store.reading() as session:
+        arms = session.scalars(select(ReaderKey.arm).order_by(ReaderKey.output_pk)).all()
+    assert len({tuple(arms[place : place + 3]) for place in range(0, 24, 3)}) > 1
 
 
 def test_readers_are_loaded_alike(store):
