@@ -24,6 +24,7 @@ from data_pipeline.review.agreement import service
 from data_pipeline.review.agreement.figures import ASPECTS, Row
 from data_pipeline.review.agreement.pictures import draw_agreement, draw_gold, draw_times
 from data_pipeline.review.protocol.access import Actor
+from data_pipeline.review.store.tables import now
 from data_pipeline.review.web.deps import CurrentUser, Db, page
 
 __all__ = ["router"]
@@ -62,8 +63,13 @@ def _kept(request: Request) -> Kept:
     return kept
 
 
+def _sight(actor: Actor) -> str:
+    """What the actor's figures may rest on: everything, or the days before this one."""
+    return "all" if service.sees_all(actor) else now()[:10]
+
+
 def _rows(request: Request, db: Session, actor: Actor, by: str, aspect: str) -> list[Row]:
-    key = (service.stamp(db), service.sees_all(actor), by, aspect)
+    key = (service.stamp(db), _sight(actor), by, aspect)
     rows: list[Row] = _kept(request).get(key, lambda: service.agreement(db, actor, by=by, aspect=aspect))
     return rows
 
@@ -91,7 +97,7 @@ def agreement(request: Request, db: Db, visitor: CurrentUser, by: Word = "task",
 def figure(request: Request, db: Db, visitor: CurrentUser, by: Word = "task", aspect: Word = "decision") -> Response:
     """Coefficients with their intervals."""
     rows = _rows(request, db, visitor.actor, by, aspect)
-    key = ("figure", service.stamp(db), service.sees_all(visitor.actor), by, aspect)
+    key = ("figure", service.stamp(db), _sight(visitor.actor), by, aspect)
     label = "agreement (filled: with 95 % interval by case; hollow: none exists)"
     return _png(_kept(request).get(key, lambda: draw_agreement(rows, x_label=label, units="items")))
 

@@ -5,7 +5,8 @@ everything; reviewers, adjudicators and administrators see agreement over all pe
 of progress and time their own.
 
 Trap: agreement on few items tells what the other reviewer decided. Only settled items of their present round count, and
-who judges sees no pair, no group and no row of fewer than :data:`FEWEST_SHOWN` items.
+who judges sees no pair, no group, no row of fewer than :data:`FEWEST_SHOWN` items, nothing that was decided today, and
+no count that tells an agreed item from a disputed one: who sees a figure move can still take the own decision back.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from data_pipeline.review.agreement.figures import (
 )
 from data_pipeline.review.errors import RefusedError
 from data_pipeline.review.protocol.access import Actor, require
+from data_pipeline.review.protocol.studies import stale_gold
 from data_pipeline.review.store.tables import Assignment, Decision, GoldItem, Item, User, Version
 
 __all__ = [
@@ -97,9 +99,15 @@ def stamp(session: Session) -> tuple[int, ...]:
 
 
 def agreement(
-    session: Session, actor: Actor, *, by: str = "task", aspect: str = "decision", resamples: int = RESAMPLES
+    session: Session,
+    actor: Actor,
+    *,
+    by: str = "task",
+    aspect: str = "decision",
+    resamples: int = RESAMPLES,
+    today: datetime.date | None = None,
 ) -> list[Row]:
-    """Agreement on one aspect by one part of the work.
+    """Agreement on one aspect by one part of the work; for who judges, of the days before today.
 
     Raises:
         RefusedError: Another `by` or `aspect`.
@@ -111,12 +119,18 @@ def agreement(
         raise RefusedError("is nothing that reviewers decide", field="aspect", cure=f"use {', '.join(ASPECTS)}")
     if by not in allowed_by(actor):
         require(actor, "data_manager", "auditor")
-    rows = agreement_rows(_judgements(session, grades=aspect == "grade"), by=by, aspect=aspect, resamples=resamples)
-    return rows if sees_all(actor) else [row for row in rows if row.units >= FEWEST_SHOWN]
+    whole = sees_all(actor)
+    found = _judgements(session, grades=aspect == "grade", before="" if whole else (today or _today()).isoformat())
+    rows = agreement_rows(found, by=by, aspect=aspect, resamples=resamples)
+    return rows if whole else [row for row in rows if row.units >= FEWEST_SHOWN]
 
 
-def _judgements(session: Session, *, grades: bool) -> list[Judgement]:
-    """What counts of every settled item: the decisions of its present round."""
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def _judgements(session: Session, *, grades: bool, before: str) -> list[Judgement]:
+    """What counts of settled items: decisions of the present round, all before a day where one is given."""
     rows = session.execute(
         select(
             Item.id, Item.run_id, Item.group_id, Item.task, Item.answer_kind, User.pseudonym, Decision.group_name,
@@ -129,6 +143,9 @@ def _judgements(session: Session, *, grades: bool) -> list[Judgement]:
         .where(Item.status.in_(SETTLED), Assignment.status == "done", Assignment.round == Item.round)
         .order_by(Item.id, User.pseudonym)
     ).all()  # fmt: skip
+    if before:
+        late = {row.id for row in rows if row.made_at[:10] >= before}
+        rows = [row for row in rows if row.id not in late]
     scales = _scales(session, {row.shown_version_id for row in rows if row.answer_kind == "category"} if grades else ())
     return [
         Judgement(
@@ -158,13 +175,17 @@ def week_of(moment: str) -> str:
 
 
 def progress(session: Session, actor: Actor, *, today: datetime.date | None = None) -> Progress:
-    """How far the review is: items by purpose and status, and people."""
+    """How far the review is: items by purpose and status, and people.
+
+    For who judges, whatever all its reviewers decided is `decided`, agreed or not.
+    """
     counted: dict[str, dict[str, int]] = defaultdict(dict)
     for purpose, status, number in session.execute(
         select(Item.purpose, Item.status, func.count()).group_by(Item.purpose, Item.status).order_by(Item.purpose)
     ):
-        counted[purpose][status] = number
-    since = ((today or datetime.datetime.now(datetime.UTC).date()) - datetime.timedelta(days=7)).isoformat()
+        shown = status if sees_all(actor) or status in ("unsampled", "open") else "decided"
+        counted[purpose][shown] = counted[purpose].get(shown, 0) + number
+    since = ((today or _today()) - datetime.timedelta(days=7)).isoformat()
     query = (
         select(User.pseudonym, User.group_name, Assignment.status, Decision.seconds, Decision.made_at)
         .join(Assignment, Assignment.user_id == User.id)
@@ -205,7 +226,8 @@ def times(session: Session, actor: Actor) -> dict[str, list[float]]:
 def gold_drift(session: Session, actor: Actor) -> list[GoldWeek]:
     """Decisions on gold items by person and week.
 
-    A decision is right where its verdict is that of the gold item and so is everything that the gold item states.
+    A decision is right where its verdict is that of the gold item and so is everything that the gold item states. A
+    gold item that was stated before the levels under it were corrected counts for nobody.
 
     Raises:
         AccessError: Who judges must not learn which items are gold.
@@ -217,7 +239,7 @@ def gold_drift(session: Session, actor: Actor) -> list[GoldWeek]:
         .join(Assignment, Assignment.item_id == GoldItem.item_id)
         .join(Decision, Decision.id == Assignment.decision_id)
         .join(User, User.id == Assignment.user_id)
-        .where(Assignment.status == "done")
+        .where(Assignment.status == "done", GoldItem.item_id.notin_(stale_gold(session)))
         .order_by(Decision.id)
     ):
         right = decision.verdict == gold.verdict

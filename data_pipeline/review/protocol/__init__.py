@@ -46,7 +46,7 @@ from data_pipeline.review.protocol.queues import (
     queue_counts,
     sign_off_held,
 )
-from data_pipeline.review.protocol.studies import Corrected, correct_levels, dependent_items, reopen_item
+from data_pipeline.review.protocol.studies import Corrected, correct_levels, dependent_items, reopen_item, stale_gold
 from data_pipeline.review.protocol.users import (
     Profile,
     WebLogin,
@@ -153,6 +153,7 @@ __all__ = [
     "set_language",
     "set_password",
     "sign_off_held",
+    "stale_gold",
     "touch_session",
     "undo",
     "withdraw_flag",

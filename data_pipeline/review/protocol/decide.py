@@ -210,7 +210,8 @@ def undo(session: Session, actor: Actor, item_id: int, *, version: int, token: s
     Raises:
         AbsentError: The item is not the actor's.
         StaleError: The assignment changed since.
-        RefusedError: There is nothing to take back, an adjudicator settled it, or the other decision was seen.
+        RefusedError: There is nothing to take back, an adjudicator settled it, or the other decision was seen or can
+            be told from the agreement of an earlier day.
     """
     require(actor, "reviewer")
     why = clean_text(why, "why", most=4000)
@@ -228,6 +229,11 @@ def undo(session: Session, actor: Actor, item_id: int, *, version: int, token: s
             "the other decision was shown to you", field="item", cure="ask a data manager to re-open the item"
         )
     last = session.get_one(Decision, mine.decision_id)
+    if item.reviews_needed > 1 and item.status != "open" and last.made_at[:10] < now()[:10]:
+        raise RefusedError(
+            "everybody decided, and figures of an earlier day hold it", field="item",
+            cure="ask a data manager to re-open the item",
+        )  # fmt: skip
     unsettle(session, item)
     row = Decision(
         assignment_id=mine.id, item_id=item.id, user_id=actor.id, group_name=actor.group, round=item.round,

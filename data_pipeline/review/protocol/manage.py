@@ -19,6 +19,7 @@ from data_pipeline.review.audit.chain import append
 from data_pipeline.review.errors import AbsentError, RefusedError
 from data_pipeline.review.protocol.access import Actor, check_id, clean_text, require
 from data_pipeline.review.protocol.blind import SIDES, URGENCIES
+from data_pipeline.review.protocol.studies import stale_gold
 from data_pipeline.review.store.tables import (
     Adjudication,
     Assignment,
@@ -203,6 +204,8 @@ def add_gold(
 ) -> None:
     """Make an item, which nobody has decided yet, one whose right decision is known; everybody will meet it.
 
+    A gold item under which levels were corrected is stated again by the same call.
+
     Raises:
         AccessError: The actor is no data manager.
         AbsentError: No such item.
@@ -214,25 +217,37 @@ def add_gold(
     item = session.get(Item, check_id(item_id), with_for_update=True, populate_existing=True)
     if item is None:
         raise AbsentError("there is no such item")
-    if session.get(GoldItem, item.id) is not None:
+    known = session.get(GoldItem, item.id)
+    if known is not None and item.id not in stale_gold(session):
         raise RefusedError("is a gold item already", field="item", cure="choose another")
-    if session.scalar(select(Decision.id).where(Decision.item_id == item.id).limit(1)) is not None:
+    decided = session.scalar(select(Decision.id).where(Decision.item_id == item.id).limit(1))
+    if known is None and decided is not None:
         raise RefusedError("somebody decided it already", field="item", cure="choose another")
-    session.add(
-        GoldItem(
-            item_id=item.id, verdict=verdict, answer_key=clean_text(answer_key, "answer_key") or item.answer_key,
-            levels=[clean_text(level, "levels", most=16) for level in levels] or item.levels,
-            side=side or item.side, urgency=urgency or item.urgency, note=clean_text(note, "note", most=2000),
-            made_by=actor.id or None, made_at=now(),
-        )
-    )  # fmt: skip
+    old = None if known is None else _stated(known)
+    gold = GoldItem(item_id=item.id) if known is None else known
+    gold.verdict, gold.answer_key = verdict, clean_text(answer_key, "answer_key") or item.answer_key
+    gold.levels = [clean_text(level, "levels", most=16) for level in levels] or list(item.levels)
+    gold.side, gold.urgency = side or item.side, urgency or item.urgency
+    gold.note = clean_text(note, "note", most=2000)
+    gold.made_by, gold.made_at = actor.id or None, now()
+    session.add(gold)
     item.sampled, item.status = True, "open"
     item.reviews_needed = max(item.reviews_needed, 1)
-    append(session, actor.pseudonym, "add gold", "item", item.id, new={"verdict": verdict, "key": answer_key})
+    append(session, actor.pseudonym, "add gold", "item", item.id, old=old, new=_stated(gold), why=gold.note)
+
+
+def _stated(gold: GoldItem) -> dict[str, Any]:
+    """What a gold item takes for right."""
+    return {
+        "verdict": gold.verdict, "key": gold.answer_key, "levels": list(gold.levels), "side": gold.side,
+        "urgency": gold.urgency,
+    }  # fmt: skip
 
 
 def gold_scores(session: Session, actor: Actor) -> list[GoldScore]:
     """How often each reviewer decided gold items as they should be, and what was missed.
+
+    Items of :func:`~data_pipeline.review.protocol.studies.stale_gold` count for nobody.
 
     Raises:
         AccessError: The actor is no data manager and no auditor.
@@ -243,7 +258,7 @@ def gold_scores(session: Session, actor: Actor) -> list[GoldScore]:
         .join(Assignment, Assignment.decision_id == Decision.id)
         .join(GoldItem, GoldItem.item_id == Assignment.item_id)
         .join(User, User.id == Assignment.user_id)
-        .where(Assignment.status == "done")
+        .where(Assignment.status == "done", GoldItem.item_id.notin_(stale_gold(session)))
         .order_by(User.pseudonym)
     ).all()
     found: dict[str, list[list[str]]] = {}

@@ -3,7 +3,11 @@
 Convention: the viewer works out the new levels; this service checks who may store them, appends the version, and opens
 every item that rests on a study of the volume for a new round. Decisions of earlier rounds stay in the table.
 
-Trap: an item that was never drawn is not opened, but it is marked: what it says rests on levels that were wrong.
+A gold item is opened like any other, or what stays closed would tell which they are; what it takes for right was said
+of the old levels, so it counts for nobody until a data manager states it again (:func:`stale_gold`).
+
+Trap: an item that was never drawn is not opened, but it is marked: what it says rests on levels that were wrong. The
+reason of a correction stays in the log and its row: the other reviewer of an item must not read it before deciding.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from data_pipeline.review.store.tables import (
     now,
 )
 
-__all__ = ["Corrected", "correct_levels", "dependent_items", "reopen_item"]
+__all__ = ["Corrected", "correct_levels", "dependent_items", "reopen_item", "stale_gold"]
 
 _PART = 5_000
 
@@ -61,6 +65,25 @@ def dependent_items(session: Session, handle: str) -> list[int]:
             .where(StudyVolume.handle == handle)
             .distinct()
             .order_by(ItemEvidence.item_id)
+        )
+    )
+
+
+def stale_gold(session: Session) -> list[int]:
+    """Gold items, by id, whose right decision was stated before the levels under them were corrected."""
+    return list(
+        session.scalars(
+            select(GoldItem.item_id)
+            .join(ItemEvidence, ItemEvidence.item_id == GoldItem.item_id)
+            .join(EvidenceRow, (EvidenceRow.id == ItemEvidence.evidence_id) & (EvidenceRow.kind == "study"))
+            .join(
+                StudyVolume,
+                (StudyVolume.run_id == EvidenceRow.run_id) & (StudyVolume.study_id == EvidenceRow.ref_id),
+            )
+            .join(LevelCorrection, LevelCorrection.handle == StudyVolume.handle)
+            .where(LevelCorrection.made_at > GoldItem.made_at)
+            .distinct()
+            .order_by(GoldItem.item_id)
         )
     )
 
@@ -119,7 +142,7 @@ def correct_levels(
             f"the levels were corrected meanwhile (version {last}, yours starts from {base})",
             cure="open the item again",
         )
-    why = f"levels of the volume were corrected (version {last + 1}): {reason}"
+    why = f"levels of the volume were corrected (version {last + 1})"
     reopened, marked = _reopen(session, found, why)
     row = LevelCorrection(
         handle=volume.handle, number=last + 1, operations=list(operations), levels=[list(one) for one in levels],
@@ -158,7 +181,6 @@ def _concerns(session: Session, actor: Actor, handle: str) -> bool:
 
 def _reopen(session: Session, ids: Sequence[int], why: str) -> tuple[int, int]:
     """Open items for a new round; rows are locked in the order of their ids."""
-    gold = set(session.scalars(select(GoldItem.item_id).where(GoldItem.item_id.in_(ids)))) if ids else set()
     opened: list[int] = []
     marked: list[int] = []
     for start in range(0, len(ids), _PART):
@@ -167,7 +189,7 @@ def _reopen(session: Session, ids: Sequence[int], why: str) -> tuple[int, int]:
             .with_for_update()
         ).all()  # fmt: skip
         for row in rows:
-            (opened if row.sampled and row.id not in gold else marked).append(row.id)
+            (opened if row.sampled else marked).append(row.id)
     for start in range(0, len(opened), _PART):
         part = opened[start : start + _PART]
         session.execute(

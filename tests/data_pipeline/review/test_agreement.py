@@ -119,6 +119,9 @@ def test_measurements_have_limits_in_their_unit():
 # --- the services ----------------------------------------------------------------------------------------------------
 
 
+LATER = datetime.date(2026, 11, 27)
+
+
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """Twenty-five benchmark items judged by anna and bert, five of them unsettled; two are gold."""
@@ -188,7 +191,7 @@ def add_item(session, number):
 def test_unsettled_items_are_counted_for_nobody(filled):
     with filled.reading() as session:
         for actor in (MANAGER, AUDITOR, REVIEWER):
-            (row,) = service.agreement(session, actor, by="all", resamples=FEW)
+            (row,) = service.agreement(session, actor, by="all", resamples=FEW, today=LATER)
             assert row.units == 20
             assert coefficient(row, "raw").value == 15 / 20
             assert coefficient(row, "raw").clusters == 12
@@ -202,10 +205,21 @@ def test_who_judges_sees_no_pair_no_group_and_no_small_row(filled):
                 with pytest.raises(AccessError):
                     service.agreement(session, actor, by=by)
         assert len(service.agreement(session, MANAGER, by="week", resamples=FEW)) > 2
-        assert service.agreement(session, REVIEWER, by="week", resamples=FEW) == []
+        assert service.agreement(session, REVIEWER, by="week", resamples=FEW, today=LATER) == []
         for actor in (REVIEWER, ADMIN):
             with pytest.raises(AccessError):
                 service.gold_drift(session, actor)
+
+
+def test_no_figure_of_who_judges_moves_with_the_decision_just_made(filled):
+    """Who sees whether a decision was agreed to can still take it back."""
+    day = datetime.date(2026, 11, 14)  # of the twelfth item
+    with filled.reading() as session:
+        (row,) = service.agreement(session, REVIEWER, by="all", resamples=FEW, today=day)
+        assert row.units == 11
+        (row,) = service.agreement(session, MANAGER, by="all", resamples=FEW, today=day)
+        assert row.units == 20
+        assert service.progress(session, REVIEWER).items == {"benchmark": {"decided": 20, "open": 5}}
 
 
 def test_progress_and_time_are_ones_own_for_who_judges(filled):

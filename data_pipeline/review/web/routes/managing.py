@@ -26,6 +26,7 @@ from data_pipeline.review.protocol import (
     list_users,
     require,
     set_password,
+    stale_gold,
 )
 from data_pipeline.review.protocol.manage import gold_scores, list_runs
 from data_pipeline.review.store import Store
@@ -155,7 +156,7 @@ def _release(
     exports = list_exports(store, actor)
     return page(
         request, "release.html", status, runs=list_runs(db, actor), gold=gold_scores(db, actor), exports=exports,
-        said=said, error=error, number=number, may_act=actor.may("data_manager"),
+        stale=stale_gold(db), said=said, error=error, number=number, may_act=actor.may("data_manager"),
     )  # fmt: skip
 
 
