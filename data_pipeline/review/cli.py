@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data_pipeline.review import commands as managing
 from data_pipeline.review.readers import commands
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ app.add_typer(user_app, name="user")
 
 app.command("study")(commands.study)
 app.command("reader-scores")(commands.reader_scores)
+for _name, _command in (
+    ("gold", managing.gold),
+    ("reword", managing.reword),
+    ("reopen", managing.reopen),
+    ("hand-on", managing.hand_on),
+):
+    app.command(_name)(_command)
 
 Run = Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder of `spinemed data run`.")]
 Database = Annotated[str | None, typer.Option(help="A SQLite file or a PostgreSQL URL, instead of the run's own.")]

@@ -244,9 +244,12 @@ def _store(session: Session, actor: Actor, meta: _Meta, annotation: _Annotation)
             edit=Edit(answer=answer) if verdict == "edited" else None, reason=reason, seconds=annotation.lead_time,
         )  # fmt: skip
         with session.begin_nested():
-            decide(session, actor_of(session, row.user_id), row.item_id, choice, version=row.version, token=token)
+            person = actor_of(session, row.user_id)
+            stored = decide(session, person, row.item_id, choice, version=row.version, token=token)
     except ReviewError as error:
         return f"left out: {error.problem}"
+    if stored.repeated:  # taken back here, or the item was opened again since
+        return "left out: taken in before"
     append(session, actor.pseudonym, "import from Label Studio", "item", row.item_id, new={"by": name})
     return "decisions"
 

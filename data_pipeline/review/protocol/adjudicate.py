@@ -22,7 +22,7 @@ from data_pipeline.review.protocol.blind import apply_edit, key_of, side_of, urg
 from data_pipeline.review.protocol.decide import Choice, Decided, add_version, check_token, flush_once, lock_own
 from data_pipeline.review.protocol.settle import disagreements, judgements
 from data_pipeline.review.protocol.views import EvidenceView, evidence_of
-from data_pipeline.review.store.tables import Adjudication, Assignment, Decision, Item, Version, now
+from data_pipeline.review.store.tables import Adjudication, Assignment, Decision, GoldItem, Item, Version, now
 from spinemed.records import Instance, content_hash
 
 __all__ = [
@@ -263,12 +263,15 @@ def other_decision(session: Session, actor: Actor, item_id: int) -> list[Opinion
         item_id: The item.
 
     Raises:
-        AbsentError: The item is not the actor's, the actor has not decided, or another decision is missing.
+        AbsentError: The item is not the actor's, the actor has not decided, another decision is missing, or it is a
+            gold item: everybody meets those, and the number of opinions would tell which they are.
     """
     require(actor, "reviewer")
     item, mine = lock_own(session, actor, item_id)
     found = judgements(session, item)
     others = [(row, judgement) for row, judgement in found if row.user_id != actor.id]
+    if session.get(GoldItem, item.id) is not None:
+        raise AbsentError("there is no other decision that you may see yet")
     if mine.status != "done" or len(found) < max(item.reviews_needed, 1) or len(others) == len(found):
         raise AbsentError("there is no other decision that you may see yet")
     if others and not mine.saw_other:

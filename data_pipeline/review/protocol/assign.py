@@ -142,7 +142,7 @@ def assign_run(session: Session, actor: Actor, run_id: int, *, seed: int = 0, sa
     reviewers = _reviewers(session)
     gold = set(session.scalars(select(GoldItem.item_id)))
     items = session.execute(
-        select(Item.id, Item.instance_id, Item.source_id, Item.group_id, Item.reviews_needed)
+        select(Item.id, Item.instance_id, Item.source_id, Item.group_id, Item.reviews_needed, Item.round)
         .where(Item.run_id == run_id, Item.status == "open")
         .order_by(Item.id)
     ).all()
@@ -176,7 +176,7 @@ def assign_run(session: Session, actor: Actor, run_id: int, *, seed: int = 0, sa
             one.load += 1
             rows.append(
                 {
-                    "item_id": item.id, "user_id": one.id, "status": "open", "round": 1, "version": 1,
+                    "item_id": item.id, "user_id": one.id, "status": "open", "round": item.round, "version": 1,
                     "place": uniform(seed, "place", one.id, item.instance_id), "saw_other": False,
                     "assigned_at": moment,
                 }

@@ -13,20 +13,24 @@ from typer.testing import CliRunner
 import data_pipeline.review.protocol.users as users_module
 from data_pipeline.deidentify import SignOff
 from data_pipeline.deidentify.status import DeidRecord
-from data_pipeline.review.audit import prove, read_log
+from data_pipeline.review.audit import prove, read_log, verify_log
 from data_pipeline.review.cli import app
 from data_pipeline.review.errors import AbsentError, AccessError, LoginError, RefusedError, StaleError
 from data_pipeline.review.exchange.held import import_held
 from data_pipeline.review.exchange.verdicts import export_review
 from data_pipeline.review.protocol import (
+    SYSTEM,
     Choice,
+    add_gold,
     add_user,
+    assign_run,
     change_user,
     check_password,
     close_session,
     correct_levels,
     decide,
     find_session,
+    gold_scores,
     held_queue,
     list_users,
     list_wordings,
@@ -35,6 +39,7 @@ from data_pipeline.review.protocol import (
     propose_wording,
     set_password,
     sign_off_held,
+    stale_gold,
 )
 from data_pipeline.review.protocol.passwords import MOST_BY_ADDRESS, MOST_BY_NAME
 from data_pipeline.review.store import Store
@@ -288,13 +293,45 @@ def test_a_corrected_level_opens_what_rests_on_it_again(store: Store, users: Any
         found = dict(session.execute(select(Item.id, Item.status)).all())
         assert (found[first], found[second], found[other]) == ("open", "open", "approved")
         assert session.scalar(select(Item.round).where(Item.id == first)) == 3
-        assert "counted from the sacrum" in str(session.scalar(select(Item.reopened_why).where(Item.id == first)))
+        told = str(session.scalar(select(Item.reopened_why).where(Item.id == first)))
+        assert "version 2" in told
+        assert "sacrum" not in told  # the other reviewer does not read what was argued
         view = open_item(session, by_id[next(row.user_id for row in pairs if row.item_id == first)], first)
         assert view.decision is None
         assert (view.status, view.round) == ("open", 3)
         assert session.scalar(select(LevelCorrection.centroids_sha256)) is not None
         assert session.scalars(select(Decision.verdict).where(Decision.item_id == first)).all() == ["approved"] * 2
     assert store.blobs.get("4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945") == b"[]"
+
+
+def test_a_gold_item_on_corrected_levels_opens_like_any_other_and_counts_for_nobody_until_stated_again(
+    store: Store, users: Any, small_run: Any, scanned: str
+) -> None:
+    gold = small_run.benchmark[0]
+    with store.writing() as session:
+        add_gold(session, users["manager"], gold, verdict="approved")
+        assign_run(session, SYSTEM, small_run.run_id)
+    for name in ("a1", "b1"):
+        with store.writing() as session:
+            decide(session, users[name], gold, Choice(verdict="approved"), version=1, token=next(_tokens))
+    with store.reading() as session:
+        assert [one.right for one in gold_scores(session, users["manager"])] == [1, 1]
+    done = _correct(store, users["manager"], scanned, 0, next(_tokens))
+    assert (done.reopened, done.marked) == (2, 0)
+    with store.reading() as session:
+        views = [open_item(session, users["a1"], gold)]
+        assert [(view.status, view.round, view.decision) for view in views] == [("open", 2, None)]
+        assert stale_gold(session) == [gold]
+    with store.writing() as session:
+        decide(session, users["a1"], gold, Choice(verdict="approved"), version=views[0].version, token=next(_tokens))
+        assert gold_scores(session, users["manager"]) == []
+    with store.writing() as session:
+        add_gold(session, users["manager"], gold, verdict="rejected", note="of the new levels")
+        assert stale_gold(session) == []
+        assert [(one.seen, one.right) for one in gold_scores(session, users["manager"])] == [(1, 0)]
+        with pytest.raises(RefusedError, match="gold item already"):
+            add_gold(session, users["manager"], gold, verdict="approved")
+        assert verify_log(session) == []
 
 
 # --- criteria and prompts --------------------------------------------------------------------------------------------
@@ -320,3 +357,32 @@ def test_edited_criteria_and_prompts_are_exported_for_the_next_revision(
     assert (tmp_path / "out" / "guidance.yaml").read_text() == (
         "criteria:\n  options_alike: Options have one length.\nprompts:\n  revise_open.en: You revise. 脊柱\n"
     )
+
+
+def test_items_people_and_prompts_are_managed_by_command(
+    store: Store, users: Any, small_run: Any, database_url: str, tmp_path: Path
+) -> None:
+    first, second = small_run.benchmark[:2]
+    words = tmp_path / "words.txt"
+    words.write_text("Options have one length.", encoding="utf-8")
+    there = ["--database", database_url, "--data", str(tmp_path / "data")]
+    with store.reading() as session:
+        name = session.scalar(select(Item.instance_id).where(Item.id == first))
+    for line, said in (
+        (["gold", name, "--verdict", "rejected"], f"gold item: {first}"),
+        (["reword", "criterion", "options_alike", "--file", str(words), "--why", "shorter"], "options_alike"),
+        (["reopen", str(second), "--why", "seen too early"], f"open again: {second}"),
+        (["hand-on", "a1", "--why", "on leave"], "handed on: "),
+    ):
+        done = CliRunner().invoke(app, [*line, *there])
+        assert done.exit_code == 0, done.output
+        assert said in done.output
+    with store.reading() as session:
+        actions = [line.action for line in read_log(session)][-5:]
+        assert actions[:3] == ["add gold", "propose wording", "re-open"]
+        assert "hand on" in actions
+        assert session.scalar(select(Item.round).where(Item.id == second)) == 2
+        late = select(Assignment.round).where(Assignment.item_id == second, Assignment.status == "open")
+        assert set(session.scalars(late)) == {2}  # also of who came later: rounds that differ would not be counted
+    with pytest.raises(AbsentError, match="no user"):
+        CliRunner().invoke(app, ["hand-on", "nobody", "--why", "x", *there], catch_exceptions=False)

@@ -523,6 +523,9 @@ def test_gold_items_are_met_by_everybody_and_settle_nothing(
     assert scores[everybody[0].pseudonym] == (1, 1, {})
     assert scores[everybody[1].pseudonym] == (1, 0, {"decision": 1, "key": 1})
     assert scores[everybody[2].pseudonym] == (1, 0, {"decision": 1})
+    for actor in everybody[:3]:  # how many opinions there are would tell that it is gold
+        with store.writing() as session, pytest.raises(AbsentError):
+            other_decision(session, actor, gold)
 
 
 def test_the_next_item_is_one_step_in_an_index_and_a_page_a_fixed_number_of_queries(
