@@ -37,12 +37,31 @@ _SYNONYMS = {
 """Other words for a category, only where the question's own wording invites them. Not abnormal ones that overlap."""
 
 
+_PAIR = r"\b(?:left\s*(?:/|or|nor|and)\s*right|right\s*(?:/|or|nor|and)\s*left)\b"
+_SIDE_MARKS = re.compile(
+    rf"{_PAIR}(?=\s+(?:side\s+)?(?:marker|letter|label|sign|mark)s?\b)|左右(?=标记|标志|字母)", re.IGNORECASE
+)
+"""What a picture lacks, not what is answered: "no left or right marker"."""
+_OPEN_SIDES = re.compile(
+    rf"{_PAIR}|\bwhether\b(?:(?!\bbut\b)[^.,;!?\n])*|左右|(?:左侧?)?(?:还是|或)右侧?", re.IGNORECASE
+)
+"""Sides that a sentence leaves open where it says that nothing can be determined."""
+
+
+def _without_open_sides(stretch: str, question: Question) -> str:
+    if not {"left", "right"} <= set(question.categories):
+        return stretch
+    stretch = _SIDE_MARKS.sub(" ", stretch)
+    return _OPEN_SIDES.sub(" ", stretch) if UNDECIDED_VALUE.search(stretch) else stretch
+
+
 def read_category(stretch: str, question: Question) -> set[str]:
-    """Every category that a stretch names.
+    """Every category that a stretch names; also the one for what cannot be decided, where there is one.
 
     Raises:
         Doubt: It only says what it is not.
     """
+    stretch = _without_open_sides(stretch, question)
     hits: list[tuple[int, int, str]] = []
     for category in question.categories:
         for pattern in (re.escape(category), *_SYNONYMS.get(category.casefold(), [])):
@@ -54,6 +73,8 @@ def read_category(stretch: str, question: Question) -> set[str]:
             denied = True
         else:
             found.add(category)
+    if UNDECIDED_VALUE.search(stretch):  # beside another category it contradicts it, and is no such answer
+        found |= {category for category in question.categories if category == NOT_DETERMINABLE}
     if denied and not found:
         raise Doubt("only says what it is not")
     return found

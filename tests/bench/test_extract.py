@@ -215,6 +215,26 @@ def test_category(reply: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
+        ("To the right.", "right"),
+        ("The side cannot be determined because there is no left or right marker.", NOT_DETERMINABLE),
+        ("Without a letter, left or right cannot be determined.", NOT_DETERMINABLE),
+        ("It is not possible to tell whether the herniation is on the right.", NOT_DETERMINABLE),
+        ("The answer is not determinable, since there is no left/right marker.", NOT_DETERMINABLE),
+        ("图中没有左右标记，无法确定。", NOT_DETERMINABLE),
+        ("Convex to the right, but the side cannot be determined without a letter.", UNPARSED),
+        ("I cannot tell whether it protrudes, but it is on the right.", UNPARSED),
+        ("left or right", UNPARSED),
+        ("There is a left/right marker; the curve is convex to the left.", "left"),
+    ],
+)
+def test_a_side_that_cannot_be_told_is_no_side(reply: str, expected: str) -> None:
+    update = {"categories": ("left", "right", NOT_DETERMINABLE)}
+    assert read(reply, ask("category").model_copy(update=update)) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
         ("B", "B"),
         ("b", "B"),
         ("(B)", "B"),
