@@ -63,8 +63,11 @@ _REASON = re.compile(
     re.IGNORECASE,
 )
 _TAKEN_BACK = re.compile(
-    r"\b(?:wait|actually|correction|hold\s+on|on\s+second\s+thought|no),?(?=[\s:])|更正|等等|不对|等一下", re.IGNORECASE
+    r"\b(?:wait|actually|correction|hold\s+on|on\s+second\s+thought|(?<!is\s)(?<!are\s)(?<!with\s)(?<!shows\s)no),?(?=[\s:])"
+    r"|更正|等等|不对|等一下",
+    re.IGNORECASE,
 )
+"""Never the "no" of "there is no retropulsion"."""
 
 
 def declarations(text: str, *, letters: bool) -> list[tuple[str, int]]:

@@ -198,6 +198,8 @@ def test_a_list_is_a_range_only_in_the_patients_own_spine() -> None:
         ("normal", "none"),
         ("无骨折", "none"),
         ("not a wedge but a crush fracture", "crush"),
+        ("Answer: wedge. There is no retropulsion as in a crush fracture.", "wedge"),
+        ("Answer: wedge. No, crush.", UNPARSED),
         ("Biconcave", "biconcave"),
         ("楔形", "wedge"),
         ("wedge or crush", UNPARSED),
