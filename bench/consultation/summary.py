@@ -29,9 +29,8 @@ from bench.consultation.score import Consulted, score_consultation
 from bench.estimates import estimate_columns
 from bench.folders import whole_folder
 from bench.points import Pointed, pairs_of_points
-from bench.runner import Predictions, read_predictions, refuse_other_samples
+from bench.runner import Predictions, read_systems, refuse_gaps
 from bench.samples import read_samples
-from spinemed.errors import RecordError
 from spinemed.records import Sample
 from spinemed.statistics import FEWEST_RANKED
 from spinemed.tables import write_json, write_jsonl, write_manifest
@@ -64,12 +63,8 @@ def score_consultations(
             other cases, or a transcript is not the rules'.
     """
     listed, about = read_samples(samples)
-    systems = [read_predictions(path) for path in predictions]
-    for system in systems:
-        refuse_other_samples(system, about["sha256"])
+    systems = read_systems(predictions, about["sha256"])
     names = [system.name for system in systems]
-    if len(set(names)) != len(names):
-        raise RecordError(f"two systems are called {max(names, key=names.count)}", field="name", cure="rename one")
     done = {system.name: _score(listed, system) for system in systems}
     summary = {
         "kind": "consultation",
@@ -100,11 +95,7 @@ def score_consultations(
 
 
 def _score(samples: Sequence[Sample], system: Predictions) -> list[Consulted]:
-    known = {sample.id for sample in samples}
-    missing, strange = sorted(known - set(system.by_sample)), sorted(set(system.by_sample) - known)
-    if missing or strange:
-        what = f"lacks {len(missing)} cases ({missing[0]})" if missing else f"holds unknown cases ({strange[0]})"
-        raise RecordError(f"{system.name} {what}", file=system.folder, cure="hold all consultations of this folder")
+    refuse_gaps(system, samples, what="cases", cure="hold all consultations of this folder")
     rules = load_rules()
     return [score_consultation(sample, system.by_sample[sample.id], rules) for sample in samples]
 

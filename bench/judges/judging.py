@@ -24,7 +24,7 @@ from bench.judges.asking import Asked, ask_judge
 from bench.judges.examination import Thresholds, default_thresholds, judge_identity
 from bench.judges.families import family_of
 from bench.reports.scoring import derive_rubric
-from bench.runner import Predictions, read_predictions, refuse_other_samples
+from bench.runner import Predictions, read_systems
 from bench.samples import read_samples
 from spinemed.chat.client import Chat
 from spinemed.chat.egress import LOCAL, Egress
@@ -156,11 +156,7 @@ def judge_reports(
     strange = next((sample for sample in listed if sample.task != "report"), None)
     if strange is not None:
         raise RecordError(f"sample {strange.id} is a {strange.task}", field="task", cure="give reports alone")
-    systems = [read_predictions(path) for path in predictions]
-    for system in systems:
-        refuse_other_samples(system, about["sha256"])
-    if len({system.name for system in systems}) != len(systems):
-        raise RecordError("two systems share a name", field="name", cure="rename one")
+    systems = read_systems(predictions, about["sha256"])
     families = _families(config, systems)
     passed = _examinations(examinations)
     verdicts: list[Verdict] = []

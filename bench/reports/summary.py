@@ -30,7 +30,7 @@ from bench.folders import whole_folder
 from bench.points import Pointed, pairs_of_points
 from bench.reports.lexicon import load_lexicon
 from bench.reports.scoring import PART_NAMES, RUBRIC_SHA256, ReportRead, score_report
-from bench.runner import Predictions, read_predictions, refuse_other_samples
+from bench.runner import Predictions, read_systems, refuse_gaps
 from bench.samples import read_samples
 from spinemed.errors import RecordError
 from spinemed.records import SPINE_ERRORS, Record, Sample, Score, ScoreOutcome
@@ -64,11 +64,7 @@ def reports_of(samples: Sequence[Sample], system: Predictions) -> list[ReportSco
     Raises:
         RecordError: A sample is no report, was not answered, or is unknown.
     """
-    known = {sample.id for sample in samples}
-    missing, strange = sorted(known - set(system.by_sample)), sorted(set(system.by_sample) - known)
-    if missing or strange:
-        what = f"lacks {len(missing)} reports ({missing[0]})" if missing else f"holds unknown samples ({strange[0]})"
-        raise RecordError(f"{system.name} {what}", file=system.folder, cure="answer all samples of this folder")
+    refuse_gaps(system, samples, what="reports", cure="answer all samples of this folder")
     made = []
     for sample in samples:
         if sample.task != "report":
@@ -102,12 +98,8 @@ def score_reports(
         RecordError: As :func:`reports_of`, or two systems share a name, or one answered another samples folder.
     """
     listed, about = read_samples(samples)
-    systems = [read_predictions(path) for path in predictions]
-    for system in systems:
-        refuse_other_samples(system, about["sha256"])
+    systems = read_systems(predictions, about["sha256"])
     names = [system.name for system in systems]
-    if len(set(names)) != len(names):
-        raise RecordError(f"two systems are called {max(names, key=names.count)}", field="name", cure="rename one")
     done = {system.name: reports_of(listed, system) for system in systems}
     pointed = {
         name: [

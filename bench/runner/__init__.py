@@ -7,7 +7,14 @@ from bench.runner.answerers import Answerer, Reply, Request
 from bench.runner.baselines import MajorityAnswerer, RandomAnswerer
 from bench.runner.local import LocalAnswerer
 from bench.runner.lock import LOCK_FILE
-from bench.runner.predict import PREDICTIONS_FILE, Predictions, predict_samples, read_predictions, refuse_other_samples
+from bench.runner.predict import (
+    PREDICTIONS_FILE,
+    Predictions,
+    predict_samples,
+    read_predictions,
+    read_systems,
+    refuse_gaps,
+)
 from bench.runner.scripted import ScriptedAnswerer
 from bench.runner.withhold import grey_picture
 
@@ -25,5 +32,6 @@ __all__ = [
     "grey_picture",
     "predict_samples",
     "read_predictions",
-    "refuse_other_samples",
+    "read_systems",
+    "refuse_gaps",
 ]

@@ -35,7 +35,7 @@ from spinemed.run import make_folder, versions
 from spinemed.tables import MANIFEST, file_sha256, read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
 
 __all__ = [
-    "PREDICTIONS_FILE", "Predictions", "Stopped", "predict_samples", "read_predictions", "refuse_other_samples",
+    "PREDICTIONS_FILE", "Predictions", "Stopped", "predict_samples", "read_predictions", "read_systems", "refuse_gaps",
     "request_of",
 ]  # fmt: skip
 
@@ -275,7 +275,7 @@ def read_predictions(path: str | os.PathLike[str]) -> Predictions:
     return Predictions(root, str(manifest["name"]), answered, manifest)
 
 
-def refuse_other_samples(system: Predictions, samples_sha256: str) -> None:
+def _refuse_other_samples(system: Predictions, samples_sha256: str) -> None:
     """Ids repeat from set to set; the hash of the samples tells whether these very questions were answered.
 
     Raises:
@@ -288,6 +288,45 @@ def refuse_other_samples(system: Predictions, samples_sha256: str) -> None:
             field="samples_sha256",
             cure="predict again on this samples folder",
         )
+
+
+def read_systems(paths: Sequence[str | os.PathLike[str]], samples_sha256: str) -> list[Predictions]:
+    """Predictions of several systems that answered the same samples folder.
+
+    Args:
+        paths: A predictions folder or file for each system.
+        samples_sha256: Of the samples, as their manifest says.
+
+    Raises:
+        ReadError, RecordError: As :func:`read_predictions`, another samples folder was answered, or two systems share
+            a name.
+    """
+    systems = [read_predictions(path) for path in paths]
+    for system in systems:
+        _refuse_other_samples(system, samples_sha256)
+    names = [system.name for system in systems]
+    if len(set(names)) != len(names):
+        raise RecordError(f"two systems are called {max(names, key=names.count)}", field="name", cure="rename one")
+    return systems
+
+
+def refuse_gaps(system: Predictions, samples: Sequence[Sample], *, what: str, cure: str) -> None:
+    """One prediction for each sample, and no other.
+
+    Args:
+        system: The predictions.
+        samples: All that were to be answered.
+        what: What a sample is called, in the plural.
+        cure: What to do.
+
+    Raises:
+        RecordError: A sample was not answered, or is unknown.
+    """
+    known, answered = {sample.id for sample in samples}, set(system.by_sample)
+    missing, strange = sorted(known - answered), sorted(answered - known)
+    if missing or strange:
+        told = f"lacks {len(missing)} {what} ({missing[0]})" if missing else f"holds unknown {what} ({strange[0]})"
+        raise RecordError(f"{system.name} {told}", file=system.folder, cure=cure)
 
 
 def _external_manifest(file: Path) -> dict[str, Any]:
