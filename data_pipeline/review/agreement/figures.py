@@ -37,6 +37,11 @@ __all__ = ["ASPECTS", "BY", "GoldWeek", "Judgement", "Row", "agreement_rows", "g
 BY: tuple[str, ...] = ("all", "task", "week", "group", "pair")
 ASPECTS: tuple[str, ...] = ("decision", "key", "level", "side", "urgency", "grade", "measurement")
 URGENCY: tuple[str, ...] = ("routine", "urgent", "emergency")
+CLOSED: dict[str, tuple[str, ...]] = {
+    "decision": ("approved", "edited", "rejected"),
+    "side": ("left", "right", "both"),
+}
+"""Scales without an order that are known whole."""
 RESAMPLES = 1_000
 """Bootstrap samples of the dashboard; each coefficient on the page costs milliseconds."""
 _ASIDE = frozenset({"not assessable", "not determinable"})
@@ -203,10 +208,11 @@ def _row(
     if aspect == "measurement":
         return _measured(by, part, aspect, table, columns, clusters, draw, resamples)
     order = scale or (URGENCY if aspect == "urgency" else ())
+    known = order or CLOSED.get(aspect, ())  # AC1 depends on the size of the scale, also where a part was never used
     found = [
         raw_agreement(table, clusters, draw("raw"), resamples=resamples),
         fleiss_kappa(table, clusters, draw("fleiss"), resamples=resamples),
-        gwet_ac(table, clusters, draw("ac1"), categories=order or None, resamples=resamples),
+        gwet_ac(table, clusters, draw("ac1"), categories=known or None, resamples=resamples),
         krippendorff_alpha(table, clusters, draw("alpha"), resamples=resamples),
     ]
     if columns:
