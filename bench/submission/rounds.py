@@ -1,4 +1,4 @@
-"""Live rounds: the seed of the questions is committed to before and revealed after, so that nobody chose it to suit.
+"""Live rounds: the seed of the questions is committed to before and revealed after, so that no answer can move it.
 
 Convention: `commitment.json` is published when a round opens: SHA-256 of `seed|salt|config hash|date`, with the
 config's hash and the date. `secret.json` (seed and salt, readable by its owner alone) stays with whoever runs the
@@ -9,8 +9,9 @@ questions again from the config and compare their hash.
 
 This is a hash commitment as in textbooks: hiding because of the salt, binding because of the hash.
 
-Trap: the config's hash is of the file's bytes, comments and all. The seed is not in the config: it overrides the
-config's own.
+Traps: the config's hash is of the file's bytes, comments and all. The seed is not in the config: it overrides the
+config's own. Before the commitment is published an operator may try seeds; and a samples folder holds its answers and
+its seed, so it stays with the operator until the reveal.
 """
 
 from __future__ import annotations
