@@ -323,7 +323,8 @@ def _commands(summary: dict[str, Any], about: dict[str, Any]) -> list[str]:
         made = f"samples --release RELEASE-{source} --split {summary['samples']['split']}"
         made += f" --limit {about['limited']['questions']}" if about.get("limited") else ""
     lines = [f"spinemed bench {made} --out {samples}"]
-    for system in summary["systems"]:
+    asked = [*summary["systems"], *summary.get("control_systems", [])]
+    for system in asked:
         known = {"majority": "majority", "random": f"random --seed {system['identity'].get('seed', 0)}"}
         if system["answerer"] in ("local", *known):
             model = known.get(system["answerer"], shlex.quote(system["model"]))
@@ -347,7 +348,7 @@ def _commands(summary: dict[str, Any], about: dict[str, Any]) -> list[str]:
                 f"--set {shlex.quote(f'decoding={json.dumps(decoding)}')} --name {shlex.quote(system['name'])} "
                 "--out RUN"
             )
-    each = " ".join(f"--predictions PREDICTIONS-{system['predictions_sha256'][:12]}" for system in summary["systems"])
+    each = " ".join(f"--predictions PREDICTIONS-{system['predictions_sha256'][:12]}" for system in asked)
     subject = f" --subject {shlex.quote(summary['subject'])}" if summary["subject"] else ""
     lines.append(
         f"spinemed bench score --samples {samples} {each}{subject} --seed {summary['seed']} "
