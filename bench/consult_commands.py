@@ -53,8 +53,8 @@ def consult(
     from bench.consultation.settings import ConsultConfig
     from bench.consultation.summary import score_consultations
     from spinemed.config import load_config
-    from spinemed.errors import ConfigError
-    from spinemed.tables import MANIFEST
+    from spinemed.errors import ConfigError, RunError
+    from spinemed.tables import MANIFEST, read_manifest
 
     if (model is None) == (url is None):
         raise ConfigError("names no single physician", field="--model", cure="give --model or --url, one of the two")
@@ -63,6 +63,13 @@ def consult(
     asked = cases or out / "cases"
     if cases is None and not (asked / MANIFEST).is_file():
         write_consultations(asked, seed=settings.seed, draws=settings.draws)
+    elif cases is None:
+        known = read_manifest(asked, "samples")
+        if (known.get("seed"), known.get("draws")) != (settings.seed, settings.draws):
+            raise RunError(
+                f"holds the cases of seed {known.get('seed')}, draws {known.get('draws')}", file=asked, field="seed",
+                cure="give these settings, or another --out",
+            )  # fmt: skip
     title = _title(model, server, name)
     with ExitStack() as stack:
         answerer = _answerer(model, server, asked, out / "requests" / title, settings, egress_of(allow_host), stack)

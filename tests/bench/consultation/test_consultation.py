@@ -313,3 +313,8 @@ def test_the_command_joins_systems_in_one_folder(tmp_path: Path) -> None:
     turns = next(iter(predictions.by_sample.values())).turns
     assert turns[0].role == turns[-1].role == "assistant"
     assert CliRunner().invoke(app, ["consult", "--out", str(tmp_path / "other")]).exception is not None
+    (tmp_path / "more.yaml").write_text("draws: 3\n")
+    more = ["consult", "--model", "ideal", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "more.yaml")]
+    refused = CliRunner().invoke(app, more).exception
+    assert isinstance(refused, RunError), refused
+    assert "draws 2" in str(refused)
