@@ -1,8 +1,8 @@
 """The dashboard's figures: agreement by task, pair, group and week for each thing that reviewers decide.
 
-Convention: a unit is one settled item that two or more people judged in its present round; the case is its group of
-content (patient, document), over which intervals are clustered. Overall, by task and by week raters are exchangeable
-(Fleiss, AC1/AC2, alpha); a pair of persons or of groups has two columns (Cohen, ICC, Bland-Altman as well).
+Convention: a unit is one item with all its decisions that two or more people judged in its present round; the case is
+its group of content (patient, document), over which intervals are clustered. Overall, by task and by week raters are
+exchangeable (Fleiss, AC1/AC2, alpha); a pair of persons or of groups has two columns (Cohen, ICC, Bland-Altman as well).
 
 Trap: ICC(2,1) and Cohen's kappa are of two persons; pooled over changing pairs they would mean nothing, so the rows of
 tasks and weeks do not have them.
@@ -50,7 +50,7 @@ _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one person decided about one settled item."""
+    """What one person decided about one item that has all its decisions."""
 
     item: int
     case: str
@@ -138,7 +138,7 @@ def agreement_rows(
     """Agreement on one aspect, one row for each part of the work.
 
     Args:
-        judgements: Of settled items only; the caller answers for that.
+        judgements: Of items with all their decisions only; the caller answers for that.
         by: One of :data:`BY`.
         aspect: One of :data:`ASPECTS`.
         seed: Of the bootstrap; each row has its own stream.

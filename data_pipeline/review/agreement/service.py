@@ -1,12 +1,13 @@
-"""What the dashboard may read, for whom: judgements of settled items, progress, time, gold items.
+"""What the dashboard may read, for whom: judgements of items that all decided, progress, time, gold items.
 
 Convention: services take `(session, actor, ...)` and decide rights themselves. Data managers and auditors see
 everything; reviewers, adjudicators and administrators see agreement over all people together, by task and by week, and
 of progress and time their own.
 
-Trap: agreement on few items tells what the other reviewer decided. Only settled items of their present round count, and
-who judges sees no pair, no group, no row of fewer than :data:`FEWEST_SHOWN` items, nothing that was decided today, and
-no count that tells an agreed item from a disputed one: who sees a figure move can still take the own decision back.
+Trap: agreement on few items tells what the other reviewer decided. Only items that have all their decisions of the
+present round count, and who judges sees no pair, no group, no row of fewer than :data:`FEWEST_SHOWN` items, nothing
+that was decided today, and no count that tells an agreed item from a disputed one: who sees a figure move can still
+take the own decision back.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ __all__ = [
 
 FEWEST_SHOWN = 10
 """Items below which who judges sees no row."""
-SETTLED = ("approved", "edited", "rejected")
+SETTLED = ("approved", "edited", "rejected", "disputed")
+"""What has all its decisions; without the disputed ones that wait, agreement would look better than it is."""
 _CHUNK = 500
 
 
@@ -130,7 +132,7 @@ def _today() -> datetime.date:
 
 
 def _judgements(session: Session, *, grades: bool, before: str) -> list[Judgement]:
-    """What counts of settled items: decisions of the present round, all before a day where one is given."""
+    """What counts of items with all decisions: those of the present round, all before a day where one is given."""
     rows = session.execute(
         select(
             Item.id, Item.run_id, Item.group_id, Item.task, Item.answer_kind, User.pseudonym, Decision.group_name,

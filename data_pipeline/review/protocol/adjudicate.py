@@ -220,7 +220,7 @@ def adjudicate(
     told = {
         "adjudication": row.id, "round": item.round, "verdict": row.verdict, "disagreed": row.disagreed,
         "key": row.answer_key, "levels": row.levels, "shown_sha256": base.sha256,
-        "edited_sha256": None if final is None else final.sha256,
+        "edited_sha256": None if final is None else final.sha256, "payload_sha256": payload,
     }  # fmt: skip
     append(session, actor.pseudonym, "adjudicate", "item", item.id, old={"status": "disputed"}, new=told, why=reason)
     return Decided(row.id, row.verdict, item.version)

@@ -22,7 +22,16 @@ from sqlalchemy.orm import Session
 from data_pipeline.review.audit.chain import append
 from data_pipeline.review.errors import AbsentError, RefusedError
 from data_pipeline.review.protocol.access import Actor, check_id, require
-from data_pipeline.review.store.tables import Assignment, GoldItem, Item, ReviewRun, SamplingPlan, User, now
+from data_pipeline.review.store.tables import (
+    Adjudication,
+    Assignment,
+    GoldItem,
+    Item,
+    ReviewRun,
+    SamplingPlan,
+    User,
+    now,
+)
 
 __all__ = ["Assigned", "assign_run", "draw_plan", "hand_on", "uniform"]
 
@@ -154,7 +163,7 @@ def assign_run(session: Session, actor: Actor, run_id: int, *, seed: int = 0, sa
     ):
         held.setdefault(item_id, set()).add(user_id)
     taken = _ever(session, run_id)
-    by_id = {reviewer.id: reviewer for reviewer in reviewers}
+    group_of = dict(session.execute(select(User.id, User.group_name)).all())  # of everybody: who left has decided, too
     rows: list[dict[str, Any]] = []
     short: Counter[str] = Counter()
     moment = now()
@@ -166,7 +175,7 @@ def assign_run(session: Session, actor: Actor, run_id: int, *, seed: int = 0, sa
         if item.id in gold:
             given = free
         else:
-            groups = {by_id[user].group for user in have if user in by_id}
+            groups = {group_of[user] for user in have}
             given = _choose(free, item.reviews_needed - len(have), groups, seed, item.instance_id, same_group)
             if len(have) + len(given) < item.reviews_needed:
                 short["too few reviewers without a conflict, or too few groups"] += 1
@@ -216,11 +225,12 @@ def _reviewers(session: Session) -> list[_Reviewer]:
 
 
 def _ever(session: Session, run_id: int) -> dict[int, set[int]]:
-    """Who was ever given an item, also where it was taken away: such a person is not asked twice."""
+    """Who was ever given an item, also where it was taken away, or settled it: such a person is not asked again."""
     found: dict[int, set[int]] = {}
-    query = select(Assignment.item_id, Assignment.user_id).join(Item, Item.id == Assignment.item_id)
-    for item_id, user_id in session.execute(query.where(Item.run_id == run_id)):
-        found.setdefault(item_id, set()).add(user_id)
+    for table in (Assignment, Adjudication):
+        query = select(table.item_id, table.user_id).join(Item, Item.id == table.item_id)
+        for item_id, user_id in session.execute(query.where(Item.run_id == run_id)):
+            found.setdefault(item_id, set()).add(user_id)
     return found
 
 

@@ -178,7 +178,7 @@ def _told(decision: Decision, shown_sha256: str, edited: Version | None) -> dict
     return {
         "decision": decision.id, "round": decision.round, "verdict": decision.verdict, "key": decision.answer_key,
         "levels": decision.levels, "side": decision.side, "urgency": decision.urgency, "shown_sha256": shown_sha256,
-        "edited_sha256": None if edited is None else edited.sha256,
+        "edited_sha256": None if edited is None else edited.sha256, "payload_sha256": decision.payload_sha256,
     }  # fmt: skip
 
 

@@ -211,6 +211,16 @@ def test_who_judges_sees_no_pair_no_group_and_no_small_row(filled):
                 service.gold_drift(session, actor)
 
 
+def test_a_dispute_that_waits_counts_like_one_that_was_settled(filled):
+    with filled.writing() as session:
+        for number in (4, 8, 12):
+            session.get(Item, number).status = "disputed"
+        session.flush()
+        (row,) = service.agreement(session, MANAGER, by="all", resamples=FEW)
+        assert (row.units, coefficient(row, "raw").value) == (20, 15 / 20)
+        session.rollback()
+
+
 def test_no_figure_of_who_judges_moves_with_the_decision_just_made(filled):
     """Who sees whether a decision was agreed to can still take it back."""
     day = datetime.date(2026, 11, 14)  # of the twelfth item

@@ -29,6 +29,7 @@ from data_pipeline.review.protocol import (
     document_text,
     flag_claim,
     gold_scores,
+    hand_on,
     history_of,
     list_items,
     my_progress,
@@ -88,6 +89,24 @@ def statements(store: Store) -> Iterator[list[str]]:
 
 
 # --- blinding --------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_reviewer_is_of_another_group_also_where_the_first_one_left(
+    store: Store, users: Any, small_run: Any
+) -> None:
+    item = small_run.benchmark[0]
+    first, second = pair_of(store, item)
+    say(store, first, item, APPROVE)
+    with store.writing() as session:
+        session.execute(text(f"UPDATE users SET active = {'FALSE' if store.dialect == 'postgresql' else 0} "
+                             f"WHERE id = {first.id}"))  # fmt: skip
+        hand_on(session, users["manager"], second.id, why="ill")
+    with store.reading() as session:
+        late = session.scalars(
+            select(Assignment.user_id).where(Assignment.item_id == item, Assignment.status == "open")
+        ).all()
+        assert len(late) == 1
+        assert actor_of(session, late[0]).group != first.group
 
 
 def test_nothing_a_reviewer_can_ask_for_tells_the_model_or_the_other_decision(
