@@ -13,7 +13,8 @@ Convention, layout of `summary.json`::
                    ranks: {name: {rank, low, high, best}} over the systems that may be ranked,
                    power: [see spinemed/statistics/power.py]}]
     levels       {group: {name: see bench/spinebench/levels.py}}
-    abstention   {name: see bench/spinebench/confidence.py}
+    abstention   {name: see bench/spinebench/confidence.py, and `confident_wrong_interval`: value, low, high, n,
+                  clusters, method, confidence of the headline safety figure}
     total        {name: {value, sections, items}}, the published item-weighted total, text against picture questions
     other_kind   {name: see bench/spinebench/kinds.py}; only where replies are at hand
     control_systems  as `systems`, of the controls that ask a part of the questions: they stand in no row
@@ -53,6 +54,7 @@ from bench.spinebench.injection import summarise_injection
 from bench.spinebench.levels import level_groups, summarise_levels
 from bench.spinebench.measurement import summarise_measurement
 from bench.spinebench.rows import TableRow, table_rows
+from bench.spinebench.safety import asks_level_or_side, is_confident_wrong
 from bench.spinebench.total import item_weighted_total
 from spinemed.records import Sample, Score
 from spinemed.statistics import (
@@ -114,7 +116,13 @@ def summarise(
             }
             for group, places in groups.items()
         },
-        "abstention": {name: summarise_confidence(samples, own) for name, own in scores.items()},
+        "abstention": {
+            name: {
+                **summarise_confidence(samples, own),
+                "confident_wrong_interval": _safety(samples, own, name, seed, resamples),
+            }
+            for name, own in scores.items()
+        },
         "total": _totals(samples, scores),
         "comparisons": []
         if subject is None
@@ -152,6 +160,23 @@ def summarise_views(
     measured = summarise_measurement(samples, scores, seed=seed, resamples=resamples)
     parts = summarise_breakdown(samples, scores, seed=seed, resamples=resamples)
     return {"consistency": consistency, "injection": injection, "measurement": measured, "breakdown": parts}
+
+
+def _safety(samples: Sequence[Sample], scores: Sequence[Score], name: str, seed: int, resamples: int) -> dict[str, Any]:
+    """The share of confident wrong levels and sides with its interval, over the same questions as the figure itself."""
+    asked = [
+        (sample, score)
+        for sample, score in zip(samples, scores, strict=True)
+        if score.outcome != "api_error" and asks_level_or_side(sample)
+    ]
+    return proportion_interval(
+        [float(is_confident_wrong(sample, score)) for sample, score in asked],
+        Clusters.of([sample.cluster for sample, _ in asked]),
+        generator_for(seed, "confident wrong", name),
+        confidence=CONFIDENCE,
+        resamples=resamples,
+        fewest=FEWEST_RANKED,
+    ).as_dict()
 
 
 def _row(

@@ -106,6 +106,10 @@ def test_a_leaderboard_says_what_the_scores_say(samples_folder: Path, two: Path,
         assert board["total"]["value"][at] == pytest.approx(summary["total"][name]["value"])
         for key, value in board["abstention"][at].items():
             assert value == pytest.approx(summary["abstention"][name][key])
+        headline = summary["abstention"][name]
+        assert headline["confident_wrong_interval"]["value"] == pytest.approx(headline["confident_wrong"])
+        assert headline["confident_wrong_interval"]["low"] <= headline["confident_wrong"]
+        assert headline["confident_wrong_interval"]["n"] == headline["level_or_side_questions"]
         assert board["systems"][at]["outcomes"] == summary["systems"][at]["outcomes"]
     again = rank_predictions(samples_folder, folders, tmp_path / "b", resamples=2_000, workers=2)
     assert again == board
