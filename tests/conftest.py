@@ -43,14 +43,26 @@ def samples() -> Path:
 
 
 @pytest.fixture(scope="session")
-def results() -> ModuleType:
-    """`benchmarks/results.py`, a script that no package holds."""
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_script() -> Callable[[Path], ModuleType]:
+    """Load a script that no package holds; once, under a name that no package has."""
+
+    def load(path: Path) -> ModuleType:
+        name = f"script_{path.stem}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = importlib.util.module_from_spec(spec)  # where a dataclass looks its annotations up
+            spec.loader.exec_module(sys.modules[name])
+        return sys.modules[name]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def results(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    """`benchmarks/results.py`."""
+    return load_script(ROOT / "benchmarks" / "results.py")
 
 
 @pytest.fixture(scope="session")

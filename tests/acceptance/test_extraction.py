@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from bench.extract import Extraction, Question, extract
-from spinemed.records import NOT_DETERMINABLE, Option
+from bench.extract import extract
+from spinemed.records import NOT_DETERMINABLE
 
 pytestmark = pytest.mark.acceptance
 
@@ -23,30 +20,14 @@ TABLES = Path(__file__).resolve().parents[1] / "bench" / "extraction"
 Record = Callable[..., None]
 
 
-def forms() -> dict[str, Question]:
-    made = {}
-    for name, form in json.loads((TABLES / "forms.json").read_text(encoding="utf-8")).items():
-        options = tuple(Option(key=key, text=text) for key, text in zip("ABCDEFGH", form.get("options", [])))
-        made[name] = Question(form["kind"], options, tuple(form.get("categories", [])), form.get("unit"))
-    return made
-
-
-FORMS = forms()
+@pytest.fixture(scope="module")
+def grammar(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_script(TABLES / "grammar.py")
 
 
 @pytest.fixture(scope="module")
-def grammar() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reply_grammar", TABLES / "grammar.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def verdict(found: Extraction) -> str:
-    return found.answer or found.outcome
+def questions(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_script(TABLES / "questions.py")
 
 
 def report(failures: list[str], n: int) -> str:
@@ -54,13 +35,9 @@ def report(failures: list[str], n: int) -> str:
     return f"{n - len(failures)} of {n} ({100 * (1 - len(failures) / n):.2f} %)"
 
 
-def test_replies_written_by_hand(record: Record) -> None:
-    lines = [json.loads(line) for line in (TABLES / "handwritten.jsonl").read_text(encoding="utf-8").splitlines()]
-    failures = []
-    for form, reply, expected, why, *confidence in lines:
-        found = extract(reply, FORMS[form])
-        if verdict(found) != expected or (confidence and found.confidence != confidence[0]):
-            failures.append(f"{form} {reply!r} ({why}): {expected} expected, {found}")
+def test_replies_written_by_hand(record: Record, questions: ModuleType) -> None:
+    lines = questions.handwritten()
+    failures = questions.wrong_by_hand(lines)
     share = 1 - len(failures) / len(lines)
     record(
         ISSUE, 1, "model outputs written by hand get the verdict beside them", asked="≥ 300 outputs, ≥ 99.5 %",
@@ -72,16 +49,10 @@ def test_replies_written_by_hand(record: Record) -> None:
 
 
 @pytest.mark.parametrize(("order", "seed"), [(2, 31), (3, 4242)])
-def test_replies_of_a_grammar(record: Record, grammar: ModuleType, order: int, seed: int) -> None:
-    failures = []
-    for case in grammar.cases(10_000, seed):
-        form = FORMS.get(case.kind)
-        if case.kind == "option":
-            form = Question("option", tuple(Option(key=key, text=text) for key, text in zip("ABCD", case.options)))
-        assert form is not None
-        found = extract(case.reply, form)
-        if verdict(found) != case.verdict or (case.confidence is not None and found.confidence != case.confidence):
-            failures.append(f"{case}: {found}")
+def test_replies_of_a_grammar(
+    record: Record, grammar: ModuleType, questions: ModuleType, order: int, seed: int
+) -> None:
+    failures = questions.wrong_by_grammar(grammar.cases(10_000, seed))
     share = 1 - len(failures) / 10_000
     record(
         ISSUE, order, f"replies of a grammar kept apart from the extractor, seed {seed}", asked="10,000, ≥ 99.5 %",
@@ -91,7 +62,7 @@ def test_replies_of_a_grammar(record: Record, grammar: ModuleType, order: int, s
     assert share >= 0.995
 
 
-def test_no_text_raises(record: Record, grammar: ModuleType) -> None:
+def test_no_text_raises(record: Record, grammar: ModuleType, questions: ModuleType) -> None:
     rng = random.Random(4)
     replies = [case.reply for case in grammar.cases(4_000, seed=8)]
     signs = "ABCDL345/-.,:;()[]{}<>\\\"'*`$°%0123456789 \n椎腰是不或答案选级think answerboxed"
@@ -105,7 +76,7 @@ def test_no_text_raises(record: Record, grammar: ModuleType) -> None:
         else:
             one, other = rng.choice(replies), rng.choice(replies)
             text = one[: rng.randrange(len(one) + 1)] + other[rng.randrange(len(other) + 1) :]
-        for form in FORMS.values():
+        for form in questions.FORMS.values():
             found = extract(text, form)
             asked += 1
             assert (found.answer is None) == (found.outcome != "parsed")

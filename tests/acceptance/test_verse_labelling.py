@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +22,8 @@ PAIR = "masks/panoptica_spine/unmatched_instance"
 Record = Callable[..., None]
 
 
-def test_compat_is_the_published_rule(root: Path, record: Record) -> None:
-    spec = importlib.util.spec_from_file_location("published_rule", root / "tests/bench/verse/published_rule.py")
-    assert spec is not None
-    assert spec.loader is not None
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
+def test_compat_is_the_published_rule(root: Path, record: Record, load_script: Callable[..., Any]) -> None:
+    rule = load_script(root / "tests/bench/verse/published_rule.py")
     with_hits = rule.compare(10_000, seed=5)  # raises on the first difference
     record(
         ISSUE, 1, "compat against the published rule as plain loops", asked="equal on 10,000 random centroid sets",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,58 +16,33 @@ from bench.extract import Extraction, Question, extract, question_of
 from spinemed.records import NOT_DETERMINABLE, Message, Option, Sample
 
 HERE = Path(__file__).parent / "extraction"
-
-
-def forms() -> dict[str, Question]:
-    """The questions that the tables ask, by name."""
-    made = {}
-    for name, form in json.loads((HERE / "forms.json").read_text(encoding="utf-8")).items():
-        options = tuple(Option(key=key, text=text) for key, text in zip("ABCDEFGH", form.get("options", [])))
-        made[name] = Question(form["kind"], options, tuple(form.get("categories", [])), form.get("unit"))
-    return made
-
-
-FORMS = forms()
+NAMES = sorted(json.loads((HERE / "forms.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
-def grammar() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reply_grammar", HERE / "grammar.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def grammar(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_script(HERE / "grammar.py")
+
+
+@pytest.fixture(scope="module")
+def questions(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_script(HERE / "questions.py")
+
+
+def test_replies_written_by_hand_get_the_verdict_that_stands_beside_them(questions: ModuleType) -> None:
+    lines = questions.handwritten()
+    assert len(lines) >= 300
+    wrong = questions.wrong_by_hand(lines)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_replies_of_a_grammar_get_the_verdict_of_the_specification(grammar: ModuleType, questions: ModuleType) -> None:
+    wrong = questions.wrong_by_grammar(grammar.cases(800, seed=11))
+    assert len(wrong) <= 4, "\n".join(wrong)  # 99.5 %
 
 
 def verdict(found: Extraction) -> str:
     return found.answer or found.outcome
-
-
-def test_replies_written_by_hand_get_the_verdict_that_stands_beside_them() -> None:
-    lines = (HERE / "handwritten.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(lines) >= 300
-    failures = []
-    for number, line in enumerate(lines, 1):
-        form, reply, expected, why, *confidence = json.loads(line)
-        found = extract(reply, FORMS[form])
-        if verdict(found) != expected or (confidence and found.confidence != confidence[0]):
-            failures.append(f"line {number}: {form} {reply!r} ({why}): {expected} expected, {found}")
-    assert not failures, "\n".join(failures)
-
-
-def test_replies_of_a_grammar_get_the_verdict_of_the_specification(grammar: ModuleType) -> None:
-    failures = []
-    for case in grammar.cases(800, seed=11):
-        form = FORMS.get(case.kind)
-        if case.kind == "option":
-            form = Question("option", tuple(Option(key=key, text=text) for key, text in zip("ABCD", case.options)))
-        assert form is not None
-        found = extract(case.reply, form)
-        if verdict(found) != case.verdict or (case.confidence is not None and found.confidence != case.confidence):
-            failures.append(f"{case}: {found}")
-    assert len(failures) <= 4, "\n".join(failures)  # 99.5 %
 
 
 def legal(found: Extraction, form: Question) -> bool:
@@ -85,20 +59,20 @@ def legal(found: Extraction, form: Question) -> bool:
 
 @given(
     reply=st.one_of(st.text(max_size=120), st.binary(max_size=120).map(lambda raw: raw.decode("utf-8", "replace"))),
-    form=st.sampled_from(sorted(FORMS)),
+    form=st.sampled_from(NAMES),
 )
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_no_text_raises_or_gives_an_answer_that_was_not_offered(reply: str, form: str) -> None:
-    assert legal(extract(reply, FORMS[form]), FORMS[form])
+def test_no_text_raises_or_gives_an_answer_that_was_not_offered(questions: ModuleType, reply: str, form: str) -> None:
+    assert legal(extract(reply, questions.FORMS[form]), questions.FORMS[form])
 
 
-def test_scrambled_replies_raise_nothing(grammar: ModuleType) -> None:
+def test_scrambled_replies_raise_nothing(grammar: ModuleType, questions: ModuleType) -> None:
     rng = random.Random(5)
     replies = [case.reply for case in grammar.cases(150, seed=3)]
     for reply in replies:
         other = rng.choice(replies)
         cut = reply[: rng.randrange(len(reply) + 1)] + other[rng.randrange(len(other) + 1) :]
-        for form in FORMS.values():
+        for form in questions.FORMS.values():
             assert legal(extract(cut, form), form)
 
 

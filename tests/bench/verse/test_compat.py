@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -26,14 +26,9 @@ THORACIC = REGULAR.between(Level.T1, Level.L5)
 
 
 @pytest.fixture(scope="module")
-def published_rule() -> ModuleType:
+def published_rule(load_script: Callable[[Path], ModuleType]) -> ModuleType:
     """The rule written down a second time, beside this file."""
-    spec = importlib.util.spec_from_file_location("published_rule", Path(__file__).with_name("published_rule.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(Path(__file__).with_name("published_rule.py"))
 
 
 def test_equals_the_published_rule_on_random_centroids_with_ties_and_nan(published_rule: ModuleType) -> None:

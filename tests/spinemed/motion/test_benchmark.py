@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,15 +14,9 @@ from spinemed.motion.limits import violations
 
 
 @pytest.fixture(scope="module")
-def benchmark(root: Path) -> ModuleType:
-    """`benchmarks/motion.py`, a script that no package holds."""
-    spec = importlib.util.spec_from_file_location("motion_benchmark", root / "benchmarks" / "motion.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark(root: Path, load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    """`benchmarks/motion.py`."""
+    return load_script(root / "benchmarks" / "motion.py")
 
 
 def test_its_motion_moves_every_region_within_the_limits(benchmark: ModuleType) -> None:
