@@ -12,7 +12,7 @@ that of the item it was, so splits never depend on reviews.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,11 @@ class Reviews:
     released: Counter[str] = field(default_factory=Counter)
     """Released rows by decision, once :meth:`applied` has run."""
 
-    def why_not(self, instance_sha256: str, split: Split) -> str:
-        """Why an item may not be released, or an empty text."""
+    def why_not(self, instance_sha256: str, split: Split, *, patient: bool = False) -> str:
+        """Why an item may not be released, or an empty text. A `patient`'s case needs a verdict for every split."""
         verdict = self.verdicts.get(instance_sha256)
+        if verdict is None and patient and split != "test":
+            return "no reviewer has approved this patient's case"
         if verdict is None:
             return "no reviewer has approved it for the test split" if split == "test" else ""
         if verdict.decision == "rejected":
@@ -67,7 +69,11 @@ class Reviews:
         return ""
 
     def applied(
-        self, order: Sequence[Where | None], instances: Iterable[Instance], left_out: Counter[str]
+        self,
+        order: Sequence[Where | None],
+        instances: Iterable[Instance],
+        left_out: Counter[str],
+        patients: Collection[str] = (),
     ) -> tuple[list[Where | None], list[Instance | None]]:
         """What stays of a release, and what people reworded.
 
@@ -75,6 +81,7 @@ class Reviews:
             order: Component, split and tags of each revised item, None where it is left out already.
             instances: The items, in the same order.
             left_out: Reasons are counted here.
+            patients: Ids of the sources that hold patients' cases of a hospital.
 
         Returns:
             The order with more items left out, and beside it what people reworded.
@@ -84,7 +91,7 @@ class Reviews:
         self.released.clear()
         for where, instance in zip(order, instances, strict=True):
             digest = content_hash(instance)
-            why = "" if where is None else self.why_not(digest, where[1])
+            why = "" if where is None else self.why_not(digest, where[1], patient=instance.source_id in patients)
             kept.append(None if why else where)
             left_out.update([why] if why else ())
             verdict = None if kept[-1] is None else self.verdicts.get(digest)

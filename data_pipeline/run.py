@@ -411,7 +411,8 @@ class Stages:
         edited: list[Instance | None] = []
         if reviews is not None:
             found = (item.instance for number in range(len(sizes)) for item in read_item_shard(items, number))
-            order, edited = reviews.applied(order, found, left_out)
+            patients = {name for name, source in sources.items() if source.kind == "hospital"}
+            order, edited = reviews.applied(order, found, left_out, patients)
         tasks, start = [], 0
         for number, size in enumerate(sizes):
             decided, words = tuple(order[start : start + size]), tuple(edited[start : start + size])

@@ -2,7 +2,7 @@
 
 Convention: a unit is one item with all its decisions that two or more people judged in its present round; the case is
 its group of content (patient, document), over which intervals are clustered. Overall, by task and by week raters are
-exchangeable (Fleiss, AC1/AC2, alpha); a pair of persons or of groups has two columns (Cohen, ICC, Bland-Altman as well).
+exchangeable (Fleiss, AC1/AC2, alpha); a pair of persons or groups has two columns (Cohen, ICC, Bland-Altman as well).
 
 Trap: ICC(2,1) and Cohen's kappa are of two persons; pooled over changing pairs they would mean nothing, so the rows of
 tasks and weeks do not have them.

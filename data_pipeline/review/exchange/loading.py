@@ -17,6 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from data_pipeline.review.protocol.assign import PATIENT_RISK
 from data_pipeline.review.protocol.blind import key_of, shown, side_of, urgency_of
 from data_pipeline.review.store.tables import Item, ItemEvidence, Version, now
 from spinemed.records import Instance, content_hash
@@ -42,7 +43,8 @@ def risk_of(instance: Instance, *, hospital: bool = False) -> float:
     """How much a mistake would weigh; the sampling plan draws in proportion to it.
 
     1 for every item; 1 more for surgical planning, for a report or consultation, for words that a model wrote, for
-    truth from a segmentation model, and for an item that the reviser had to change; 2 more for a patient's case.
+    truth from a segmentation model, and for an item that the reviser had to change; a hundred more for a
+    patient's case, all of which go to people.
     """
     marks = (
         instance.axis == "surgical_planning",
@@ -51,7 +53,7 @@ def risk_of(instance: Instance, *, hospital: bool = False) -> float:
         "truth:model_mask" in instance.tags,
         bool(instance.changes),
     )
-    return 1.0 + sum(marks) + 2.0 * hospital
+    return 1.0 + sum(marks) + PATIENT_RISK * hospital
 
 
 def load_items(session: Session, run_id: int, items: Sequence[NewItem]) -> int:

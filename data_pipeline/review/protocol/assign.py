@@ -1,8 +1,9 @@
 """What is sent to people and to whom: the sampling plan, random assignment, handing on of work.
 
 Convention: every draw is a hash of seed and id, so that the order of import changes nothing and the plan can be drawn
-again. Benchmark items go to people all of them, training items with a chance in proportion to their risk. Each item
-goes to the reviewers with least work, chance among equals; two reviewers of one item come from two groups.
+again. Benchmark items and patients' cases go to people all of them, other training items with a chance in proportion to
+their risk. Each item goes to the reviewers with least work, chance among equals; two reviewers of one item come from
+two groups.
 
 Trap: an item that too few people may judge (conflicts, groups) is counted and stays unassigned; it is never given to
 fewer reviewers in silence.
@@ -33,8 +34,10 @@ from data_pipeline.review.store.tables import (
     now,
 )
 
-__all__ = ["Assigned", "assign_run", "draw_plan", "hand_on", "uniform"]
+__all__ = ["PATIENT_RISK", "Assigned", "assign_run", "draw_plan", "hand_on", "uniform"]
 
+PATIENT_RISK = 100.0
+"""Added to the risk of a hospital's case: all of those go to people."""
 _BATCH = 5_000
 
 
@@ -45,7 +48,7 @@ def uniform(seed: int, *names: object) -> float:
 
 
 def draw_plan(session: Session, actor: Actor, run_id: int, *, training_share: float, seed: int = 0) -> dict[str, Any]:
-    """Choose what of a run goes to people: all benchmark items, and training items by risk.
+    """Choose what of a run goes to people: all benchmark items and patients' cases, and other training items by risk.
 
     A training item is drawn with the chance min(1, share x risk / mean risk), so that the share holds on average.
 
@@ -73,11 +76,12 @@ def draw_plan(session: Session, actor: Actor, run_id: int, *, training_share: fl
         .where(Item.run_id == run_id, Item.status == "unsampled")
         .order_by(Item.id)
     ).all()
-    training = [row.risk for row in rows if row.purpose == "training"]
+    training = [row.risk for row in rows if row.purpose == "training" and row.risk < PATIENT_RISK]
     mean = sum(training) / len(training) if training else 1.0
     chosen: dict[str, list[int]] = {"benchmark": [], "training": []}
     for row in rows:
-        chance = 1.0 if row.purpose == "benchmark" else training_share * row.risk / mean
+        whole = row.purpose == "benchmark" or row.risk >= PATIENT_RISK
+        chance = 1.0 if whole else training_share * row.risk / mean
         if uniform(seed, "sample", row.instance_id) < chance:
             chosen[row.purpose].append(row.id)
     for purpose, needed in (("benchmark", 2), ("training", 1)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select, text
 
+from data_pipeline.review.exchange.loading import risk_of
 from data_pipeline.review.protocol import SYSTEM, actor_of, assign_run, draw_plan, hand_on, my_progress
 from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import Assignment, Item
@@ -87,6 +88,19 @@ def test_the_sample_is_all_of_the_benchmark_and_of_training_by_risk(
         drawn = Counter(session.scalars(select(Item.risk).where(Item.purpose == "training", Item.sampled)))
         assert session.scalar(select(func.count()).where(Item.purpose == "benchmark", Item.status == "open")) == 200
     assert drawn[3.0] > 1.8 * drawn[1.0]
+
+
+def test_no_patients_case_is_left_to_chance(
+    store: Store, users: Any, add_run: Callable[..., Any], make_instance: Callable[..., Any]
+) -> None:
+    run = add_run(store, items=8, training_share=0.0)
+    risk = risk_of(make_instance(1), hospital=True)
+    with store.writing() as session:
+        session.execute(text(f"UPDATE items SET risk = {risk} WHERE id = {run.items[-1]}"))
+        counts = draw_plan(session, SYSTEM, run.run_id, training_share=0.0, seed=5)
+        drawn = session.scalars(select(Item.id).where(Item.purpose == "training", Item.sampled)).all()
+    assert counts["training"] == {"items": 4, "drawn": 1}
+    assert drawn == [run.items[-1]]
 
 
 def test_work_that_is_handed_on_goes_to_others(store: Store, users: Any, small_run: Any) -> None:

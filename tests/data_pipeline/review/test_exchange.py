@@ -267,3 +267,6 @@ def test_what_a_verdict_lets_through(changes: dict[str, Any], split: Any, why: s
     said = Reviews({verdict.instance_sha256: verdict}).why_not("1" * 64, split)
     assert said.startswith(why)
     assert bool(said) is bool(why)
+    known = verdict.instance_sha256 == "1" * 64
+    of_patient = Reviews({verdict.instance_sha256: verdict}).why_not("1" * 64, split, patient=True)
+    assert of_patient == (said if known or split == "test" else "no reviewer has approved this patient's case")
