@@ -30,6 +30,8 @@ _SYNONYMS = {
     ],
     "wedge": ["楔形"],
     "biconcave": ["双凹"],
+    "extraforaminal": [r"extra[\s-]+foraminal"],  # else its second half would be read as another zone
+    "subarticular": [r"sub[\s-]+articular"],
     "mild": ["轻(?:度|微|至|到|-)"],
     "moderate": ["中(?:度|等)"],
     "severe": ["重度|严重"],

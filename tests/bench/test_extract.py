@@ -217,6 +217,21 @@ def test_category(reply: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
+        ("Extra-foraminal", "extraforaminal"),
+        ("extra foraminal, on the left", "extraforaminal"),
+        ("the sub-articular zone", "subarticular"),
+        ("foraminal", "foraminal"),
+        ("extraforaminal or foraminal", UNPARSED),
+    ],
+)
+def test_a_zone_is_not_its_second_half(reply: str, expected: str) -> None:
+    update = {"categories": ("central", "subarticular", "foraminal", "extraforaminal", NOT_DETERMINABLE)}
+    assert read(reply, ask("category").model_copy(update=update)) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
         ("To the right.", "right"),
         ("The side cannot be determined because there is no left or right marker.", NOT_DETERMINABLE),
         ("Without a letter, left or right cannot be determined.", NOT_DETERMINABLE),
