@@ -23,7 +23,7 @@ from data_pipeline.review.protocol import SYSTEM, assign_run, open_session
 from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import Assignment
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def serve(url: str, data: Path, log: Path) -> tuple[subprocess.Popen[str], str]:

@@ -114,7 +114,7 @@ def test_ten_thousand_malformed_requests_are_no_error(
         "Clinician review", 5, "malformed requests from the OpenAPI schema (schemathesis), in all roles",
         asked="10,000 without a 5xx", measured=f"{sent:,} sent, {len(failed)} with a 5xx",
         met=sent >= 10_000 and not failed,
-        command="pytest -m acceptance tests/data_pipeline/review/test_security_fuzz.py",
+        command="pytest -m acceptance tests/data_pipeline/review/security/test_fuzz.py",
     )  # fmt: skip
     results.PAGE.write_text(results.render(), encoding="utf-8")
     assert not failed, "\n".join(failed[:20])
