@@ -267,12 +267,13 @@ def verify_log(
     exported: Annotated[Path | None, typer.Option(help="An exported `audit.jsonl` instead of a database.")] = None,
     head: Annotated[Path | None, typer.Option(help="A `head.json` that was exported before: still in the log?")] = None,
 ) -> None:
-    """Check every row of the audit log; exit 1 where one was altered, removed, moved or inserted."""
+    """Check every row of the audit log, and settled items against it; exit 1 where anything was altered."""
     import json
 
     from data_pipeline.review.audit.chain import AuditLine, Head, verify_exported
     from data_pipeline.review.audit.chain import head as head_of
     from data_pipeline.review.audit.chain import verify_log as verify
+    from data_pipeline.review.exchange.verdicts import state_faults
     from spinemed.errors import ReadError
     from spinemed.tables import read_jsonl
 
@@ -289,7 +290,7 @@ def verify_log(
     else:
         store = _open(run, database, data)
         with store.reading() as session:
-            faults = verify(session, expected)
+            faults = verify(session, expected) or state_faults(session)
             end = head_of(session)
         store.close()
         typer.echo(f"rows: {end.seq}; head: {end.sha256}")

@@ -12,7 +12,7 @@ Convention: an export is a folder with a manifest of kind `reviews`:
 ========================== ==========================================================================================
 
 Trap: a verdict names the hash of the audit row that holds its last decision; a decision without such a row is an error,
-not a verdict.
+not a verdict. The state of an item is a column that a database's owner can change: it must be what the log says, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -46,13 +46,14 @@ from data_pipeline.review.store.tables import (
     Version,
 )
 from data_pipeline.reviews import ReviewerProfile
-from spinemed.records import Instance, ReviewVerdict
+from spinemed.records import Instance, ReviewVerdict, content_hash
 from spinemed.tables import atomic_folder, write_json, write_jsonl, write_manifest, write_text
 
-__all__ = ["export_review", "read_verdicts_of"]
+__all__ = ["export_review", "read_verdicts_of", "state_faults"]
 
 _SETTLED = ("approved", "edited", "rejected")
 _PART = 2_000
+_CURE = "find out who changed the database"
 
 
 def export_review(store: Store, out: Path, actor: Actor = SYSTEM) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def read_verdicts_of(session: Session) -> Iterator[ReviewVerdict]:
     """Verdicts of all settled items in the order of their ids; some thousands in memory at a time.
 
     Raises:
-        ReviewError: A decision has no row in the log.
+        ReviewError: A decision has no row in the log, or an item's state or wording is not what the log says.
     """
     logged = _logged(session)
     names = {row.id: row.pseudonym for row in session.execute(select(User.id, User.pseudonym))}
@@ -145,15 +146,35 @@ def read_verdicts_of(session: Session) -> Iterator[ReviewVerdict]:
                 yield _verdict(item, decided.get(item.id, []), settled.get(item.id), texts, names, logged)
 
 
-def _logged(session: Session) -> dict[tuple[str, int], str]:
-    """Hash of the audit row of each decision and adjudication."""
-    found: dict[tuple[str, int], str] = {}
+def state_faults(session: Session) -> list[str]:
+    """The first settled item whose state or wording is not what the log says, as a sentence; empty where all are."""
+    try:
+        for _ in read_verdicts_of(session):
+            pass
+    except ReviewError as error:
+        return [error.problem]
+    return []
+
+
+class _Logged(NamedTuple):
+    """What the log says of one decision or adjudication."""
+
+    sha256: str
+    """Of the row."""
+    verdict: str
+    shown_sha256: str
+    edited_sha256: str | None
+
+
+def _logged(session: Session) -> dict[tuple[str, int], _Logged]:
+    """The audit row of each decision and adjudication."""
+    found: dict[tuple[str, int], _Logged] = {}
     query = select(AuditRow.new, AuditRow.sha256).where(AuditRow.action.in_(("decide", "adjudicate")))
     for new, digest in session.execute(query.execution_options(yield_per=_PART)):
         told = json.loads(new)
         for name in ("decision", "adjudication"):
             if name in told:
-                found[name, told[name]] = digest
+                found[name, told[name]] = _Logged(digest, told["verdict"], told["shown_sha256"], told["edited_sha256"])
     return found
 
 
@@ -163,21 +184,32 @@ def _verdict(
     settled: Adjudication | None,
     texts: dict[int, str],
     names: dict[int, str],
-    logged: dict[tuple[str, int], str],
+    logged: dict[tuple[str, int], _Logged],
 ) -> ReviewVerdict:
     counting = [decision for decision in decisions if decision.round == item.round]
     judged = settled if settled is not None and settled.round == item.round else None
-    key = ("decision", counting[-1].id) if judged is None else ("adjudication", judged.id)
-    if key not in logged:
-        raise ReviewError(f"{key[0]} {key[1]} has no row in the log", field="audit", cure="find out who removed it")
+    keys = [("decision", one.id) for one in counting] if judged is None else [("adjudication", judged.id)]
+    if not keys:
+        raise ReviewError(f"item {item.id} is {item.status}, and nobody decided it", field="audit", cure=_CURE)
+    for key in keys:
+        if key not in logged:
+            raise ReviewError(f"{key[0]} {key[1]} has no row in the log", field="audit", cure="find out who removed it")
     reason = judged.reason if judged is not None else "; ".join(one.reason for one in counting if one.reason)
     final = None if item.final_version_id is None else Instance.model_validate_json(texts[item.final_version_id])
+    wording = None if final is None else content_hash(final)
+    said = [logged[key] for key in keys]
+    if any(row.verdict != item.status or row.shown_sha256 != item.instance_sha256 for row in said) or (
+        wording not in {row.edited_sha256 for row in said}
+    ):
+        raise ReviewError(
+            f"item {item.id} is {item.status} in its table, and the log says otherwise", field="audit", cure=_CURE
+        )
     return ReviewVerdict(
         instance_id=item.instance_id, instance_sha256=item.instance_sha256, decision=item.status,  # type: ignore[arg-type]
         purpose=item.purpose,  # type: ignore[arg-type]
         reviewers=tuple(sorted(names[one.user_id] for one in counting)),
         adjudicator=None if judged is None else names[judged.user_id], instance=final, reason=reason,
-        audit_sha256=logged[key],
+        audit_sha256=said[-1].sha256,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from data_pipeline.deidentify import SignOff
 from data_pipeline.deidentify.status import DeidRecord
 from data_pipeline.review.audit import prove, read_log, verify_log
 from data_pipeline.review.cli import app
-from data_pipeline.review.errors import AbsentError, AccessError, LoginError, RefusedError, StaleError
+from data_pipeline.review.errors import AbsentError, AccessError, LoginError, RefusedError, ReviewError, StaleError
 from data_pipeline.review.exchange.held import import_held
 from data_pipeline.review.exchange.verdicts import export_review
 from data_pipeline.review.protocol import (
@@ -386,3 +386,25 @@ def test_items_people_and_prompts_are_managed_by_command(
         assert set(session.scalars(late)) == {2}  # also of who came later: rounds that differ would not be counted
     with pytest.raises(AbsentError, match="no user"):
         CliRunner().invoke(app, ["hand-on", "nobody", "--why", "x", *there], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("change", ["status = 'approved'", "instance_sha256 = 'b' || substr(instance_sha256, 2)"])
+def test_a_state_that_was_changed_behind_the_log_is_found_and_not_exported(
+    store: Store, users: Any, small_run: Any, database_url: str, tmp_path: Path, change: str
+) -> None:
+    item = small_run.items[-1]
+    with store.reading() as session:
+        owner = session.scalar(select(Assignment.user_id).where(Assignment.item_id == item))
+    reviewer = next(actor for actor in users.by_name.values() if actor.id == owner)
+    with store.writing() as session:
+        choice = Choice(verdict="rejected", reason="unsafe")
+        decide(session, reviewer, item, choice, version=1, token=next(_tokens))
+    there = ["verify-log", "--database", database_url, "--data", str(tmp_path / "data")]
+    assert CliRunner().invoke(app, there).exit_code == 0
+    with store.writing() as session:
+        session.execute(text(f"UPDATE items SET {change} WHERE id = {item}"))
+    done = CliRunner().invoke(app, there)
+    assert done.exit_code == 1
+    assert "the log says otherwise" in done.output
+    with pytest.raises(ReviewError, match="the log says otherwise"):
+        export_review(store, tmp_path / "out")

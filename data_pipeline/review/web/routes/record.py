@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from data_pipeline.review.audit import head, prove, read_log, verify_log
 from data_pipeline.review.errors import LoginError, ReviewError
+from data_pipeline.review.exchange.verdicts import state_faults
 from data_pipeline.review.protocol import require
 from data_pipeline.review.web.deps import CurrentUser, Db, OpenStore, Visitor, csrf_checked, page
 from data_pipeline.review.web.signing import meanings_for, own_signatures, own_work, sign_own_work
@@ -103,4 +104,4 @@ def _log(request: Request, db: Session, before: int, faults: list[str] | None = 
 def verify(request: Request, db: Db, visitor: CurrentUser) -> Response:
     """Check the whole chain, row by row."""
     require(visitor.actor, "auditor")
-    return _log(request, db, 2**31 - 1, verify_log(db))
+    return _log(request, db, 2**31 - 1, verify_log(db) or state_faults(db))
