@@ -1,4 +1,4 @@
-"""Take the pictures of every page again: a real server on a run, a real Chromium, pictures cut to 40 colours.
+"""Take most pictures of the pages again: a real server on a run, a real Chromium, pictures cut to 40 colours.
 
     python data_pipeline/review/docs/screenshots.py RUN --out data_pipeline/review/docs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -267,6 +268,25 @@ def test_taking_back_the_last_decision_opens_what_it_settled(store: Store, users
     assert status_of(store, item) == "open"
     say(store, second, item, APPROVE)
     assert status_of(store, item) == "approved"
+
+
+def test_what_all_decided_on_an_earlier_day_is_not_taken_back(
+    store: Store, users: Any, small_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = small_run.benchmark[0]
+    first, second = pair_of(store, item)
+    module = importlib.import_module("data_pipeline.review.protocol.decide")  # the package's name is the function
+    monkeypatch.setattr(module, "now", lambda: "2026-01-02T03:04:05.000000Z")
+    alone = say(store, first, item, APPROVE)
+    monkeypatch.undo()
+    with store.writing() as session:  # nobody else decided: no figure can tell anything
+        undo(session, first, item, version=alone.version, token=next(_tokens))
+    monkeypatch.setattr(module, "now", lambda: "2026-01-02T03:04:05.000000Z")
+    say(store, first, item, APPROVE)
+    done = say(store, second, item, REJECT)
+    monkeypatch.undo()
+    with store.writing() as session, pytest.raises(RefusedError, match="figures of an earlier day"):
+        undo(session, second, item, version=done.version, token=next(_tokens))
 
 
 @pytest.mark.parametrize(
