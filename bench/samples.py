@@ -204,6 +204,9 @@ def _sample(row: ReleaseRow, target: Path, table: Path, line: int) -> Sample:
         origin=row.origin,
         source_id=row.source_id,
         tags=row.tags,
+        licence=row.licence,
+        evidence=row.evidence_ids,
+        language=row.language,
     )
 
 

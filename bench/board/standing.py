@@ -19,6 +19,7 @@ import numpy as np
 from bench.spinebench.rows import table_rows
 from bench.spinebench.summary import ranks_and_power
 from bench.submission.declare import Declaration, families_of, same_generator
+from spinemed.errors import RecordError
 from spinemed.records import Sample, Score
 from spinemed.statistics import Clusters, generator_for
 
@@ -53,6 +54,13 @@ def stand(
     """
     columns = columns_of(summary["rows"])
     by_model = {one.model: one for one in declared}
+    if len(by_model) != len(declared):
+        twice = next(one.model for one in declared if sum(other.model == one.model for other in declared) > 1)
+        raise RecordError(
+            f"two submissions declare the model {twice!r}",
+            field="--submission",
+            cure="give each model's submission once",
+        )
     limited = summary["samples"].get("limited")
     families = families_of(samples) if samples is not None else frozenset()
     groups: dict[tuple[int, str], list[dict[str, Any]]] = {}

@@ -1,8 +1,8 @@
 """Consultations as samples, drawn from the templates of `cases.yaml` with a seed, each in English and in Chinese.
 
 Convention: a case's facts are what the template states, a truthful "no" for every screening topic that it leaves open,
-and one fact of kind `urgency` for each urgency that its source accepts (`grade` names it). The cluster is the case; its
-two languages share it.
+and one fact of kind `urgency` for each urgency that its source accepts (`grade` names it). The cluster is the template:
+its draws and both languages are one story.
 
 Trap: cases are made up. Nobody's history stands behind them, and no clinician has signed them; urgencies rest on the
 source that each sample names in `evidence`.
@@ -136,7 +136,7 @@ def _sample(
         answer=template.urgency[0],
         answer_kind="category",
         categories=URGENCIES,
-        cluster=case,
+        cluster=template.id,
         origin="phantom",
         source_id="consultation-rules",
         tags=(f"flag:{template.flag or 'none'}", "made-up"),

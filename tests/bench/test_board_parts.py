@@ -23,7 +23,7 @@ from bench.samples import read_samples
 from bench.spinebench import score_predictions
 from bench.spinebench.leaderboard import rank_predictions
 from bench.submission.limit import limit_samples
-from spinemed.errors import ReadError
+from spinemed.errors import ReadError, RecordError
 from spinemed.records import Sample
 from spinemed.tables import write_jsonl, write_manifest
 
@@ -176,6 +176,16 @@ def test_folders_that_do_not_belong_are_refused(made: dict[str, Any], samples_fo
     with pytest.raises(ReadError, match="belongs to none of the scores"):
         write_board([made["folder"] / "scores"], tmp_path / "page", samples=[samples_folder])
     assert not (tmp_path / "page").exists()
+
+
+def test_two_declarations_of_one_model_are_refused(made: dict[str, Any], tmp_path: Path) -> None:
+    folder = made["folder"]
+    shutil.copytree(folder / "submission", tmp_path / "again")
+    with pytest.raises(RecordError, match="two submissions declare the model 'trained'"):
+        write_board(
+            [folder / "scores"], tmp_path / "page", samples=[made["samples"]],
+            submissions=[folder / "submission", tmp_path / "again"],
+        )  # fmt: skip
 
 
 def test_the_same_files_give_the_same_page(page: Path, made: dict[str, Any], tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ def test_only_the_test_split_is_asked_and_no_answer_is_in_view(samples_folder: P
     for sample in samples:
         assert sample.messages[-1].role == "user"
         assert all(message.role != "assistant" for message in sample.messages)
+        assert sample.licence
+        assert sample.evidence
+        assert sample.language == "en"
         for path in sample.images:
             assert (samples_folder / path).stat().st_size > 0
     assert manifest["counts"] == {

@@ -6,6 +6,7 @@ role of somebody who is logged in and holds the right token, because most of the
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +66,13 @@ def fuzz(requests: int, folder: Path, add_people: Callable, add_run: Callable) -
     schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(settings, store))
     senders = People(store, people, settings)
     operations = [found.ok() for found in schema.get_all_operations()]
-    each = -(-requests // len(operations))
     sent, failed = 0, []
-    for operation in operations:
+    rounds = itertools.count()
 
+    def share(operation: Any, each: int, seed: int) -> None:
+        @hypothesis.seed(seed)
         @hypothesis.settings(
             max_examples=each,
-            derandomize=True,
             deadline=None,
             database=None,
             phases=[hypothesis.Phase.generate],
@@ -91,6 +92,11 @@ def fuzz(requests: int, folder: Path, add_people: Callable, add_run: Callable) -
                 senders.open.clear()
 
         send()
+
+    while sent < requests:  # an operation that has few different requests gives less than its share
+        each, seed = -(-(requests - sent) // len(operations)), next(rounds)
+        for operation in operations:
+            share(operation, each, seed)
     with store.reading() as session:
         failed += verify_log(session)
     store.close()
