@@ -195,6 +195,7 @@ def import_(
         raise ConfigError(
             "--originals and --key belong together, and to --held", field="--originals", cure="give all three or --held"
         )
+    from data_pipeline.review.audit.chain import append
     from data_pipeline.review.deid.originals import name_originals
     from data_pipeline.review.exchange.held import import_held
     from data_pipeline.review.exchange.label_studio import import_annotations
@@ -219,6 +220,8 @@ def import_(
         typer.echo(f"waiting in quarantine: {import_held(store, folder)} ({folder})")
         if originals is not None and key is not None:
             name_originals(store.data, folder, originals, key)
+            with store.writing() as session:  # from now on a page can show them: the log says who made it so
+                append(session, SYSTEM.pseudonym, "name originals", "quarantine", folder.resolve().name)
     if label_studio is not None:
         for name, number in import_annotations(store, label_studio).items():
             typer.echo(f"{number:6d}  {name}")

@@ -200,8 +200,9 @@ def set_language(session: Session, actor: Actor, language: str) -> None:
     if language not in ("en", "zh"):
         raise RefusedError("is no language of the pages", field="language", cure="use en or zh")
     user = session.get(User, actor.id)
-    if user is not None:
-        user.language = language
+    if user is not None and user.language != language:
+        old, user.language = user.language, language
+        append(session, actor.pseudonym, "set language", "user", user.id, old=old, new=language)
 
 
 def list_users(session: Session, actor: Actor) -> list[Profile]:
