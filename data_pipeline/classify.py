@@ -34,7 +34,6 @@ from spinemed.resources import configs_dir
 __all__ = [
     "CLASSIFY_PROMPT",
     "UNCLASSIFIED",
-    "ClassRow",
     "Classes",
     "Classifier",
     "Vocabulary",
@@ -144,16 +143,6 @@ class Classes(Record):
             *(f"condition:{name}" for name in self.conditions or (UNCLASSIFIED,)),
             *(f"subfield:{name}" for name in self.subfields or (UNCLASSIFIED,)),
         )
-
-
-class ClassRow(Record):
-    """The classes of one item."""
-
-    id: str
-    subfields: tuple[str, ...]
-    conditions: tuple[str, ...]
-    by: Literal["rules", "model", "nobody"]
-    """`nobody` where it stays unclassified."""
 
 
 def load_vocabulary(folder: Path | None = None) -> Vocabulary:

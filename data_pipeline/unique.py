@@ -53,6 +53,7 @@ from spinemed.tables import read_records, write_jsonl, write_records
 
 __all__ = [
     "VERDICTS_FILE",
+    "Ask",
     "UniqueConfig",
     "Verdict",
     "read_verdicts",

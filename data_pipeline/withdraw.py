@@ -26,7 +26,7 @@ from spinemed.errors import ReadError, SourceError
 from spinemed.records import Record, Sha256
 from spinemed.tables import MANIFEST, read_jsonl, read_manifest, read_records, write_jsonl, write_manifest
 
-__all__ = ["WITHDRAWN", "Withdrawal", "Withdrawn", "find_checkpoints", "find_releases", "withdraw_case"]
+__all__ = ["WITHDRAWN", "Withdrawal", "Withdrawn", "find_checkpoints", "find_others", "find_releases", "withdraw_case"]
 
 WITHDRAWN = "withdrawn.jsonl"
 _CASE = re.compile(r"case-[0-9a-f]{12}")

@@ -28,7 +28,7 @@ from spinemed.errors import MissingPartError, ReadError, RecordError
 from spinemed.records import Sample
 from spinemed.tables import write_text
 
-__all__ = ["FILES", "read_vlmevalkit", "write_vlmevalkit"]
+__all__ = ["FILES", "read_vlmevalkit", "way", "write_vlmevalkit"]
 
 FILES = {"mcq": "SpineBench_MCQ.tsv", "text_mcq": "SpineBench_TextMCQ.tsv", "vqa": "SpineBench_VQA.tsv"}
 LETTERS = "ABCDEFGH"

@@ -7,7 +7,7 @@ from bench.judges.asking import Asked, Said, ask_judge, prompts_sha256
 from bench.judges.clinicians import against_clinicians
 from bench.judges.doctored import Probe, make_probes
 from bench.judges.examination import Thresholds, default_thresholds, examine, mark_examination
-from bench.judges.families import family_of, known_families
+from bench.judges.families import family_of
 from bench.judges.judging import JudgeConfig, JudgesConfig, Verdict, judge_reports
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "examine",
     "family_of",
     "judge_reports",
-    "known_families",
     "make_probes",
     "mark_examination",
     "prompts_sha256",

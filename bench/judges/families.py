@@ -17,7 +17,7 @@ from importlib.resources import files
 from spinemed.config import Config, load_config
 from spinemed.errors import ConfigError
 
-__all__ = ["family_of", "known_families"]
+__all__ = ["family_of"]
 
 
 class _Families(Config):
@@ -27,11 +27,6 @@ class _Families(Config):
 @cache
 def _families() -> dict[str, tuple[str, ...]]:
     return load_config(str(files("bench.judges").joinpath("families.yaml")), _Families).families
-
-
-def known_families() -> tuple[str, ...]:
-    """Names of the families in the table."""
-    return tuple(sorted(_families()))
 
 
 def family_of(model: str, declared: Mapping[str, str] | None = None) -> str:

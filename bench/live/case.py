@@ -31,7 +31,7 @@ from spinemed.questions.templates import Template, load_templates
 from spinemed.records import Sample, content_hash
 from spinemed.volume import Volume
 
-__all__ = ["COMPUTED_LICENCE", "SOURCE", "Case", "live_templates", "shared_templates", "spine_tag"]
+__all__ = ["COMPUTED_LICENCE", "SOURCE", "Case", "levels_of", "live_templates", "shared_templates", "spine_tag"]
 
 SOURCE = "spinebench-live"
 COMPUTED_LICENCE = "Apache-2.0"

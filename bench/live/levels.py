@@ -34,13 +34,14 @@ __all__ = [
     "level_recipe",
     "marked",
     "no_field_recipe",
+    "roomy",
+    "steps_from_sacrum",
     "transitional_recipe",
 ]
 
 Picture = NDArray[np.uint8]
 VARIANTS: dict[Variant, float] = {"L6": 0.12, "four_lumbar": 0.08, "T13": 0.06, "no_T12": 0.05}
 """Shares of transitional columns: far more than there are, because a count must be tried on them."""
-FOCUS = tuple(Level(x) for x in ("T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5"))
 _ROOM_PX = 26.0
 
 

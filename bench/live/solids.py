@@ -29,6 +29,7 @@ __all__ = [
     "ANGLE_DEG",
     "SLIP_POINTS",
     "alignment_recipe",
+    "angle_of",
     "choice",
     "disc_recipe",
     "full_recipe",

@@ -17,7 +17,7 @@ from typing import Literal
 from spinemed.config import Config, load_config
 from spinemed.records import content_hash
 
-__all__ = ["SCHEME_NAMES", "FindingWords", "Lexicon", "load_lexicon"]
+__all__ = ["SCHEME_NAMES", "FindingWords", "Lexicon", "grade_of", "load_lexicon"]
 
 Scheme = Literal["", "genant", "meyerding", "pfirrmann", "schizas", "lee", "modic"]
 SCHEME_NAMES: dict[str, str] = {

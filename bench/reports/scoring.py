@@ -22,7 +22,16 @@ from bench.samples import spine_of
 from spinemed.config import Config, load_config
 from spinemed.records import CaseFact, Record, RubricItem, Sample, content_hash
 
-__all__ = ["PART_NAMES", "ReportRead", "derive_rubric", "met_items", "rubric_score", "score_report", "unsafe_advice"]
+__all__ = [
+    "PART_NAMES",
+    "RUBRIC_SHA256",
+    "ReportRead",
+    "derive_rubric",
+    "met_items",
+    "rubric_score",
+    "score_report",
+    "unsafe_advice",
+]
 
 PART_NAMES = ("findings", "diagnosis", "advice", "risk", "after_surgery", "basis")
 _FOUND, _SIDE, _GRADE, _PART = 5, 2, 2, 1

@@ -39,11 +39,11 @@ import numpy as np
 
 from bench.samples import spine_of
 from spinemed.anatomy import Disc, Level, LevelRange, Mention, Spine, find_levels, resolve
-from spinemed.errors import ReadError, RecordError
+from spinemed.errors import ReadError
 from spinemed.records import IMAGE_PLACEHOLDER, Condition, Message, Option, Sample
 from spinemed.statistics import generator_for
 
-__all__ = ["SEED", "Asked", "Questions", "is_partial", "original_key", "rotation_of"]
+__all__ = ["SEED", "Asked", "Questions", "is_partial", "rotation_of"]
 
 SEED = 0
 """Of all controls."""
@@ -267,18 +267,6 @@ def _rotated(sample: Sample, by: int) -> Sample | str:
     keys = [option.key for option in sample.options]
     answer = keys[(keys.index(sample.answer) + by) % count]
     return sample.model_copy(update={"messages": tuple(messages), "options": options, "answer": answer})
-
-
-def original_key(sample: Sample, key: str, by: int) -> str:
-    """The letter that an option has in the question itself, from its letter after moving on by so many places.
-
-    Raises:
-        RecordError: No option has this letter.
-    """
-    keys = [option.key for option in sample.options]
-    if key not in keys:
-        raise RecordError(f"sample {sample.id} has no option {key!r}", field="options", cure="score again")
-    return keys[(keys.index(key) - by) % len(keys)]
 
 
 def _options_alone(sample: Sample) -> Sample:

@@ -68,7 +68,7 @@ from spinemed.statistics import (
     rank_systems,
 )
 
-__all__ = ["LOST", "RANKABLE", "summarise", "summarise_views"]
+__all__ = ["LOST", "RANKABLE", "ranks_and_power", "summarise", "summarise_views"]
 
 CONFIDENCE = 0.95
 LOST = ("unparsed", "refused", "truncated", "timed_out", "failed", "api_error")

@@ -32,7 +32,17 @@ from spinemed.statistics.agreement import (
     raw_agreement,
 )
 
-__all__ = ["ASPECTS", "BY", "GoldWeek", "Judgement", "Row", "agreement_rows", "gold_weeks", "ordered_scale"]
+__all__ = [
+    "ASPECTS",
+    "BY",
+    "RESAMPLES",
+    "GoldWeek",
+    "Judgement",
+    "Row",
+    "agreement_rows",
+    "gold_weeks",
+    "ordered_scale",
+]
 
 BY: tuple[str, ...] = ("all", "task", "week", "group", "pair")
 ASPECTS: tuple[str, ...] = ("decision", "key", "level", "side", "urgency", "grade", "measurement")

@@ -27,7 +27,20 @@ from data_pipeline.review.protocol.settle import settle, unsettle
 from data_pipeline.review.store.tables import Assignment, Decision, Draft, Flag, Item, Version, now
 from spinemed.records import SPINE_ERRORS, Instance, content_hash
 
-__all__ = ["FLAG_KINDS", "Choice", "Decided", "decide", "flag_claim", "save_draft", "undo", "withdraw_flag"]
+__all__ = [
+    "FLAG_KINDS",
+    "Choice",
+    "Decided",
+    "add_version",
+    "check_token",
+    "decide",
+    "flag_claim",
+    "flush_once",
+    "lock_own",
+    "save_draft",
+    "undo",
+    "withdraw_flag",
+]
 
 FLAG_KINDS = (*SPINE_ERRORS, "unsupported")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{8,64}")

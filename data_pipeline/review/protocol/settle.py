@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from data_pipeline.review.errors import RefusedError
 from data_pipeline.review.store.tables import Adjudication, Assignment, Decision, GoldItem, Item, Version
 
-__all__ = ["Judgement", "disagreements", "settle", "unsettle"]
+__all__ = ["Judgement", "disagreements", "judgements", "settle", "unsettle"]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ __all__ = [
     "Progress",
     "QueueRow",
     "document_text",
+    "evidence_of",
+    "may_see",
     "my_progress",
     "my_queue",
     "next_item",

@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 _LEVEL_CUT = re.compile(r"[\s,;，、；]+")
-_LONGEST_CONTEXT = 600
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from spinemed.statistics.agreement.estimate import RESAMPLES, Agreement, estimat
 from spinemed.statistics.agreement.ratings import Ratings, Table, subset
 from spinemed.statistics.clusters import Clusters
 
-__all__ = ["Weights", "cohen_kappa", "fleiss_kappa", "weight_matrix"]
+__all__ = ["Weights", "cohen_kappa", "fleiss_kappa", "shares", "weight_matrix"]
 
 Weights = Literal["nominal", "linear", "quadratic"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spinemed.statistics.clusters import Clusters
 
-__all__ = ["Ratings", "Table", "numbers_of", "subset"]
+__all__ = ["Ratings", "Table", "flaw_of", "numbers_of", "subset"]
 
 Table = Sequence[Sequence[Any]]
 """Units x raters; None or NaN where there is no rating."""
