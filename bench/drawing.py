@@ -13,30 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.estimates import Estimate
+from spinemed.plotstyle import INK, PLOT_STYLE, RULE
 
 __all__ = ["BLUE", "GREY", "INK", "ORANGE", "RULE", "SOFT", "VERMILION", "draw", "mark"]
 
-INK, SOFT, RULE = "#1a2228", "#56626b", "#d9dcd8"
+SOFT = "#56626b"
 BLUE, ORANGE, GREY, VERMILION = "#0072b2", "#e69f00", "#808488", "#d55e00"
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": RULE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e8e5",
-    "grid.linewidth": 0.7,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
+_STYLE = {**PLOT_STYLE, "font.size": 10}
 
 
 @contextmanager

@@ -15,33 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from data_pipeline.review.agreement.figures import GoldWeek, Row
+from spinemed.plotstyle import INK, PLOT_STYLE
 
 __all__ = ["draw_agreement", "draw_gold", "draw_times"]
 
-INK, RULE = "#1a2228", "#d9dcd8"
 MARKS = (
     ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P"),
     ("#808488", "X"), ("#000000", "*"),
 )  # fmt: skip
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": RULE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e6e8e5",
-    "grid.linewidth": 0.7,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
+_STYLE = {**PLOT_STYLE, "font.size": 9}
 _LOCK = threading.Lock()
 """matplotlib's settings belong to the process; two pages at once must not mix theirs."""
 _MOST = 40
