@@ -3,7 +3,8 @@
 Convention: `spinemed data run --reviews FOLDER` (or the config's `reviews`) copies `verdicts.jsonl` and
 `reviewers.jsonl` into the run folder, where they stay: every later release of that run, also one that is built again
 after a withdrawal, obeys them. A verdict holds for the bytes it names. An item of the test split needs one that lets it
-in; an item for training needs none, and a rejected one is released nowhere.
+in; an item for training needs none, and a rejected one is released nowhere. Cases of real patients need one in every
+split, also where a run has no reviews at all.
 
 Trap: an edited item is another instance with the same id. What it shares with others (patient, document, picture) is
 that of the item it was, so splits never depend on reviews.
@@ -21,11 +22,12 @@ from spinemed.errors import ReadError, RecordError
 from spinemed.records import Instance, Record, ReviewVerdict, Split, content_hash
 from spinemed.tables import file_sha256, read_jsonl, read_manifest, write_bytes
 
-__all__ = ["REVIEWS", "ReviewerProfile", "Reviews", "keep_reviews", "read_reviews"]
+__all__ = ["REVIEWS", "ReviewerProfile", "Reviews", "keep_reviews", "read_reviews", "without_verdicts"]
 
 REVIEWS = "reviews"
 Where = tuple[str, Split, tuple[str, ...]]
 """Component, split and classes of a released row."""
+_UNREAD = "no reviewer has approved this patient's case"
 _VERDICTS, _REVIEWERS = "verdicts.jsonl", "reviewers.jsonl"
 
 
@@ -57,7 +59,7 @@ class Reviews:
         """Why an item may not be released, or an empty text. A `patient`'s case needs a verdict for every split."""
         verdict = self.verdicts.get(instance_sha256)
         if verdict is None and patient and split != "test":
-            return "no reviewer has approved this patient's case"
+            return _UNREAD
         if verdict is None:
             return "no reviewer has approved it for the test split" if split == "test" else ""
         if verdict.decision == "rejected":
@@ -110,6 +112,25 @@ class Reviews:
             "released": dict(sorted(self.released.items())),
             "reviewers": [profile.model_dump(mode="json") for profile in self.reviewers],
         }
+
+
+def without_verdicts(
+    order: Sequence[Where | None], instances: Iterable[Instance], left_out: Counter[str], patients: Collection[str]
+) -> list[Where | None]:
+    """A release without any review: cases of real patients stay out, because nobody has decided on them.
+
+    Args:
+        order: As in :meth:`Reviews.applied`.
+        instances: The items, in the same order.
+        left_out: Reasons are counted here.
+        patients: Ids of the sources that hold real patients' cases of a hospital.
+    """
+    kept: list[Where | None] = []
+    for where, instance in zip(order, instances, strict=True):
+        barred = where is not None and instance.source_id in patients
+        left_out.update([_UNREAD] if barred else ())
+        kept.append(None if barred else where)
+    return kept
 
 
 def keep_reviews(given: Path, run_folder: Path) -> None:

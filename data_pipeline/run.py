@@ -32,7 +32,7 @@ from data_pipeline.items import Item
 from data_pipeline.readers import check_options
 from data_pipeline.records import Derivation, Ties
 from data_pipeline.release import Place, join_release, place_items, write_rows
-from data_pipeline.reviews import read_reviews
+from data_pipeline.reviews import read_reviews, without_verdicts
 from data_pipeline.ruled import TEMPLATES
 from data_pipeline.settle import (
     finish,
@@ -409,10 +409,13 @@ class Stages:
         sizes = group_sizes(items / "instances.parquet")
         reviews = read_reviews(self.run.folder)
         edited: list[Instance | None] = []
+        found = (item.instance for number in range(len(sizes)) for item in read_item_shard(items, number))
+        patients = {name: source.origin for name, source in sources.items() if source.kind == "hospital"}
         if reviews is not None:
-            found = (item.instance for number in range(len(sizes)) for item in read_item_shard(items, number))
-            patients = {name for name, source in sources.items() if source.kind == "hospital"}
             order, edited = reviews.applied(order, found, left_out, patients)
+        elif "real" in patients.values():
+            real = {name for name, origin in patients.items() if origin == "real"}
+            order = without_verdicts(order, found, left_out, real)
         tasks, start = [], 0
         for number, size in enumerate(sizes):
             decided, words = tuple(order[start : start + size]), tuple(edited[start : start + size])

@@ -342,3 +342,19 @@ def test_files_that_nobody_reads_are_counted_by_their_ending(tmp_path: Path) -> 
     unread = {name: number for name, number in report["counts"].items() if name.startswith("files not read")}
     assert unread == {"files not read: .docx": 1, "files not read: .pdf": 2, "files not read: other": 1}
     assert "orrin" not in (tmp_path / "out" / "report.json").read_text()
+
+
+@pytest.mark.parametrize("origin", ["real", "phantom"])
+def test_a_real_case_is_released_by_a_persons_decision_alone(
+    origin: str, cleared: Path, tmp_path: Path, write_config: Any, run_build: Any, entries: dict[str, dict[str, Any]]
+) -> None:
+    case = {**ENTRY, "path": str(cleared), "origin": origin, "legal_basis": "waiver", "options": {"most_slices": 1}}
+    out = run_build(write_config(tmp_path, [entries["medquad"], case]), tmp_path / "run")
+    release = json.loads((out / "outputs" / "release" / "manifest.json").read_text())
+    kept = [row["source_id"] for row in read_rows(out / "outputs" / "release" / "index.jsonl")]
+    unread = release["left_out"].get("no reviewer has approved this patient's case", 0)
+    assert (unread > 0, "hospital" in kept) == ((True, False) if origin == "real" else (False, True))
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
