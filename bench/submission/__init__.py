@@ -5,12 +5,15 @@ is published before and a reveal that is published after.
 """
 
 from bench.submission.declare import SUBMISSION_FILE, Declaration, read_submission, same_generator, validate_submission
+from bench.submission.questions import collect_answers, publish_questions
 from bench.submission.rounds import open_round, reveal_round, verify_round
 
 __all__ = [
     "SUBMISSION_FILE",
     "Declaration",
+    "collect_answers",
     "open_round",
+    "publish_questions",
     "read_submission",
     "reveal_round",
     "same_generator",

@@ -1,4 +1,4 @@
-"""`validate` and `round`: submissions checked, live rounds opened, revealed and verified."""
+"""`validate` and `round`: submissions checked; live rounds opened, handed out, collected, revealed and verified."""
 
 from __future__ import annotations
 
@@ -48,6 +48,41 @@ def open_command(
     console = Console(highlight=False)
     console.print(f"publish {out / COMMITMENT}: {made['commitment']}", markup=False, soft_wrap=True)
     console.print(f"keep {out / SECRET} to yourself until the round ends", markup=False, soft_wrap=True)
+
+
+@rounds.command("publish")
+def publish_command(
+    samples: Annotated[Path, typer.Argument(help="Samples folder; it stays with the operator.")],
+    out: Annotated[Path, typer.Option(help="Folder of questions without truth to write.")],
+    key: Annotated[Path | None, typer.Option(help="Key to keep; key.jsonl beside the samples unless given.")] = None,
+) -> None:
+    """Write the questions without their truth for contestants, and the key that maps their ids back."""
+    from rich.console import Console
+
+    from bench.submission.questions import publish_questions
+
+    made = publish_questions(samples, out, key=key)
+    console = Console(highlight=False)
+    console.print(f"publish {out}: {made['questions']} questions", markup=False, soft_wrap=True)
+    kept = key if key is not None else "key.jsonl beside the samples"
+    console.print(f"keep {kept} and {samples} to yourself until the round ends", markup=False, soft_wrap=True)
+
+
+@rounds.command("collect")
+def collect_command(
+    predictions: Annotated[Path, typer.Option(help="A contestant's predictions.jsonl on the ids of the questions.")],
+    samples: Annotated[Path, typer.Option(help="Samples folder that the questions were published from.")],
+    out: Annotated[Path, typer.Option(help="Predictions folder to write.")],
+    key: Annotated[Path | None, typer.Option(help="The key; key.jsonl beside the samples unless given.")] = None,
+) -> None:
+    """Turn a contestant's answers into a predictions folder on the samples, to be scored like any other."""
+    from rich.console import Console
+
+    from bench.submission.questions import collect_answers
+
+    made = collect_answers(predictions, samples, out, key=key)
+    told = f"{made['name']}: {made['predictions']} answers under {made['condition']}, written to {out}"
+    Console(highlight=False).print(told, markup=False, soft_wrap=True)
 
 
 @rounds.command("reveal")

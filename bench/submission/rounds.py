@@ -11,7 +11,8 @@ This is a hash commitment as in textbooks: hiding because of the salt, binding b
 
 Traps: the config's hash is of the file's bytes, comments and all. The seed is not in the config: it overrides the
 config's own. Before the commitment is published an operator may try seeds; and a samples folder holds its answers and
-its seed, so it stays with the operator until the reveal.
+its seed, so it stays with the operator until the reveal (contestants get
+`questions.py`'s form of it).
 """
 
 from __future__ import annotations

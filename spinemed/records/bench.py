@@ -14,13 +14,14 @@ from pydantic import Field, model_validator
 
 from spinemed.anatomy import Disc, Level
 from spinemed.records.answers import Message, Option, check_answer, check_placeholders
-from spinemed.records.base import AnswerKind, Axis, Origin, Sha256, Sparse, Task
+from spinemed.records.base import AnswerKind, Axis, Origin, Record, Sha256, Sparse, Task
 
 __all__ = [
     "CaseFact",
     "Condition",
     "Outcome",
     "Prediction",
+    "Question",
     "RubricItem",
     "Sample",
     "Score",
@@ -133,6 +134,29 @@ class Sample(Sparse):
         check_answer(self.answer_kind, self.answer, self.options, self.categories)
         if (self.tolerance is not None or self.unit) and self.answer_kind != "number":
             raise ValueError(f"unit and tolerance belong to a number, not to a {self.answer_kind}")
+        return self
+
+
+class Question(Record):
+    """A sample as a contestant gets it: what is asked and the form of the answer, no truth and no origin."""
+
+    id: str
+    """Stands for a sample; only who holds the key knows for which."""
+    axis: Axis
+    task: Task
+    messages: tuple[Message, ...]
+    """Everything before the answer."""
+    images: tuple[str, ...]
+    """Paths relative to the folder of `questions.jsonl`, named by hash."""
+    answer_kind: AnswerKind
+    options: tuple[Option, ...] = ()
+    categories: tuple[str, ...] = ()
+    unit: Literal["", "deg", "mm", "percent"] = ""
+    language: Literal["", "en", "zh"] = ""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Question:
+        check_placeholders(self.messages, len(self.images))
         return self
 
 

@@ -15,11 +15,21 @@ import yaml
 from bench.run import BenchConfig, questions_of
 from bench.runner import ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
-from bench.submission import open_round, read_submission, reveal_round, validate_submission, verify_round
+from bench.spinebench.score import score_predictions
+from bench.submission import (
+    collect_answers,
+    open_round,
+    publish_questions,
+    read_submission,
+    reveal_round,
+    validate_submission,
+    verify_round,
+)
 from bench.submission.limit import limit_samples
 from bench.submission.rounds import COMMITMENT, REVEAL, SECRET
 from spinemed.errors import ConfigError, ReadError, RecordError, RunError, SpineMedError
-from spinemed.tables import write_jsonl, write_manifest
+from spinemed.records import CaseFact, Prediction, Question, RubricItem, Score
+from spinemed.tables import read_jsonl, write_jsonl, write_manifest
 
 GOOD: dict[str, Any] = {
     "name": "Reader", "model": "reader-7b", "revision": "c0ffee", "organisation": "A clinic",
@@ -208,3 +218,116 @@ def test_a_limited_run_asks_a_marked_part(samples_folder: Path, tmp_path: Path, 
     assert questions_of(config, tmp_path / "outputs" / "samples") == asked
     done = spinemed("bench", "run", "--help")
     assert "--limit" in done.stdout
+
+
+# --- questions without truth -----------------------------------------------------------------------------------------
+
+PRIVATE = "private-918273645"
+
+
+@pytest.fixture
+def secret_samples(samples_folder: Path, tmp_path: Path) -> Path:
+    """The same questions, each field that no contestant may see marked."""
+    listed, about = read_samples(samples_folder)
+    fact = CaseFact(id=PRIVATE, kind="history", text=PRIVATE)
+    rubric = RubricItem(id=PRIVATE, points=5, criterion=PRIVATE)
+    marked = [
+        sample.model_copy(
+            update={
+                "id": f"{PRIVATE}-{sample.id}", "cluster": f"{PRIVATE}-{sample.cluster}", "source_id": PRIVATE,
+                "tags": (f"family:{PRIVATE}", *sample.tags), "evidence": (PRIVATE,), "fact": PRIVATE,
+                "variant": PRIVATE, "licence": PRIVATE, "facts": (fact,), "rubric": (rubric,),
+                "difficulty": "medium", "image_need": "helpful",
+            }
+        )
+        for sample in listed
+    ]  # fmt: skip
+    folder = tmp_path / "operator" / "samples"
+    shutil.copytree(samples_folder, folder)
+    write_jsonl(folder / "samples.jsonl", marked)
+    facts = {name: value for name, value in about.items() if name not in ("kind", "files", "sha256")}
+    write_manifest(folder, "samples", **(facts | {"seed": 918273645, "config": PRIVATE}))
+    return folder
+
+
+def test_published_questions_hold_no_truth_in_any_byte(
+    secret_samples: Path, tmp_path: Path, spinemed: Callable[..., Any]
+) -> None:
+    public = tmp_path / "public"
+    done = spinemed("bench", "round", "publish", secret_samples, "--out", public)
+    assert done.returncode == 0, done.stderr
+    listed, about = read_samples(secret_samples)
+    files = [path for path in public.rglob("*") if path.is_file()]
+    together = b"\n".join(str(path.relative_to(public)).encode() + path.read_bytes() for path in files)
+    for word in (PRIVATE, "918273645", about["sha256"], about["release_sha256"]):
+        assert word.encode() not in together
+    named = ("answer", "facts", "rubric", "tolerance", "tags", "evidence", "levels", "cluster", "seed", "source_id",
+             "origin", "fact", "variant", "difficulty", "image_need", "licence")  # fmt: skip
+    for name in named:
+        assert f'"{name}":'.encode() not in together
+    by_words = {(one.messages, one.images): one for one in read_jsonl(public / "questions.jsonl", Question)}
+    assert len(list(read_jsonl(public / "questions.jsonl", Question))) == len(listed)
+    for sample in listed:
+        asked = by_words[sample.messages, sample.images]
+        assert (asked.options, asked.categories, asked.unit) == (sample.options, sample.categories, sample.unit)
+        assert all((public / path).read_bytes() == (secret_samples / path).read_bytes() for path in sample.images)
+    key = secret_samples.parent / "key.jsonl"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    again = tmp_path / "again"
+    publish_questions(secret_samples, again)
+    assert (again / "manifest.json").read_bytes() == (public / "manifest.json").read_bytes()
+
+
+def test_collected_answers_score_as_if_asked_here(
+    secret_samples: Path, tmp_path: Path, spinemed: Callable[..., Any]
+) -> None:
+    listed, _ = read_samples(secret_samples)
+    truth = {sample.id: sample.answer for sample in listed[::2]}
+    here = tmp_path / "here"
+    asked = predict_samples(
+        secret_samples, ScriptedAnswerer(truth, default="L1", name="reader-7b"), here, name="reader"
+    )
+    publish_questions(secret_samples, tmp_path / "public")
+    key = secret_samples.parent / "key.jsonl"
+    ids = {line["sample_id"]: line["question_id"] for line in map(json.loads, key.read_text().splitlines())}
+    given = [one.model_copy(update={"sample_id": ids[name]}) for name, one in asked.by_sample.items()]
+    file = tmp_path / "reader.jsonl"
+    write_jsonl(file, given)
+    done = spinemed(
+        "bench", "round", "collect", "--predictions", file, "--key", key, "--samples", secret_samples,
+        "--out", tmp_path / "there",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("here", "there"):
+        score_predictions(secret_samples, [tmp_path / name], tmp_path / f"scores-{name}", resamples=100)
+    rows = [list(read_jsonl(tmp_path / f"scores-{name}" / "scores.jsonl", Score)) for name in ("here", "there")]
+    assert rows[0] == rows[1]
+    assert 0 < sum(score.correct for score in rows[0]) < len(rows[0])
+
+
+def test_answers_that_do_not_fit_the_questions_are_refused(
+    secret_samples: Path, samples_folder: Path, tmp_path: Path
+) -> None:
+    publish_questions(secret_samples, tmp_path / "public")
+    with pytest.raises(ReadError, match="is the key of other samples"):
+        publish_questions(samples_folder, tmp_path / "other", key=secret_samples.parent / "key.jsonl")
+    with pytest.raises(ReadError, match="would be published"):
+        publish_questions(secret_samples, tmp_path / "other", key=tmp_path / "other" / "key.jsonl")
+    asked = [one.id for one in read_jsonl(tmp_path / "public" / "questions.jsonl", Question)]
+    answers = [
+        Prediction(
+            sample_id=name, model="m", condition="full", outcome="answered", text="L1", request_sha256="0" * 64
+        )
+        for name in asked
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "part.jsonl", answers[1:])
+    with pytest.raises(RecordError, match="lacks 1 questions"):
+        collect_answers(tmp_path / "part.jsonl", secret_samples, tmp_path / "out")
+    with pytest.raises(RecordError, match="not the key of these samples"):
+        collect_answers(
+            tmp_path / "part.jsonl", samples_folder, tmp_path / "out", key=secret_samples.parent / "key.jsonl"
+        )
+    write_jsonl(tmp_path / "turned.jsonl", [one.model_copy(update={"condition": "rotated_1"}) for one in answers])
+    with pytest.raises(RecordError, match="answers under rotated_1"):
+        collect_answers(tmp_path / "turned.jsonl", secret_samples, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
