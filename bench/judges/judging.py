@@ -144,7 +144,8 @@ def judge_reports(
 
     Raises:
         ConfigError: Two judges share a name, or a model's family is not known and not declared.
-        RecordError: A sample is no report or was not answered, or a system answered another samples folder.
+        RecordError: A sample is no report or was not answered, a system answered another samples folder, or
+            under another condition than `full`.
         ChatError, EgressError, BudgetError: As `Chat.ask`.
     """
     from bench.judges.summary import summarise_judges
@@ -156,7 +157,7 @@ def judge_reports(
     strange = next((sample for sample in listed if sample.task != "report"), None)
     if strange is not None:
         raise RecordError(f"sample {strange.id} is a {strange.task}", field="task", cure="give reports alone")
-    systems = read_systems(predictions, about["sha256"])
+    systems = read_systems(predictions, about["sha256"], condition="full")
     families = _families(config, systems)
     passed = _examinations(examinations)
     verdicts: list[Verdict] = []

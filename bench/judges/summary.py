@@ -14,7 +14,9 @@ Convention: `summary.json` of kind `judges`::
      "pairs": [...], "clinicians": {judge: {...}}}
 
 Points of a report are the mean over counting judges, where all of them answered every item. With no counting judge the
-points are None.
+points are None. A reply that is none (refused, truncated, timed out, failed) has 0 points, 1 in each section and the
+floor of `dimension_total`, 20; one that the provider failed (`api_error`) is left out. `by_judge` is over the reports
+that the judge read.
 
 Trap: `agreement` is among all judges that were asked; the counting ones may agree better, or be one.
 """
@@ -30,10 +32,10 @@ from bench.estimates import estimate_columns
 from bench.judges.asking import prompts_sha256
 from bench.judges.clinicians import against_clinicians
 from bench.points import Pointed, pairs_of_points
-from bench.reports.dimensions import dimension_total, section_means
+from bench.reports.dimensions import TOTAL_FLOOR, dimension_total, section_means
 from bench.reports.scoring import derive_rubric, rubric_score, score_report
 from bench.runner import Predictions
-from spinemed.records import DIMENSIONS, ReaderScore, RubricItem, Sample
+from spinemed.records import DIMENSIONS, REPORT_SECTIONS, ReaderScore, RubricItem, Sample
 from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for
 from spinemed.statistics.agreement import cohen_kappa, krippendorff_alpha
 
@@ -219,6 +221,11 @@ def _system(
     sections: dict[str, list[float]] = defaultdict(list)
     errors: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
+        if config.dimensions and counting and system.by_sample[sample.id].outcome not in ("answered", "api_error"):
+            totals.append(TOTAL_FLOOR)  # as with points: who refuses a hard case must not gain by it
+            for section in REPORT_SECTIONS:
+                sections[section] += [1.0] * len(counting)
+            continue
         told = [given.get((judge, system.name, sample.id), {}) for judge in counting]
         scores = [{name: values[name] for name in DIMENSIONS if name in values} for values in told]
         found = [dimension_total(one) for one in scores]

@@ -3,7 +3,8 @@
 Convention: the mean of each section, then twenty times the mean of the five section means: 20 to 100. The published
 formula prints twenty times their *sum* (100 to 500); its published table fits twenty times the mean, which stands here.
 
-Trap: the floor is 20, not 0. A dimension without a score has no total; it is never filled in.
+Trap: the floor is 20, not 0. A dimension without a score has no total; it is never filled in. A reply that is no report
+gets the floor from whoever averages, since leaving it out would reward a refusal.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from statistics import fmean
 
 from spinemed.records import DIMENSIONS, REPORT_SECTIONS
 
-__all__ = ["dimension_total", "section_means"]
+__all__ = ["TOTAL_FLOOR", "dimension_total", "section_means"]
+
+TOTAL_FLOOR = 20.0
+"""Total of a report that earned 1 in each dimension."""
 
 
 def section_means(scores: Mapping[str, int | float]) -> dict[str, float] | None:

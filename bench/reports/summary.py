@@ -95,10 +95,11 @@ def score_reports(
     """Score reports by their facts and write a scores folder of kind `reports`.
 
     Raises:
-        RecordError: As :func:`reports_of`, or two systems share a name, or one answered another samples folder.
+        RecordError: As :func:`reports_of`, or two systems share a name, or one answered another samples folder or under
+            another condition than `full`.
     """
     listed, about = read_samples(samples)
-    systems = read_systems(predictions, about["sha256"])
+    systems = read_systems(predictions, about["sha256"], condition="full")
     names = [system.name for system in systems]
     done = {system.name: reports_of(listed, system) for system in systems}
     pointed = {

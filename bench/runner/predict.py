@@ -290,20 +290,30 @@ def _refuse_other_samples(system: Predictions, samples_sha256: str) -> None:
         )
 
 
-def read_systems(paths: Sequence[str | os.PathLike[str]], samples_sha256: str) -> list[Predictions]:
+def read_systems(
+    paths: Sequence[str | os.PathLike[str]], samples_sha256: str, *, condition: Condition | None = None
+) -> list[Predictions]:
     """Predictions of several systems that answered the same samples folder.
 
     Args:
         paths: A predictions folder or file for each system.
         samples_sha256: Of the samples, as their manifest says.
+        condition: The only condition that is compared here; any unless given.
 
     Raises:
-        ReadError, RecordError: As :func:`read_predictions`, another samples folder was answered, or two systems share
-            a name.
+        ReadError, RecordError: As :func:`read_predictions`, another samples folder was answered, under another
+            condition, or two systems share a name.
     """
     systems = [read_predictions(path) for path in paths]
     for system in systems:
         _refuse_other_samples(system, samples_sha256)
+        if condition is not None and system.manifest["condition"] != condition:
+            raise RecordError(
+                f"{system.name} answered under {system.manifest['condition']}, and only {condition} is compared here",
+                file=system.folder,
+                field="condition",
+                cure=f"predict again with --condition {condition}, or leave this system out",
+            )
     names = [system.name for system in systems]
     if len(set(names)) != len(names):
         raise RecordError(f"two systems are called {max(names, key=names.count)}", field="name", cure="rename one")

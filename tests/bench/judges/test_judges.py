@@ -28,11 +28,12 @@ from bench.judges import (
 from bench.judges.asking import Said
 from bench.judges.clinicians import against_clinicians, correlation
 from bench.judges.judging import Bench
+from bench.judges.summary import summarise_judges
 from bench.reports import report_samples, score_report, write_reports
 from bench.runner import Reply, ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
 from spinemed.chat import LOCAL, ChatClient, Decoding, RequestLog, ServerConfig
-from spinemed.errors import ConfigError
+from spinemed.errors import ConfigError, RecordError
 from spinemed.records import DIMENSIONS, Prediction, ReaderScore
 from spinemed.tables import write_jsonl
 
@@ -244,6 +245,7 @@ def test_two_judges_rank_and_one_of_the_family_never_counts(
     totals = {system["name"]: system["dimension_total"]["value"] for system in done["systems"]}
     assert totals["truth"] == 100
     assert totals["short"] < 100
+    assert totals["silent"] == 20, "who refuses gets the floor"
     alpha = done["agreement"]["rubric"]
     assert alpha["value"] is not None
     assert alpha["raters"] == 3
@@ -257,6 +259,32 @@ def test_two_judges_rank_and_one_of_the_family_never_counts(
     assert not kin["rankable"]
     assert kin["pairs"] == []
     assert "of the family of mistral-large" in {judge["name"]: judge["why_not"] for judge in kin["judges"]}["good"]
+
+
+def test_a_refusal_costs_the_floor_and_a_failed_request_nothing(few: Path, tmp_path: Path) -> None:
+    listed, _ = read_samples(few)
+    replies = {one.id: Reply("", "refused", "x") for one in listed[1:]}
+    lost = ScriptedAnswerer({}, default=Reply("", "api_error", "x"), name="m")
+    shy = ScriptedAnswerer(replies, default=Reply("", "api_error", "x"), name="m")
+    systems = [predict_samples(few, who, tmp_path / name, name=name) for name, who in (("lost", lost), ("shy", shy))]
+    judge = Bench(
+        name="j", model="m", family="f", identity={}, examined=True, passed=True, loose=(), kin=(),
+        coverage={"lost": 1.0, "shy": 1.0},
+    )  # fmt: skip
+    settings = JudgesConfig(judges=(JudgeConfig(name="j", server=ServerConfig(url="http://localhost:1", model="m")),))
+    settings = settings.model_copy(update={"resamples": 100})
+    gone, refused = summarise_judges(settings, listed, systems, [], [judge], [])["systems"]
+    assert (gone["dimension_total"]["value"], gone["dimension_total"]["n"]) == (None, 0)
+    assert (refused["dimension_total"]["value"], refused["dimension_total"]["n"]) == (20, len(listed) - 1)
+    assert set(refused["sections"].values()) == {1}
+    never = settings.model_copy(update={"dimensions": False})
+    assert summarise_judges(never, listed, systems, [], [judge], [])["systems"][1]["dimension_total"]["value"] is None
+
+
+def test_a_control_is_not_judged(few: Path, tmp_path: Path) -> None:
+    predict_samples(few, ScriptedAnswerer({}, default="-"), tmp_path / "b", name="b", condition="blind")
+    with pytest.raises(RecordError, match="b answered under blind"):
+        judge_reports(config({"good": "http://localhost:1"}), few, [tmp_path / "b"], tmp_path / "out", chats={})
 
 
 def test_missing_verdicts_are_missing_values_and_cost_the_rank(

@@ -209,6 +209,14 @@ def test_answers_to_another_set_of_the_same_ids_are_refused(tmp_path: Path) -> N
         score_reports(tmp_path / "cases", [tmp_path / "p"], tmp_path / "scores", resamples=100)
 
 
+def test_a_control_is_no_contestant(tmp_path: Path) -> None:
+    write_reports(tmp_path / "cases", spines=1)
+    predict_samples(tmp_path / "cases", ScriptedAnswerer({}, default="-"), tmp_path / "b", name="b", condition="blind")
+    with pytest.raises(RecordError, match=r"b answered under blind, and only full is compared here"):
+        score_reports(tmp_path / "cases", [tmp_path / "b"], tmp_path / "scores", resamples=100)
+    assert not (tmp_path / "scores").exists()
+
+
 def test_the_commands_make_and_score(tmp_path: Path) -> None:
     runner = CliRunner()
     made = runner.invoke(app, ["reports", "--out", str(tmp_path / "s"), "--spines", "2"])
