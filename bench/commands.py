@@ -100,7 +100,7 @@ def rank(
                 "" if row["p_holm"][at] is None else f"{row['p_holm'][at]:.4f}",
             )
         console.print(table)
-    console.print("Systems that failed on over 2 % of the requests have no rank. Research use only.")
+    console.print("References and systems that failed on over 2 % of the requests have no rank. Research use only.")
     console.print(f"written: {out / LEADERBOARD_FILE}", markup=False, soft_wrap=True)
 
 

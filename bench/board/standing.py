@@ -5,8 +5,8 @@ answer, had at least `RANKABLE` of its requests answered, and declares not to ha
 declaration belongs to the system whose model it names. Ranks and their intervals are made again within each group,
 from the same bootstrap as everywhere; a run with `--limit` ranks nobody.
 
-Trap: without the samples folder the clusters are not known here, so ranks are taken from the summary, where references
-stand among the ranked; the page says so.
+Trap: without the samples folder the clusters are not known here, so ranks are taken from the summary, where systems
+that are not ranked or ranked apart here stand among the others; the page says so.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from typing import Any
 import numpy as np
 
 from bench.spinebench.rows import table_rows
-from bench.spinebench.summary import ranks_and_power
+from bench.spinebench.summary import REFERENCES, is_reference, ranks_and_power
 from bench.submission.declare import Declaration, families_of, same_generator
 from spinemed.errors import RecordError
 from spinemed.records import Sample, Score
 from spinemed.statistics import Clusters, generator_for
 
 __all__ = ["REFERENCES", "columns_of", "stand"]
-
-REFERENCES = ("majority", "random")
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -91,7 +89,7 @@ def _group(
     families: frozenset[str],
 ) -> tuple[tuple[int, str], str]:
     """Place and title of the group, and why the system is not ranked."""
-    if system["answerer"] in REFERENCES or system["condition"] not in ("full", "tools"):
+    if is_reference(system["answerer"], system["condition"]):
         return (3, "References, not ranked"), ""
     reasons = []
     if limited:

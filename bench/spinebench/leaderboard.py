@@ -9,6 +9,8 @@ total and its confidence figures. All systems share the bootstrap draws of a row
 Requests that failed (`api_error`) count as wrong here, so that all systems have the same questions; a system with less
 than `RANKABLE` of its requests answered is listed with its values and takes no part in ranks and comparisons.
 
+References (the majority's and random answers, blind runs) are listed with values and intervals and take no part either.
+
 Trap: differences from the leader are chosen by looking at the scores; Holm over all of them pays for that in part only.
 The leader of a row may differ from that of the next.
 """
@@ -37,7 +39,7 @@ from bench.spinebench.offsets import has_level_truth
 from bench.spinebench.risk_coverage import accuracy_at_coverage, risk_coverage
 from bench.spinebench.rows import table_rows
 from bench.spinebench.safety import CONFIDENT, asks_level_or_side
-from bench.spinebench.summary import LOST, RANKABLE
+from bench.spinebench.summary import LOST, RANKABLE, is_reference
 from bench.spinebench.total import item_weighted_total
 from bench.spinebench.verdicts import NONE, OUTCOMES, System, judge_files
 from spinemed.records import NOT_DETERMINABLE, Sample
@@ -107,14 +109,16 @@ def summarise_many(
     verdicts = np.stack([system.verdicts for system in systems], axis=1)
     correct = verdicts["correct"]
     answered = (verdicts["outcome"] != OUTCOMES.index("api_error")).mean(axis=0)
-    ranked = np.flatnonzero(answered >= RANKABLE)
+    counted = np.flatnonzero(answered >= RANKABLE)
+    contestant = np.array([not is_reference(system.answerer, system.condition) for system in systems])
+    ranked = counted[contestant[counted]]
     cluster_of = [sample.cluster for sample in samples]
     rows = []
     for row in table_rows(samples):
         places = np.array(row.members)
         clusters = Clusters.of([cluster_of[place] for place in row.members])
         rng = generator_for(seed, "leaderboard", row.key)
-        own = _row(correct[places].astype(np.float64), clusters, ranked, rng, resamples)
+        own = _row(correct[places].astype(np.float64), clusters, ranked, counted, rng, resamples)
         rows.append(
             {
                 "key": row.key, "axis": row.axis, "modality": row.modality, "origin": row.origin,
@@ -133,6 +137,7 @@ def summarise_many(
             {
                 "name": system.name, "model": system.model, "condition": system.condition,
                 "coverage": float(answered[at]), "rankable": bool(answered[at] >= RANKABLE),
+                "reference": not bool(contestant[at]),
                 "outcomes": _outcomes(system),
             }
             for at, system in enumerate(systems)
@@ -163,6 +168,7 @@ def _row(
     table: NDArray[np.float64],
     clusters: Clusters,
     ranked: NDArray[np.int64],
+    counted: NDArray[np.int64],
     rng: np.random.Generator,
     resamples: int,
 ) -> dict[str, Any]:
@@ -176,6 +182,11 @@ def _row(
                      "p_value", "p_holm")
     }  # fmt: skip
     found["leader"], found["power"] = None, []
+    if counted.size:
+        effects = [effect for column in table[:, counted].T if (effect := design_effect(column, clusters)) is not None]
+        effect = max(1.0, float(np.median(effects))) if effects else 1.0
+        share = min(0.95, max(0.05, float(np.median(many.values[counted]))))
+        found["power"] = [one.as_dict() for one in power_table(clusters.size, clusters.count, effect, share=share)]
     if not ranked.size:
         return found
     part = ManyEstimates(many.values[ranked], many.estimates[:, ranked], many.sums[:, ranked], clusters, many.fewest)
@@ -194,10 +205,6 @@ def _row(
     for at, rank in zip(ranked, ranks.rank, strict=True):
         found["rank"][at] = int(rank)
     found["leader"] = int(ranked[leader])
-    effects = [effect for column in table[:, ranked].T if (effect := design_effect(column, clusters)) is not None]
-    effect = max(1.0, float(np.median(effects))) if effects else 1.0
-    share = min(0.95, max(0.05, float(np.median(part.values))))
-    found["power"] = [one.as_dict() for one in power_table(clusters.size, clusters.count, effect, share=share)]
     return found
 
 

@@ -31,7 +31,7 @@ from bench.spinebench.matched import summarise_matched
 from bench.spinebench.numbers import number_error
 from bench.spinebench.offsets import offset_levels
 from bench.spinebench.region import is_region_right
-from bench.spinebench.summary import LOST, summarise, summarise_views
+from bench.spinebench.summary import LOST, is_reference, summarise, summarise_views
 from bench.spinebench.within_one import is_within_one
 from spinemed.chat.client import Chat
 from spinemed.chat.egress import LOCAL, Egress
@@ -117,6 +117,9 @@ def score_predictions(
     chosen = _subject(systems, subject)
     compared = next((system for system in systems if system.name == chosen), None)
     blind = frozenset(system.name for system in systems if _role(system, compared) == "blind")
+    references = frozenset(
+        system.name for system in systems if is_reference(str(system.manifest["answerer"]), _condition(system))
+    )
     full = {
         system.name: (str(system.manifest["model"]), scores[system.name])
         for system in systems
@@ -128,7 +131,7 @@ def score_predictions(
         "samples": _describe_samples(listed, about),
         "systems": [_describe(system, compared, scores[system.name]) for system in systems],
         "control_systems": [_describe(system, compared, judged[system.name]) for system in partial],
-        **summarise(listed, scores, subject=chosen, blind=blind, seed=seed, resamples=resamples),
+        **summarise(listed, scores, subject=chosen, blind=blind, references=references, seed=seed, resamples=resamples),
         **summarise_views(listed, scores, conditions, seed=seed, resamples=resamples),
         **summarise_controls(listed, full, controls, seed=seed, resamples=resamples),
     }

@@ -10,7 +10,7 @@ Convention, layout of `summary.json`::
     rows         [{key, axis, modality, origin, whole_axis, n, clusters,
                    systems: {name: {correct, value, low, high, n, clusters, method, confidence, coverage, rankable,
                                     unparsed, refused, truncated, timed_out, failed, api_error, unparsed_share}},
-                   ranks: {name: {rank, low, high, best}} over the systems that may be ranked,
+                   ranks: {name: {rank, low, high, best}} over contestants that may be ranked, never references,
                    power: [see spinemed/statistics/power.py]}]
     levels       {group: {name: see bench/spinebench/levels.py}}
     abstention   {name: see bench/spinebench/confidence.py, and `confident_wrong_interval`: value, low, high, n,
@@ -30,7 +30,8 @@ Convention, layout of `summary.json`::
 Shares lie in [0, 1]. A bound is null where no interval exists; `method` says why.
 
 A request that the provider failed (`api_error`) is nobody's answer: it is left out of `value` and shown, `coverage` is
-the share that is left, and below `RANKABLE` a system has no rank.
+the share that is left, and below `RANKABLE` a system has no rank. References (the majority's and random answers, and
+every condition but `full` and `tools`) have values and intervals and no rank.
 
 Trap: `value` counts unparsed, refused, truncated, timed out and failed replies as wrong; their counts stand beside it.
 """
@@ -60,6 +61,7 @@ from spinemed.records import Sample, Score
 from spinemed.statistics import (
     FEWEST_RANKED,
     Clusters,
+    ManyEstimates,
     bootstrap_many,
     design_effect,
     generator_for,
@@ -68,12 +70,19 @@ from spinemed.statistics import (
     rank_systems,
 )
 
-__all__ = ["LOST", "RANKABLE", "ranks_and_power", "summarise", "summarise_views"]
+__all__ = ["LOST", "RANKABLE", "REFERENCES", "is_reference", "ranks_and_power", "summarise", "summarise_views"]
 
 CONFIDENCE = 0.95
 LOST = ("unparsed", "refused", "truncated", "timed_out", "failed", "api_error")
 RANKABLE = 0.98
 """Least share of questions that a request came back for; below it a system is shown without a rank."""
+REFERENCES = ("majority", "random")
+"""Answerers that nobody competes with."""
+
+
+def is_reference(answerer: str, condition: str) -> bool:
+    """Whether a system is there to compare with, and takes no rank."""
+    return answerer in REFERENCES or condition not in ("full", "tools")
 
 
 def summarise(
@@ -82,6 +91,7 @@ def summarise(
     *,
     subject: str | None,
     blind: frozenset[str] = frozenset(),
+    references: frozenset[str] = frozenset(),
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
@@ -92,6 +102,7 @@ def summarise(
         scores: For each system its scores in the order of `samples`.
         subject: The system that is compared with all others; None compares nothing.
         blind: Systems that are the subject with its pictures withheld.
+        references: Systems that take no rank.
         seed: Seed of bootstrap and tests.
         resamples: Bootstrap samples.
     """
@@ -102,7 +113,7 @@ def summarise(
         "confidence": CONFIDENCE,
         "resamples": resamples,
         "subject": subject,
-        "rows": [_row(row, samples, scores, seed, resamples) for row in rows],
+        "rows": [_row(row, samples, scores, references, seed, resamples) for row in rows],
         "levels": {
             group: {
                 name: summarise_levels(
@@ -180,7 +191,12 @@ def _safety(samples: Sequence[Sample], scores: Sequence[Score], name: str, seed:
 
 
 def _row(
-    row: TableRow, samples: Sequence[Sample], scores: dict[str, list[Score]], seed: int, resamples: int
+    row: TableRow,
+    samples: Sequence[Sample],
+    scores: dict[str, list[Score]],
+    references: frozenset[str],
+    seed: int,
+    resamples: int,
 ) -> dict[str, Any]:
     clusters = Clusters.of([samples[place].cluster for place in row.members])
     systems = {}
@@ -215,12 +231,20 @@ def _row(
         "n": len(row.members),
         "clusters": clusters.count,
         "systems": systems,
-        **ranks_and_power(table, ranked, clusters, generator_for(seed, "ranks", row.key), resamples),
+        **ranks_and_power(
+            table, ranked, clusters, generator_for(seed, "ranks", row.key), resamples, references=references
+        ),
     }
 
 
 def ranks_and_power(
-    table: NDArray[np.float64], names: Sequence[str], clusters: Clusters, rng: np.random.Generator, resamples: int
+    table: NDArray[np.float64],
+    names: Sequence[str],
+    clusters: Clusters,
+    rng: np.random.Generator,
+    resamples: int,
+    *,
+    references: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Ranks of the systems that may be ranked, and what gap these questions can show.
 
@@ -230,20 +254,25 @@ def ranks_and_power(
         clusters: The grouping of the questions.
         rng: Generator of the bootstrap.
         resamples: Bootstrap samples.
+        references: Names that take no rank; they still say what gap can be shown.
     """
     if not names:
         return {"ranks": {}, "power": []}
     many = bootstrap_many(table, clusters, rng, resamples=resamples)
-    ranks = rank_systems(many, confidence=CONFIDENCE)
-    found = {
-        name: {
-            "rank": int(ranks.rank[at]),
-            "low": _known(ranks.low[at]),
-            "high": _known(ranks.high[at]),
-            "best": _known(ranks.best[at]),
+    places = [at for at, name in enumerate(names) if name not in references]
+    found = {}
+    if places:
+        own = ManyEstimates(many.values[places], many.estimates[:, places], many.sums[:, places], clusters, many.fewest)
+        ranks = rank_systems(own, confidence=CONFIDENCE)
+        found = {
+            names[place]: {
+                "rank": int(ranks.rank[at]),
+                "low": _known(ranks.low[at]),
+                "high": _known(ranks.high[at]),
+                "best": _known(ranks.best[at]),
+            }
+            for at, place in enumerate(places)
         }
-        for at, name in enumerate(names)
-    }
     effects = [effect for column in table.T if (effect := design_effect(column, clusters)) is not None]
     # A few clusters can seem to vary less than independent questions would; no credit is given for that.
     effect = max(1.0, float(np.median(effects))) if effects else 1.0

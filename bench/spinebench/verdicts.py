@@ -64,6 +64,8 @@ class System:
     model: str
     condition: str
     verdicts: NDArray[np.void]
+    answerer: str = "external"
+    """Kind of answerer; a bare file does not tell."""
 
 
 _Measured = tuple[bool, bool, int, int, int, float]
@@ -141,10 +143,11 @@ def judge_file(path: str | os.PathLike[str], judge: Judge, samples_sha256: str) 
             on another samples folder.
     """
     root = Path(path)
-    name, file = root.stem, root
+    name, file, answerer = root.stem, root, "external"
     if root.is_dir():
         manifest = read_manifest(root, "predictions", verify=True)
         name, file = str(manifest["name"]), root / PREDICTIONS_FILE
+        answerer = str(manifest["answerer"])
         if manifest.get("samples_sha256") not in (None, samples_sha256):
             raise RecordError(
                 "was made on another samples folder", file=file, field="samples_sha256",
@@ -178,7 +181,7 @@ def judge_file(path: str | os.PathLike[str], judge: Judge, samples_sha256: str) 
             f"{len(missing)} samples have no prediction: {', '.join(missing[:5])}", file=file, field="sample_id",
             cure="predict on this very samples folder, to the end",
         )  # fmt: skip
-    return System(name, *owner, np.array(rows, dtype=VERDICT))
+    return System(name, *owner, np.array(rows, dtype=VERDICT), answerer)
 
 
 _judge: tuple[Judge, str] | None = None

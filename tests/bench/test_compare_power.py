@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
-from bench.runner import ScriptedAnswerer, predict_samples
+from bench.runner import MajorityAnswerer, ScriptedAnswerer, predict_samples
 from bench.samples import read_samples
 from bench.spinebench import score_predictions
 from bench.spinebench.leaderboard import rank_predictions
@@ -113,6 +113,31 @@ def test_a_leaderboard_says_what_the_scores_say(samples_folder: Path, two: Path,
         assert board["systems"][at]["outcomes"] == summary["systems"][at]["outcomes"]
     again = rank_predictions(samples_folder, folders, tmp_path / "b", resamples=2_000, workers=2)
     assert again == board
+
+
+def test_references_have_values_and_no_rank(samples_folder: Path, two: Path, tmp_path: Path) -> None:
+    listed, _ = read_samples(samples_folder)
+    knows_all = ScriptedAnswerer({one.id: one.answer for one in listed}, name="good")
+    predict_samples(samples_folder, knows_all, tmp_path / "blind", name="blind", condition="blind")
+    predict_samples(samples_folder, MajorityAnswerer(listed), tmp_path / "majority", name="majority")
+    folders = [tmp_path / "blind", two / "poor", tmp_path / "majority", two / "good"]
+    summary = score_predictions(samples_folder, folders, tmp_path / "s", subject="good", resamples=200)
+    board = rank_predictions(samples_folder, folders, tmp_path / "b", resamples=200)
+    assert [one["reference"] for one in board["systems"]] == [True, False, True, False]
+    for row, many in zip(summary["rows"], board["rows"], strict=True):
+        assert {name: own["rank"] for name, own in row["ranks"].items()} == {"good": 1, "poor": 2}
+        assert many["rank"] == [None, 2, None, 1], "blind is right on all, and takes no place"
+        assert many["leader"] == 3
+        assert many["value"] == [pytest.approx(row["systems"][name]["value"]) for name in BOARD]
+        assert many["value"][0] == 1
+        assert None not in many["low"]
+        assert row["power"]
+        assert many["power"]
+    alone = rank_predictions(samples_folder, folders[::2], tmp_path / "c", resamples=200)
+    assert all(row["leader"] is None and row["power"] and row["rank"] == [None, None] for row in alone["rows"])
+
+
+BOARD = ("blind", "poor", "majority", "good")
 
 
 def test_an_incomplete_system_is_named_in_a_leaderboard(samples_folder: Path, two: Path, tmp_path: Path) -> None:
