@@ -1,10 +1,11 @@
 """What people decided, as a run reads it: verdicts that let an item into a release, change it, or keep it out.
 
 Convention: `spinemed data run --reviews FOLDER` (or the config's `reviews`) copies `verdicts.jsonl` and
-`reviewers.jsonl` into the run folder, where they stay: every later release of that run, also one that is built again
-after a withdrawal, obeys them. A verdict holds for the bytes it names. An item of the test split needs one that lets it
-in; an item for training needs none, and a rejected one is released nowhere. Cases of real patients need one in every
-split, also where a run has no reviews at all.
+`reviewers.jsonl` (and `held.jsonl`) into the run folder, where they stay: every later release of that run, also one
+that is built again after a withdrawal, obeys them. A verdict holds for the bytes it names. An item of the test split
+needs one that lets it in; an item for training needs none, and a rejected one is released nowhere. Cases of real
+patients need one in every split, also where a run has no reviews at all. An item that was opened again, or that rests
+on levels that were corrected since (`held.jsonl`), is released nowhere until somebody decides on it.
 
 Trap: an edited item is another instance with the same id. What it shares with others (patient, document, picture) is
 that of the item it was, so splits never depend on reviews.
@@ -19,16 +20,25 @@ from pathlib import Path
 from typing import Any
 
 from spinemed.errors import ReadError, RecordError
-from spinemed.records import Instance, Record, ReviewVerdict, Split, content_hash
+from spinemed.records import Instance, Record, ReviewVerdict, Sha256, Split, content_hash
 from spinemed.tables import file_sha256, read_jsonl, read_manifest, write_bytes
 
-__all__ = ["REVIEWS", "ReviewerProfile", "Reviews", "keep_reviews", "read_reviews", "without_verdicts"]
+__all__ = ["REVIEWS", "HeldItem", "ReviewerProfile", "Reviews", "keep_reviews", "read_reviews", "without_verdicts"]
 
 REVIEWS = "reviews"
 Where = tuple[str, Split, tuple[str, ...]]
 """Component, split and classes of a released row."""
 _UNREAD = "no reviewer has approved this patient's case"
-_VERDICTS, _REVIEWERS = "verdicts.jsonl", "reviewers.jsonl"
+_HELD_BACK = "opened again or on corrected levels, and nobody has decided on it since"
+_VERDICTS, _REVIEWERS, _HELD = "verdicts.jsonl", "reviewers.jsonl", "held.jsonl"
+
+
+class HeldItem(Record):
+    """An item that no release takes until somebody decides on it."""
+
+    instance_id: str
+    instance_sha256: Sha256
+    why: str
 
 
 class ReviewerProfile(Record):
@@ -51,12 +61,16 @@ class Reviews:
     """By the hash of the instance that was shown."""
     reviewers: tuple[ReviewerProfile, ...] = ()
     sha256: str = ""
-    """Of both files."""
+    """Of the files."""
+    held: frozenset[str] = frozenset()
+    """Hashes of instances that wait for a decision and are released nowhere."""
     released: Counter[str] = field(default_factory=Counter)
     """Released rows by decision, once :meth:`applied` has run."""
 
     def why_not(self, instance_sha256: str, split: Split, *, patient: bool = False) -> str:
         """Why an item may not be released, or an empty text. A `patient`'s case needs a verdict for every split."""
+        if instance_sha256 in self.held:
+            return _HELD_BACK
         verdict = self.verdicts.get(instance_sha256)
         if verdict is None and patient and split != "test":
             return _UNREAD
@@ -151,8 +165,11 @@ def keep_reviews(given: Path, run_folder: Path) -> None:
         if not (home / name).is_file():
             raise ReadError("no such file", file=home / name, cure="give the folder of `spinemed review export`")
     _read(home)
-    for name in (_REVIEWERS, _VERDICTS):  # the verdicts last: with them the reviews are there
-        write_bytes(run_folder / REVIEWS / name, (home / name).read_bytes())
+    kept = {name: (home / name).read_bytes() for name in (_REVIEWERS, _VERDICTS)}
+    # What was held by earlier reviews is replaced, too: an export without the file holds nothing.
+    kept = {_HELD: (home / _HELD).read_bytes() if (home / _HELD).is_file() else b"", **kept}
+    for name, content in kept.items():  # the verdicts last: with them the reviews are there
+        write_bytes(run_folder / REVIEWS / name, content)
 
 
 def read_reviews(run_folder: Path) -> Reviews | None:
@@ -181,7 +198,12 @@ def _read(home: Path) -> Reviews:
         verdicts[verdict.instance_sha256] = verdict
     reviewers = tuple(read_jsonl(home / _REVIEWERS, ReviewerProfile))
     _require_profiles(verdicts.values(), reviewers, home)
-    return Reviews(verdicts, reviewers, f"{file_sha256(home / _VERDICTS)}{file_sha256(home / _REVIEWERS)}")
+    sha256 = f"{file_sha256(home / _VERDICTS)}{file_sha256(home / _REVIEWERS)}"
+    held: frozenset[str] = frozenset()
+    if (home / _HELD).is_file():
+        held = frozenset(row.instance_sha256 for row in read_jsonl(home / _HELD, HeldItem))
+        sha256 += file_sha256(home / _HELD) if held else ""
+    return Reviews(verdicts, reviewers, sha256, held)
 
 
 def _require_profiles(verdicts: Iterable[ReviewVerdict], known: Iterable[ReviewerProfile], home: Path) -> None:

@@ -4,6 +4,7 @@ Convention: an export is a folder with a manifest of kind `reviews`:
 
 ========================== ==========================================================================================
 `verdicts.jsonl`           one `ReviewVerdict` a settled item, gold items left out
+`held.jsonl`               one `HeldItem` an item that was opened again, or rests on corrected levels, and waits
 `reviewers.jsonl`          one `ReviewerProfile` a person who decided, pseudonyms only
 `figures/SOURCE.jsonl`     `FigureDecision` lines: put it beside a source as its `figure_approvals.jsonl`
 `sign_offs.jsonl`          `SignOff` lines for `spinemed data deidentify --sign-offs`
@@ -45,7 +46,7 @@ from data_pipeline.review.store.tables import (
     User,
     Version,
 )
-from data_pipeline.reviews import ReviewerProfile
+from data_pipeline.reviews import HeldItem, ReviewerProfile
 from spinemed.records import Instance, ReviewVerdict, content_hash
 from spinemed.tables import atomic_folder, write_json, write_jsonl, write_manifest, write_text
 
@@ -83,6 +84,7 @@ def export_review(store: Store, out: Path, actor: Actor = SYSTEM) -> dict[str, A
     with store.snapshot() as session, atomic_folder(out) as folder:
         counts: Counter[str] = Counter()
         write_jsonl(folder / "verdicts.jsonl", _counted(read_verdicts_of(session), counts))
+        counts["held back"] = write_jsonl(folder / "held.jsonl", _held(session))
         write_jsonl(folder / "reviewers.jsonl", _profiles(session))
         for source, lines in _figures(session).items():
             counts["figures decided"] += write_jsonl(folder / "figures" / f"{source}.jsonl", lines)
@@ -211,6 +213,20 @@ def _verdict(
         adjudicator=None if judged is None else names[judged.user_id], instance=final, reason=reason,
         audit_sha256=said[-1].sha256,
     )  # fmt: skip
+
+
+def _held(session: Session) -> Iterator[HeldItem]:
+    """Items that nobody has decided on since they were opened again, or since levels under them were corrected.
+
+    Those that were never drawn and gold items are among them: what they say may be wrong, whoever was to see them.
+    """
+    rows = session.execute(
+        select(Item.instance_id, Item.instance_sha256, Item.reopened_why)
+        .where(Item.reopened_why != "", Item.status.notin_(_SETTLED))
+        .order_by(Item.id)
+    )
+    for row in rows:
+        yield HeldItem(instance_id=row.instance_id, instance_sha256=row.instance_sha256, why=row.reopened_why)
 
 
 def _profiles(session: Session) -> Iterator[ReviewerProfile]:

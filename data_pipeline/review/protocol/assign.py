@@ -1,9 +1,9 @@
 """What is sent to people and to whom: the sampling plan, random assignment, handing on of work.
 
 Convention: every draw is a hash of seed and id, so that the order of import changes nothing and the plan can be drawn
-again. Benchmark items and patients' cases go to people all of them, other training items with a chance in proportion to
-their risk. Each item goes to the reviewers with least work, chance among equals; two reviewers of one item come from
-two groups.
+again. Benchmark items, patients' cases and items on corrected levels go to people all of them, other training items
+with a chance in proportion to their risk. Each item goes to the reviewers with least work, chance among
+equals; two reviewers of one item come from two groups.
 
 Trap: an item that too few people may judge (conflicts, groups) is counted and stays unassigned; it is never given to
 fewer reviewers in silence.
@@ -72,7 +72,7 @@ def draw_plan(session: Session, actor: Actor, run_id: int, *, training_share: fl
         raise RefusedError("is no share", field="training_share", cure="give a number from 0 to 1")
     _run(session, run_id)
     rows = session.execute(
-        select(Item.id, Item.instance_id, Item.purpose, Item.risk)
+        select(Item.id, Item.instance_id, Item.purpose, Item.risk, Item.reopened_why)
         .where(Item.run_id == run_id, Item.status == "unsampled")
         .order_by(Item.id)
     ).all()
@@ -80,7 +80,7 @@ def draw_plan(session: Session, actor: Actor, run_id: int, *, training_share: fl
     mean = sum(training) / len(training) if training else 1.0
     chosen: dict[str, list[int]] = {"benchmark": [], "training": []}
     for row in rows:
-        whole = row.purpose == "benchmark" or row.risk >= PATIENT_RISK
+        whole = row.purpose == "benchmark" or row.risk >= PATIENT_RISK or row.reopened_why != ""
         chance = 1.0 if whole else training_share * row.risk / mean
         if uniform(seed, "sample", row.instance_id) < chance:
             chosen[row.purpose].append(row.id)

@@ -6,8 +6,9 @@ every item that rests on a study of the volume for a new round. Decisions of ear
 A gold item is opened like any other, or what stays closed would tell which they are; what it takes for right was said
 of the old levels, so it counts for nobody until a data manager states it again (:func:`stale_gold`).
 
-Trap: an item that was never drawn is not opened, but it is marked: what it says rests on levels that were wrong. The
-reason of a correction stays in the log and its row: the other reviewer of an item must not read it before deciding.
+Trap: an item that was never drawn is not opened, but it is marked: what it says rests on levels that were wrong. An
+export holds it back (`held.jsonl`), and the next drawing takes it for certain.
+The reason of a correction stays in the log and its row: the other reviewer of an item must not read it before deciding.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ from spinemed.tables import read_manifest
 
 __all__ = ["FILES", "Exported", "FileName", "export_file", "list_exports", "sign_and_export"]
 
-FileName = Literal["verdicts.jsonl", "reviewers.jsonl", "sign_offs.jsonl", "guidance.yaml", "audit.jsonl", "head.json"]
+FileName = Literal[
+    "verdicts.jsonl", "held.jsonl", "reviewers.jsonl", "sign_offs.jsonl", "guidance.yaml", "audit.jsonl", "head.json"
+]  # fmt: skip
 FILES: tuple[str, ...] = get_args(FileName)
 _NAME = re.compile(r"review-([0-9]{6,10})")
 

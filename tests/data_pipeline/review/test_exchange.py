@@ -23,15 +23,26 @@ from data_pipeline.review.protocol import (
     Choice,
     Edit,
     assign_run,
+    correct_levels,
     decide,
     decide_figure,
+    dependent_items,
     draw_plan,
     next_item,
     open_item,
 )
 from data_pipeline.review.store import Store
-from data_pipeline.review.store.tables import Assignment, FigureReview, Item, StudyVolume, User, Volume
-from data_pipeline.reviews import Reviews, keep_reviews
+from data_pipeline.review.store.tables import (
+    Assignment,
+    EvidenceRow,
+    FigureReview,
+    Item,
+    ItemEvidence,
+    StudyVolume,
+    User,
+    Volume,
+)
+from data_pipeline.reviews import HeldItem, Reviews, keep_reviews
 from data_pipeline.run import run_pipeline
 from spinemed.config import load_config
 from spinemed.errors import ReadError, RecordError
@@ -158,6 +169,56 @@ def _choice(verdict: str, view: Any) -> Choice:
         option = view.revision["options"][0]
         return Choice(verdict="edited", edit=Edit(options={option["key"]: option["text"] + " (checked)"}))
     return Choice(verdict="approved")
+
+
+def test_what_rests_on_corrected_levels_is_released_when_somebody_has_decided(reviewed: Any, tmp_path: Path) -> None:
+    """Also a training item that was never drawn: it is held back, drawn for certain, and free once it is approved."""
+    run, store, people = reviewed
+    before = _index(run)
+    with store.writing() as session:  # a training item that was not drawn cites a study of the run
+        number = session.scalars(select(Item.id).where(Item.status == "unsampled").order_by(Item.id).limit(1)).one()
+        study, handle = session.execute(
+            select(EvidenceRow.id, StudyVolume.handle)
+            .join(StudyVolume, StudyVolume.study_id == EvidenceRow.ref_id)
+            .where(StudyVolume.kind == "image")
+            .order_by(EvidenceRow.id)
+            .limit(1)
+        ).one()
+        session.add(ItemEvidence(item_id=number, place=90, evidence_id=study))
+    with store.reading() as session:
+        resting = dependent_items(session, handle)
+        names = dict(session.execute(select(Item.id, Item.instance_id).where(Item.id.in_(resting))).all())
+    with store.writing() as session:
+        done = correct_levels(
+            session, people["manager"], handle, operations=[], levels=[], centroids=b"[]", labels={}, base=0,
+            token="correct-1", reason="counted from the sacrum",
+        )  # fmt: skip
+    assert (done.marked, done.reopened) == (1, len(resting) - 1)
+
+    counts = export_review(store, tmp_path / "out")
+    held = {row.instance_id: row for row in read_jsonl(tmp_path / "out/held.jsonl", HeldItem)}
+    assert set(held) == set(names.values())
+    assert counts["held back"] == len(held)
+    assert held[names[number]].instance_sha256 == before[names[number]]["instance_sha256"]
+    assert "sacrum" not in held[names[number]].why
+    keep_reviews(tmp_path / "out", run)
+    _again(run)
+    assert not set(held) & set(_index(run))
+    left = read_manifest(run / "outputs" / "release", "release")["left_out"]
+    assert left["opened again or on corrected levels, and nobody has decided on it since"] == len(held)
+
+    with store.writing() as session:
+        draw_plan(session, SYSTEM, 1, training_share=0.0)
+        assign_run(session, SYSTEM, 1)
+    with store.reading() as session:
+        user = session.scalars(select(User.pseudonym).join(Assignment).where(Assignment.item_id == number)).one()
+        version = open_item(session, people[user], number).version
+    with store.writing() as session:
+        decide(session, people[user], number, Choice(verdict="approved"), version=version, token="decide-1")
+    export_review(store, tmp_path / "out")
+    keep_reviews(tmp_path / "out", run)
+    _again(run)
+    assert set(held) & set(_index(run)) == {names[number]}
 
 
 def test_without_a_verdict_nothing_reaches_the_test_split(reviewed: Any, tmp_path: Path) -> None:
