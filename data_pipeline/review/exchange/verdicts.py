@@ -9,6 +9,7 @@ Convention: an export is a folder with a manifest of kind `reviews`:
 `figures/SOURCE.jsonl`     `FigureDecision` lines: put it beside a source as its `figure_approvals.jsonl`
 `sign_offs.jsonl`          `SignOff` lines for `spinemed data deidentify --sign-offs`
 `guidance.yaml`            edited criteria and prompts for the next revision
+`levels/`                  corrected levels as VerSe lays them out: :mod:`data_pipeline.review.exchange.levels`
 `audit.jsonl`, `head.json` the log and its head; `spinemed review verify-log` checks them
 ========================== ==========================================================================================
 
@@ -31,6 +32,7 @@ from data_pipeline.deidentify.status import SignOff
 from data_pipeline.records import FigureDecision
 from data_pipeline.review.audit.chain import append, head, read_log, verify_log
 from data_pipeline.review.errors import ReviewError
+from data_pipeline.review.exchange.levels import write_levels
 from data_pipeline.review.protocol.access import SYSTEM, Actor, require
 from data_pipeline.review.protocol.wording import guidance_yaml
 from data_pipeline.review.store import Store
@@ -90,6 +92,7 @@ def export_review(store: Store, out: Path, actor: Actor = SYSTEM) -> dict[str, A
             counts["figures decided"] += write_jsonl(folder / "figures" / f"{source}.jsonl", lines)
         counts["sign-offs"] = write_jsonl(folder / "sign_offs.jsonl", _sign_offs(session))
         write_text(folder / "guidance.yaml", guidance_yaml(session))
+        write_levels(session, store.data, folder / "levels", counts)
         counts["log rows"] = write_jsonl(folder / "audit.jsonl", read_log(session))
         end = head(session)
         write_json(folder / "head.json", {"seq": end.seq, "sha256": end.sha256})

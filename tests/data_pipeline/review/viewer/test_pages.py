@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from sqlalchemy import select
 
 from data_pipeline.review.audit import verify_log
+from data_pipeline.review.exchange.verdicts import export_review
 from data_pipeline.review.store.tables import (
     Annotation,
     AuditRow,
@@ -23,7 +25,7 @@ from data_pipeline.review.store.tables import (
 from spinemed.labelling import read_label_mask, read_verse_folder
 from spinemed.marks import png_bytes
 from spinemed.resources import samples_dir
-from spinemed.tables import file_sha256
+from spinemed.tables import file_sha256, read_manifest
 
 CT = "ct/totalsegmentator_lumbar/example_ct.nii.gz"
 
@@ -103,7 +105,7 @@ def test_what_lies_in_quarantine_is_never_served(site: Any, reader: str, tmp_pat
     assert site.get("manager", address).status_code == 404
 
 
-def test_a_correction_is_tried_stored_and_opens_the_item_again(stored: Any) -> None:
+def test_a_correction_is_tried_stored_and_opens_the_item_again(stored: Any, tmp_path: Path) -> None:
     site, reader = stored, stored.owner(0)
     item, handle = site.items[0], site.handles["image CT"]
     address = f"/viewer/volumes/{handle}/levels"
@@ -138,6 +140,21 @@ def test_a_correction_is_tried_stored_and_opens_the_item_again(stored: Any) -> N
     assert case.mask is not None
     assert set(read_label_mask(case.mask).counts) == {19, 20, 21, 22, 23, 24, 25, 26}
     assert json.loads((folder / "correction.json").read_text())["version"] == 1
+    # an export brings it to the next run, as a folder of VerSe's layout once the scan is beside it
+    counts = export_review(site.store, tmp_path / "out")
+    assert counts["levels corrected"] == 1
+    assert any(name.startswith("levels/") for name in read_manifest(tmp_path / "out", "reviews", verify=True)["files"])
+    (told,) = (tmp_path / "out" / "levels").rglob("correction.json")
+    facts = json.loads(told.read_text())
+    assert (facts["by"], facts["why"], facts["version"]) == (reader, "six lumbar vertebrae", 1)
+    with site.store.reading() as session:
+        scan = session.execute(select(Volume.path, Volume.sha256).where(Volume.handle == handle)).one()
+    assert facts["scan_sha256"] == scan.sha256
+    shutil.copy(scan.path, told.parent / facts["put_scan_as"])
+    (case,) = read_verse_folder(tmp_path / "out" / "levels")
+    assert (case.image is not None, case.mask is not None, case.centroids is not None) == (True, True, True)
+    assert case.mask is not None
+    assert set(read_label_mask(case.mask).counts) == {19, 20, 21, 22, 23, 24, 25, 26}
     seen = site.get(reader, f"/viewer/items/{item}").json()["series"][0]
     assert [row["level"] for row in seen["levels"]] == ["T12", "L1", "L2", "L3", "L4", "L5", "L6"]
     assert seen["version"] == 1
