@@ -55,7 +55,7 @@ def prove(store: Store, actor: Actor, password: str, *, address: str = "") -> Pr
     Raises:
         LoginError: It is wrong, or there were too many attempts.
     """
-    check_password(store, actor.pseudonym, password, address=address)
+    check_password(store, actor.pseudonym, password, address=address, login=False)
     return Proof(actor.id, made_by=_MADE_HERE)
 
 

@@ -16,6 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import func, select
 
+from data_pipeline.review.audit.chain import append
 from data_pipeline.review.errors import LoginError, RefusedError
 from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import LoginAttempt, User, now
@@ -54,14 +55,15 @@ def _decoy() -> str:
     return _HASHER[0].hash("nobody has this password")
 
 
-def check_password(store: Store, pseudonym: str, password: str, *, address: str = "") -> int:
-    """Check a name and its password.
+def check_password(store: Store, pseudonym: str, password: str, *, address: str = "", login: bool = True) -> int:
+    """Check a name and its password; the log gets a row of a login, and of every check that failed for a known name.
 
     Args:
         store: The review.
         pseudonym: As typed.
         password: As typed.
         address: Of the network, for the throttle; only its hash is stored.
+        login: Whether somebody logs in; else a password is asked for again, and what it is for has a row itself.
 
     Returns:
         The user's id.
@@ -84,11 +86,17 @@ def check_password(store: Store, pseudonym: str, password: str, *, address: str 
             if (failed or 0) >= most:
                 raise LoginError("too many attempts", retry_after_s=WINDOW_S, cure="wait five minutes")
         row = session.execute(
-            select(User.id, User.password_hash, User.active).where(User.pseudonym == _storable(pseudonym))
+            select(User.id, User.pseudonym, User.password_hash, User.active).where(
+                User.pseudonym == _storable(pseudonym)
+            )
         ).one_or_none()
     ok = _matches(row.password_hash if row else _decoy(), password) and row is not None and row.active
     with store.writing() as session:
         session.add(LoginAttempt(name_sha256=name, address_sha256=place, at=now(), ok=bool(ok)))
+        # A name that is nobody's is not logged: people type passwords there. The throttle bounds how many rows come.
+        if row is not None and (login or not ok):
+            action = "log in" if login else "confirm password"
+            append(session, row.pseudonym, action if ok else f"{action} failed", "user", row.id)
     if not ok or row is None:
         raise LoginError("name and password do not match", cure="check both")
     return int(row.id)

@@ -34,6 +34,7 @@ __all__ = [
     "close_session",
     "find_session",
     "list_users",
+    "log_out_of",
     "open_session",
     "set_language",
     "set_password",
@@ -282,6 +283,12 @@ def touch_session(session: Session, token: str) -> None:
 def close_session(session: Session, token: str) -> None:
     """End a session."""
     session.execute(delete(WebSession).where(WebSession.token_sha256 == _digest(token)))
+
+
+def log_out_of(session: Session, actor: Actor, token: str) -> None:
+    """End a session because its holder says so; a row of the log tells it."""
+    close_session(session, token)
+    append(session, actor.pseudonym, "log out", "user", actor.id)
 
 
 def _digest(token: str) -> str:

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from data_pipeline.review.errors import AbsentError, LoginError
 from data_pipeline.review.protocol.passwords import check_password
-from data_pipeline.review.protocol.users import close_session, open_session, set_language
+from data_pipeline.review.protocol.users import log_out_of, open_session, set_language
 from data_pipeline.review.web.cookies import drop_cookie, login_cookie, same_text, session_cookie, set_cookie
 from data_pipeline.review.web.deps import CurrentUser, OpenStore, csrf_checked, page, review_of, see
 from data_pipeline.review.web.security import login_token, same_origin
@@ -96,7 +96,7 @@ def log_out(request: Request, store: OpenStore, visitor: CurrentUser) -> Respons
     """End the session, here and in the database."""
     settings = review_of(request).settings
     with store.writing() as session:
-        close_session(session, request.cookies.get(session_cookie(settings), ""))
+        log_out_of(session, visitor.actor, request.cookies.get(session_cookie(settings), ""))
     answer = see("/login")
     drop_cookie(answer, settings, session_cookie(settings))
     return answer

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text, update
 from starlette.testclient import TestClient
 
-from data_pipeline.review.audit.chain import verify_log
+from data_pipeline.review.audit.chain import head, read_log, verify_log
 from data_pipeline.review.protocol import open_session
 from data_pipeline.review.store import Store, open_store
 from data_pipeline.review.store.tables import User, WebSession
@@ -72,6 +72,29 @@ def test_a_planted_session_is_not_taken_over_by_a_login(browser: Callable, peopl
     thief = browser()
     thief.cookies.set("review_session", PLANTED)
     assert thief.get("/queue").headers["location"] == "/login"
+
+
+def test_logins_failures_and_log_outs_leave_rows_without_what_was_typed(
+    browser: Callable, people: Any, review: Store
+) -> None:
+    with review.reading() as session:
+        before = head(session).seq
+    client = browser()
+    assert log_in(client, "c2", "a wrong password of c2").status_code == 401
+    assert log_in(client, "nobody-typed-this", people.password).status_code == 401
+    assert log_in(client, "c2", people.password).status_code == 303
+    queue = client.get("/queue")
+    csrf = re.search(r'name="csrf_token" value="([^"]+)"', queue.text)
+    assert csrf is not None
+    assert client.get("/help").status_code == 200
+    assert client.post("/logout", data={"csrf_token": csrf[1]}).status_code == 303
+    with review.reading() as session:
+        rows = [line for line in read_log(session) if line.seq > before]
+        assert verify_log(session) == []
+    assert [(row.actor, row.action) for row in rows] == [("c2", "log in failed"), ("c2", "log in"), ("c2", "log out")]
+    told = " ".join(row.model_dump_json() for row in rows)
+    assert "wrong password" not in told
+    assert "testclient" not in told  # the address
 
 
 def test_a_login_ends_the_browsers_older_session(browser: Callable, people: Any, review: Store) -> None:
