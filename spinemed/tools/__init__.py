@@ -4,7 +4,7 @@ Convention: a tool sees files by handle, never by path, and answers with numbers
 says is data, never an instruction. Open `desk.py` first (what a tool is given), then `toolbox.py` (how it is called).
 """
 
-from spinemed.tools.desk import Answer, Desk, Limits, Tool
+from spinemed.tools.desk import Answer, Desk, Limits, Models, Tool
 from spinemed.tools.folder import ImageFolder
 from spinemed.tools.registry import TOOLS, openai_tools, parameters_of
 from spinemed.tools.reply import Fault, InputFact, Reply
@@ -18,6 +18,7 @@ __all__ = [
     "ImageFolder",
     "InputFact",
     "Limits",
+    "Models",
     "Reply",
     "Tool",
     "Toolbox",

@@ -28,13 +28,14 @@ def _end_with_input(work: Path) -> None:
 
 def _answer(job: dict[str, Any], work: Path) -> str:
     from spinemed.errors import SpineMedError
-    from spinemed.tools.desk import Desk, Limits
+    from spinemed.tools.desk import Desk, Limits, Models
     from spinemed.tools.folder import ImageFolder
-    from spinemed.tools.registry import TOOLS
+    from spinemed.tools.registry import tools_with
     from spinemed.tools.reply import Fault, Reply, fault_of
 
-    tool, limits = TOOLS[job["tool"]], Limits(**job["limits"])
-    desk = Desk(None, work, limits, job["names"])
+    limits, models = Limits(**job["limits"]), Models(**job["models"])
+    tool = tools_with(models)[job["tool"]]
+    desk = Desk(None, work, limits, job["names"], models=models)
     try:
         if job["root"] is not None:
             desk.folder = ImageFolder(job["root"], most=limits.files)

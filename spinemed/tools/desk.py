@@ -21,7 +21,7 @@ from spinemed.errors import SpineMedError
 from spinemed.tools.folder import ImageFolder
 from spinemed.tools.reply import InputFact
 
-__all__ = ["Answer", "Arguments", "Desk", "DiscText", "Handle", "LevelText", "Limits", "Scheme", "Tool"]
+__all__ = ["Answer", "Arguments", "Desk", "DiscText", "Handle", "LevelText", "Limits", "Models", "Scheme", "Tool"]
 
 
 class Arguments(BaseModel):
@@ -78,6 +78,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Models:
+    """Folders of trained models that the operator names; a language model never names one.
+
+    Attributes:
+        completer: A synthesiser of `spinemed train synthesis` that needs no image; for `synthesise`.
+        labeller: A labeller of `spinemed train labelling`; without one `label` is not offered.
+    """
+
+    completer: str | None = None
+    labeller: str | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a tool found, with the flags that limit all of it."""
 
@@ -95,6 +108,7 @@ class Desk:
         limits: See :class:`Limits`.
         names: Whether file names may be told; they often hold a patient's.
         inputs: What was read.
+        models: Folders that the operator named.
     """
 
     folder: ImageFolder | None
@@ -102,6 +116,7 @@ class Desk:
     limits: Limits
     names: bool = False
     inputs: list[InputFact] = field(default_factory=list)
+    models: Models = Models()
 
     @property
     def images(self) -> ImageFolder:
@@ -135,9 +150,10 @@ class Desk:
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool: its name, what it says of itself, its arguments and its function."""
+    """One tool: name, what it says of itself, arguments, function, and the model without which it is not offered."""
 
     name: str
     description: str
     arguments: type[Arguments]
     run: Callable[[Any, Desk], Answer]
+    needs: str = ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spinemed import __version__
 from spinemed.errors import MissingPartError
-from spinemed.tools.registry import SUFFIX, TOOLS, parameters_of
+from spinemed.tools.registry import SUFFIX, parameters_of
 from spinemed.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def build_server(toolbox: Toolbox, *, at_once: int = 1) -> Server[Any]:
                     input_schema=parameters_of(tool),
                     annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
                 )
-                for tool in TOOLS.values()
+                for tool in toolbox.tools.values()
             ]
         )
 

@@ -26,9 +26,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from spinemed.errors import ConfigError, SpineMedError
-from spinemed.tools.desk import Limits, Tool
+from spinemed.tools.desk import Limits, Models, Tool
 from spinemed.tools.folder import ImageFolder
-from spinemed.tools.registry import TOOLS
+from spinemed.tools.registry import tools_with
 from spinemed.tools.reply import Fault, Reply
 
 __all__ = ["Toolbox"]
@@ -52,10 +52,11 @@ class Toolbox:
         log: File to append calls to; it must lie outside the root.
         limits: What a call may use.
         names: Whether file names may be told to the model.
+        models: Folders of trained models, outside of what the language model can name.
 
     Raises:
         ReadError: The root is no folder.
-        ConfigError: The log lies inside the root or cannot be written.
+        ConfigError: The log lies inside the root or cannot be written, or a model's folder is none.
     """
 
     def __init__(
@@ -65,8 +66,11 @@ class Toolbox:
         log: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         names: bool = False,
+        models: Models | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self.models = _resolved(models or Models())
+        self.tools = tools_with(self.models)
         self.root = None if root is None else ImageFolder(root).root
         self.names = names
         self.log = None if log is None else Path(log).resolve()
@@ -101,9 +105,11 @@ class Toolbox:
         return {"role": "tool", "tool_call_id": tool_call["id"], "content": reply.text}
 
     def _reply(self, name: str, arguments: dict[str, Any] | str | None) -> tuple[Reply, str]:
-        tool = TOOLS.get(name)
+        tool = self.tools.get(name)
         if tool is None:
-            return _fault(_short(name), "arguments", "tool", "there is no such tool", f"use {', '.join(TOOLS)}"), ""
+            return _fault(
+                _short(name), "arguments", "tool", "there is no such tool", f"use {', '.join(self.tools)}"
+            ), ""
         size = len(arguments if isinstance(arguments, str) else json.dumps(arguments, default=repr))
         if size > self.limits.argument_bytes:
             problem = f"{size} characters, more than {self.limits.argument_bytes}"
@@ -125,6 +131,7 @@ class Toolbox:
             "root": None if self.root is None else str(self.root),
             "limits": asdict(self.limits),
             "names": self.names,
+            "models": asdict(self.models),
         }
         with tempfile.TemporaryDirectory(prefix="spinemed-tool-", ignore_cleanup_errors=True) as folder:
             with open(Path(folder) / "stderr", "xb") as told:
@@ -196,6 +203,18 @@ class Toolbox:
         }
         with self._lock, self.log.open("ab") as stream:
             stream.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+
+
+def _resolved(models: Models) -> Models:
+    """The folders as absolute paths: a call works in another folder."""
+    found: dict[str, str] = {}
+    for kind, folder in asdict(models).items():
+        if folder is None:
+            continue
+        if not Path(folder).is_dir():
+            raise ConfigError("is no folder", file=folder, field=f"--{kind}", cure="name the folder of a trained model")
+        found[kind] = str(Path(folder).resolve())
+    return Models(**found)
 
 
 def _fault(name: str, kind: Any, field: str, problem: str, cure: str) -> Reply:

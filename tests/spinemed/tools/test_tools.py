@@ -13,7 +13,7 @@ import pytest
 
 from spinemed.errors import ConfigError
 from spinemed.scores import SINS
-from spinemed.tools import TOOLS, ImageFolder, Limits, Toolbox, openai_tools, parameters_of
+from spinemed.tools import TOOLS, ImageFolder, Limits, Models, Toolbox, openai_tools, parameters_of
 
 
 @pytest.fixture
@@ -215,3 +215,85 @@ def test_schemas_are_closed_and_every_tool_says_research_use_only() -> None:
 def test_a_log_inside_the_root_is_refused(scans: Path) -> None:
     with pytest.raises(ConfigError, match="inside the root"):
         Toolbox(scans, log=scans / "calls.jsonl")
+
+
+@pytest.fixture
+def spine(tmp_path: Path, samples: Path) -> Path:
+    """A root with the mask of one patient's lower spine."""
+    folder = tmp_path / "spine"
+    folder.mkdir()
+    mask = samples / "masks" / "healthivert_0007" / "0007_msk.nii.gz"
+    (folder / "mask.nii.gz").write_bytes(mask.read_bytes())
+    return folder
+
+
+def test_a_real_client_straightens_synthesises_and_reads_labels(spine: Path, tmp_path: Path, root: Path) -> None:
+    import anyio
+    from mcp import ClientSession, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    model = tmp_path / "model"
+    model.mkdir()
+    command = ["-m", "spinemed", "tools", "serve", "--root", str(spine), "--labeller", str(model)]
+    server = StdioServerParameters(command=sys.executable, args=command, cwd=root, env=dict(os.environ))
+    handle = handle_of(spine)
+
+    async def talk() -> None:
+        async with stdio_client(server) as (incoming, outgoing), ClientSession(incoming, outgoing) as session:
+            await session.initialize()
+            assert "label" in {tool.name for tool in (await session.list_tools()).tools}
+
+            done = await session.call_tool("straighten", {"mask": handle, "levels": ["L2"]})
+            (vertebra,) = done.structured_content["result"]["vertebrae"]
+            assert vertebra["level"] == "L2"
+            assert vertebra["dice_of_way_back"] > 0.95
+            assert 10 < vertebra["heights_mm"]["middle"] < vertebra["heights_mm"]["posterior"] < 30
+
+            done = await session.call_tool("synthesise", {"mask": handle, "level": "L2"})
+            told = done.structured_content
+            assert "phantoms" in told["flags"][0]
+            middle = told["result"]["thirds"]["middle"]
+            low, high = middle["healthy_interval_mm"]
+            assert low < middle["healthy_mm"] < high
+            lost = 100 * (1 - middle["height_mm"] / middle["healthy_mm"])
+            assert middle["loss_percent"] == pytest.approx(lost, abs=0.1)
+            assert told["result"]["gradable"] is False, "too few whole bodies carry this reference"
+
+            done = await session.call_tool("label", {"mask": handle})
+            told = done.structured_content
+            found = told["result"]["vertebrae"]
+            assert "L2" in [each["level_by_mask"] for each in found]
+            assert any(fact["value"] == "not determinable" for fact in told["result"]["facts"])
+
+            done = await session.call_tool("label", {"image": handle})
+            assert done.is_error, "an empty folder is no labeller"
+            assert done.structured_content["error"]["kind"] == "input"
+            assert str(model) not in done.content[0].text
+
+    anyio.run(talk)
+
+
+def test_without_a_model_folder_label_is_not_offered_and_model_is_refused(spine: Path) -> None:
+    toolbox = Toolbox(spine)
+    reply = toolbox.call("label", {"mask": handle_of(spine)})
+    assert reply.error is not None
+    assert reply.error.problem == "there is no such tool"
+    assert "label" not in [each["function"]["name"] for each in openai_tools()]
+    assert "label" in [each["function"]["name"] for each in openai_tools(Models(labeller="model"))]
+    reply = toolbox.call("synthesise", {"mask": handle_of(spine), "level": "L2", "method": "model"})
+    assert reply.error is not None
+    assert reply.error.field == "method"
+
+
+def test_a_small_field_of_view_decides_no_name(scans: Path, tmp_path: Path) -> None:
+    toolbox = Toolbox(scans, models=Models(labeller=str(tmp_path)))
+    reply = toolbox.call("label", {"mask": handle_of(scans)})
+    assert reply.result is not None
+    names = {each["level_by_mask"]: each["level"] for each in reply.result["vertebrae"]}
+    assert names["L3"] == "not determinable"
+    assert reply.flags[0].startswith("name not determinable")
+
+
+def test_a_model_folder_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no folder"):
+        Toolbox(models=Models(completer=str(tmp_path / "absent")))
