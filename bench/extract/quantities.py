@@ -4,6 +4,8 @@ Convention: the canonical text is the value in the unit of the question, as shor
 "-12"). Centimetres become millimetres; nothing else is converted. A number without a unit is in the unit of the
 question, unless the stretch gives numbers in other units. Numbers in words are not read.
 
+A sum that is right ("3 + 1 + 2 = 6") is its total. A band in brackets behind a value ("7 (7-12)") is no second value.
+
 Trap: a range ("20-25°"), a bound (">20°") and two values are no value; the middle of a range is never taken. "23,5" is
 a decimal comma and "1,234" is not.
 """
@@ -38,15 +40,48 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 _SPREAD = re.compile(rf"(?:±|\+/-|\+-)\s?{_VALUE}{_MARK}", re.IGNORECASE)
+_TERM = rf"\d{{1,4}}(?:\.\d{{1,4}})?{_MARK}"
+_SUM = re.compile(
+    rf"(?<![\w.,])(?P<terms>{_TERM}\)?(?:\s?\+\s?(?:[A-Za-z][A-Za-z -]{{0,40}}\(?)?{_TERM}\)?){{1,12}}+\s?=\s?)"
+    r"(?P<total>\d{1,4}(?:\.\d{1,4})?)(?![\w]*\d|\.\d)",
+    re.IGNORECASE,
+)
+_BAND = re.compile(
+    rf"(?P<value>(?<![A-Za-z0-9_.,]){_VALUE}){_MARK}(?P<band>\s?[(\[](?P<words>[^()\[\]\d<>≤≥]{{0,40}})(?P<low>\d{{1,4}}(?:\.\d{{1,4}})?){_MARK}"
+    rf"\s?(?:-|–|—|~|to\b|至|到)\s?(?P<high>\d{{1,4}}(?:\.\d{{1,4}})?){_MARK}[^()\[\]\d]{{0,60}}[)\]])",
+    re.IGNORECASE,
+)
+_NORMAL = re.compile(r"normal|reference|正常|参考", re.IGNORECASE)
+
+
+def _without_terms(match: re.Match[str]) -> str:
+    """The total alone, at its place."""
+    terms = [float(term) for term in re.findall(r"\d+(?:\.\d+)?", match["terms"])]
+    if abs(sum(terms) - float(match["total"])) > 1e-6:
+        raise Doubt("a sum that does not add up")
+    return " " * len(match["terms"]) + match["total"]
+
+
+def _without_band(match: re.Match[str]) -> str:
+    """The value alone; a value outside the band that it is said to lie in contradicts itself."""
+    inside = float(match["low"]) <= _number(match["value"]) <= float(match["high"])
+    if not inside and not _NORMAL.search(match["words"]):
+        raise Doubt("a value outside its own band")
+    kept = match[0][: match.start("band") - match.start()]
+    return kept + " " * len(match["band"])
 
 
 def read_number(stretch: str, question: Question) -> set[str]:
     """The values that a stretch gives in the unit of the question.
 
     Raises:
-        Doubt: A range, a bound, a value in another unit only, or only a denial.
+        Doubt: A range, a bound, a sum that is wrong, a value in another unit only, or only a denial.
     """
     text = _SPREAD.sub(" ", mask_levels(stretch))
+    if "=" in text and "+" in text:
+        text = _SUM.sub(_without_terms, text)
+    if "(" in text or "[" in text:
+        text = _BAND.sub(_without_band, text)
     if _RANGE.search(text) or _BETWEEN.search(text):
         raise Doubt("a range is no value")
     if _OR.search(text) or _MINUTES.search(text):
