@@ -334,7 +334,7 @@ def serve_review() -> Iterator[Callable[..., str]]:
         child.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open an event loop runs in this process, and no other test may start one
 def browser() -> Iterator[Any]:
     """A headless Chromium, driven by Playwright; every test opens contexts of its own."""
     chromium = shutil.which("chromium")
