@@ -54,10 +54,11 @@ R = TypeVar("R", bound=BaseModel)
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[IO[bytes]]:
     """Open a binary file that takes its name only when the block ends without an error.
 
-    The parent folder is created. On an error the temporary file is removed and what stood at `path` stays.
+    The parent folder is created. On an error the temporary file is removed and what stood at `path` stays. A `private`
+    file is closed to other users from its first byte (mode 0600); any other one follows the umask.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,9 +68,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        if not private:  # mkstemp makes a private one
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from bench.samples import read_samples
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Question, Record, Sample
 from spinemed.run import make_folder
-from spinemed.tables import file_sha256, read_jsonl, write_jsonl, write_manifest
+from spinemed.tables import atomic_write, file_sha256, read_jsonl, write_jsonl, write_manifest
 
 __all__ = ["KEY_FILE", "QUESTIONS_FILE", "KeyLine", "collect_answers", "publish_questions"]
 
@@ -161,16 +160,8 @@ def _key_lines(samples: list[Sample], samples_sha256: str) -> list[KeyLine]:
 def _write_key(path: Path, lines: list[KeyLine]) -> None:
     """Whole or not at all, and closed to others from its first byte."""
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.writelines(line.model_dump_json() + "\n" for line in lines)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with atomic_write(path, private=True) as stream:
+        stream.writelines(line.model_dump_json().encode() + b"\n" for line in lines)
 
 
 def _question(name: str, sample: Sample) -> Question:
