@@ -6,13 +6,13 @@ Trap: a case whose provider failed is left out of a pair for both; `n` says how 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from spinemed.statistics import FEWEST_RANKED, Clusters, generator_for, holm, paired_difference
 
-__all__ = ["Pointed", "pairs_of_points"]
+__all__ = ["Pointed", "pairs_of_points", "pointed"]
 
 
 class Pointed(NamedTuple):
@@ -21,6 +21,22 @@ class Pointed(NamedTuple):
     sample_id: str
     cluster: str
     points: float | None
+
+
+class _Scored(Protocol):
+    @property
+    def sample_id(self) -> str: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def points(self) -> float: ...
+
+
+def pointed(cases: Iterable[_Scored]) -> list[Pointed]:
+    """Points of scored cases; a request that the provider failed was answered by nobody."""
+    return [Pointed(one.sample_id, one.cluster, None if one.outcome == "api_error" else one.points) for one in cases]
 
 
 def pairs_of_points(

@@ -28,7 +28,7 @@ from bench.consultation.rules import URGENCIES, load_rules
 from bench.consultation.score import Consulted, score_consultation
 from bench.estimates import estimate_columns
 from bench.folders import whole_folder
-from bench.points import Pointed, pairs_of_points
+from bench.points import pairs_of_points, pointed
 from bench.runner import Predictions, read_systems, refuse_gaps
 from bench.samples import read_samples
 from spinemed.records import Sample
@@ -76,7 +76,7 @@ def score_consultations(
         "weights": dict(load_rules().points),
         "systems": [_system(system, done[system.name], seed, resamples) for system in systems],
         "pairs": pairs_of_points(
-            {name: [_pointed(case) for case in cases] for name, cases in done.items()},
+            {name: pointed(cases) for name, cases in done.items()},
             seed=seed,
             resamples=resamples,
             topic="consultation",
@@ -151,7 +151,3 @@ def _part(cases: Sequence[Consulted], field: str, value: str) -> dict[str, Any]:
         "flags_before_advice": round(fmean(case.flags_before_advice for case in chosen), 6),
         "urgency_right": round(fmean(case.urgency_right for case in chosen), 6),
     }
-
-
-def _pointed(case: Consulted) -> Pointed:
-    return Pointed(case.sample_id, case.cluster, None if case.outcome == "api_error" else case.points)

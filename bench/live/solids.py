@@ -254,32 +254,26 @@ def _at_disc(view: View, disc: Disc) -> View:
     return _pointed(view, view.disc(disc), max(view.reach_px(disc.upper), 14.0))
 
 
-def _pfirrmann(case: Case, answer: str, disc: Disc | None) -> QuestionDraft:
+def _disc_grade(case: Case, scale: str, grades: tuple[str, ...], answer: str, disc: Disc | None) -> QuestionDraft:
     return compose(
-        live_templates()["live_pfirrmann"],
+        live_templates()[f"live_{scale}"],
         case.rng,
         axis="pathology",
         task="category",
         answer=answer,
         answer_kind="category",
-        categories=("1", "2", "3", "4", "5", NOT_DETERMINABLE),
+        categories=(*grades, NOT_DETERMINABLE),
         levels=() if disc is None else (disc.upper, disc.lower),
-        tags=("scale:pfirrmann",),
+        tags=(f"scale:{scale}",),
     )
+
+
+def _pfirrmann(case: Case, answer: str, disc: Disc | None) -> QuestionDraft:
+    return _disc_grade(case, "pfirrmann", ("1", "2", "3", "4", "5"), answer, disc)
 
 
 def _modic(case: Case, answer: str, disc: Disc | None) -> QuestionDraft:
-    return compose(
-        live_templates()["live_modic"],
-        case.rng,
-        axis="pathology",
-        task="category",
-        answer=answer,
-        answer_kind="category",
-        categories=("none", "1", "2", "3", NOT_DETERMINABLE),
-        levels=() if disc is None else (disc.upper, disc.lower),
-        tags=("scale:modic",),
-    )
+    return _disc_grade(case, "modic", ("none", "1", "2", "3"), answer, disc)
 
 
 _SEEN = ("lytic", "blastic", "schmorl", "wedge", "limbus", "block", "healthy")

@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.estimates import estimate_columns
 from bench.folders import whole_folder
-from bench.points import Pointed, pairs_of_points
+from bench.points import pairs_of_points, pointed
 from bench.reports.lexicon import load_lexicon
 from bench.reports.scoring import PART_NAMES, RUBRIC_SHA256, ReportRead, score_report
 from bench.runner import Predictions, read_systems, refuse_gaps
@@ -102,12 +102,6 @@ def score_reports(
     systems = read_systems(predictions, about["sha256"], condition="full")
     names = [system.name for system in systems]
     done = {system.name: reports_of(listed, system) for system in systems}
-    pointed = {
-        name: [
-            Pointed(one.sample_id, one.cluster, None if one.outcome == "api_error" else one.points) for one in reports
-        ]
-        for name, reports in done.items()
-    }
     summary = {
         "kind": "reports",
         "samples": len(listed),
@@ -117,7 +111,9 @@ def score_reports(
         "lexicon_sha256": load_lexicon().sha256,
         "rubric_sha256": RUBRIC_SHA256,
         "systems": [_system(system, done[system.name], listed, seed, resamples) for system in systems],
-        "pairs": pairs_of_points(pointed, seed=seed, resamples=resamples, topic="reports"),
+        "pairs": pairs_of_points(
+            {name: pointed(reports) for name, reports in done.items()}, seed=seed, resamples=resamples, topic="reports"
+        ),
     }
     with whole_folder(Path(out), "reports") as partial:
         write_jsonl(partial / REPORTS_FILE, [one for name in sorted(done) for one in done[name]])

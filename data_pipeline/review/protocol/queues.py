@@ -10,9 +10,9 @@ again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from data_pipeline.review.audit.chain import append
@@ -32,6 +32,8 @@ __all__ = [
     "queue_counts",
     "sign_off_held",
 ]
+
+_Queued = TypeVar("_Queued", FigureReview, DeidItem)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,16 @@ class HeldResult:
     reason: str
 
 
+def _waiting(table: type[_Queued], status: str, after: int, limit: int) -> Select[_Queued]:
+    """One page of a queue, in the order in which its rows were imported."""
+    return (
+        select(table)
+        .where(table.status == str(status)[:16], table.id > after)
+        .order_by(table.id)
+        .limit(max(1, min(limit, 200)))
+    )
+
+
 def figure_queue(
     session: Session, actor: Actor, *, status: str = "waiting", after: int = 0, limit: int = 50
 ) -> list[WaitingFigure]:
@@ -79,13 +91,7 @@ def figure_queue(
         AccessError: The actor is no data manager and no auditor.
     """
     require(actor, "data_manager", "auditor")
-    rows = session.scalars(
-        select(FigureReview)
-        .where(FigureReview.status == str(status)[:16], FigureReview.id > after)
-        .order_by(FigureReview.id)
-        .limit(max(1, min(limit, 200)))
-    )
-    return [_figure(row) for row in rows]
+    return [_figure(row) for row in session.scalars(_waiting(FigureReview, status, after, limit))]
 
 
 def open_figure(session: Session, actor: Actor, figure_id: int) -> WaitingFigure:
@@ -156,13 +162,7 @@ def held_queue(
         AccessError: The actor is no data manager.
     """
     require(actor, "data_manager")
-    rows = session.scalars(
-        select(DeidItem)
-        .where(DeidItem.status == str(status)[:16], DeidItem.id > after)
-        .order_by(DeidItem.id)
-        .limit(max(1, min(limit, 200)))
-    )
-    return [_held(row) for row in rows]
+    return [_held(row) for row in session.scalars(_waiting(DeidItem, status, after, limit))]
 
 
 def open_held(session: Session, actor: Actor, held_id: int) -> HeldResult:
