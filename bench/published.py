@@ -31,21 +31,28 @@ class PublishedRow(Config):
     """One method."""
 
     name: str
+    """The method, as its paper calls it."""
     values: dict[str, float]
+    """Published numbers by column."""
 
 
 class PublishedTable(Config):
     """A table of one source."""
 
     title: str
+    """What the table shows."""
     source: str
+    """Paper, table and page."""
     mark: Literal["a", "b", "c"]
     """How far the numbers were checked, see `MARKS`."""
     columns: dict[str, str]
+    """Column names, and what each holds with its unit."""
     own: dict[str, str]
     """Which of the user's values stands in a column."""
     digits: int
+    """Decimals as printed."""
     rows: tuple[PublishedRow, ...]
+    """The methods, in the order of the paper."""
 
     @model_validator(mode="after")
     def _known_columns(self) -> PublishedTable:
@@ -59,7 +66,9 @@ class Published(Config):
     """All tables with what must stand beside them."""
 
     note: str
+    """Why these numbers cannot be compared with the user's directly."""
     tables: tuple[PublishedTable, ...]
+    """The tables, in the order shown."""
 
 
 @cache

@@ -1,8 +1,9 @@
 """What the code says of its own fields: the text under each field of a config or record class.
 
 Convention: a field of a pydantic class is documented by the string that stands directly under it (an attribute
-docstring), with its unit where the name does not say it. `Field(description=...)` counts as well. Both the
-documentation's schema tables and the test that no field is undocumented read them through this module.
+docstring), with its unit where the name does not say it. `Field(description=...)` and, for classes of many short
+fields, an `Attributes:` section of the class docstring count as well. Both the documentation's schema tables and the
+test that no field is undocumented read them through this module.
 
 Trap: only configs hand these texts to pydantic (`use_attribute_docstrings`); a record's text is in its source alone,
 so that the JSON schemas sent to language models, and every hash of them, do not change with a sentence.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import sys
 import types
 import typing
@@ -57,6 +59,7 @@ def _collect(body: list[ast.stmt], outside: str, found: list[FieldText]) -> None
         if not isinstance(node, ast.ClassDef):
             continue
         owner = f"{outside}{node.name}"
+        listed = _listed(ast.get_docstring(node) or "")
         for place, statement in enumerate(node.body):
             if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
                 continue
@@ -64,9 +67,30 @@ def _collect(body: list[ast.stmt], outside: str, found: list[FieldText]) -> None
             if name.startswith("_") or name == "model_config" or "ClassVar" in ast.dump(statement.annotation):
                 continue
             below = node.body[place + 1] if place + 1 < len(node.body) else None
-            text = _plain_string(below) or _description(statement)
+            text = _plain_string(below) or _description(statement) or listed.get(name, "")
             found.append(FieldText(owner, name, statement.lineno, " ".join(text.split())))
         _collect(node.body, f"{owner}.", found)
+
+
+def _listed(docstring: str) -> dict[str, str]:
+    """The entries of an `Attributes:` section: `name: text` or `name, name: text`, continued by deeper lines."""
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    inside, indent = False, 0
+    for line in docstring.splitlines():
+        if line.strip() == "Attributes:":
+            inside, indent = True, len(line) - len(line.lstrip()) + 4
+        elif inside and line.strip():
+            depth = len(line) - len(line.lstrip())
+            if depth < indent:
+                break
+            entry = re.match(r"([a-z_]\w*(?:, [a-z_]\w*)*): +(.*)", line.strip(), re.IGNORECASE)
+            if depth == indent and entry:
+                names = entry[1].split(", ")
+                texts.update(dict.fromkeys(names, entry[2]))
+            else:
+                texts.update({name: f"{texts[name]} {line.strip()}" for name in names})
+    return texts
 
 
 def _plain_string(node: ast.stmt | None) -> str:

@@ -42,10 +42,13 @@ class Topic(Config):
     yields_to: tuple[str, ...] = ()
     """Topics that a sentence asks for instead, where it names both."""
     en: tuple[str, ...]
+    """Patterns that ask for it in English."""
     zh: tuple[str, ...]
+    """Patterns that ask for it in Chinese."""
     absent: dict[str, str]
     """What a patient without it answers, by language."""
     claims: tuple[str, ...] = ()
+    """Patterns by which a physician states it as present."""
 
     @cached_property
     def asked(self) -> re.Pattern[str]:
@@ -67,28 +70,44 @@ class Sentence(Config):
     """One sentence of a turn, and what kind it is."""
 
     text: str
+    """As written."""
     question: bool
+    """Whether it asks for something."""
     condition: bool
+    """Whether it says what to do only if something happens."""
 
 
 class Rules(Config):
     """The patient's rules and the scorer's; see `rules.yaml`."""
 
     open_questions: tuple[str, ...]
+    """Patterns of questions without a topic, such as "anything else?"."""
     jargon: tuple[str, ...]
+    """Patterns of words that a patient does not know."""
     say: dict[str, dict[str, str]]
+    """What a patient answers beside the topics, by language and occasion."""
     topics: dict[str, Topic]
+    """Everything that can be asked for, by name."""
     points: dict[Literal["facts", "red_flags", "urgency", "consistent"], float]
+    """Share of the score for each part; they sum to 1."""
     most_a_turn: int = Field(ge=1)
     """Questions that a patient answers in one turn."""
     advice: tuple[str, ...]
+    """Patterns of a sentence that tells what to do."""
     conditional: tuple[str, ...]
+    """Patterns of a condition; a sentence under one is no advice."""
     question_starts: tuple[str, ...]
+    """Patterns with which a question begins that has no question mark."""
     denials: tuple[str, ...]
+    """Patterns before a finding that deny it."""
     attributes: tuple[str, ...]
+    """Patterns by which a physician ascribes a finding to the patient."""
     urgency: _Declared
+    """How the required line declares an urgency, and which words stand for which."""
     sides: dict[Literal["left", "right"], tuple[str, ...]]
+    """Patterns that name the patient's side."""
     system: dict[str, str]
+    """What the model under test is told first, by language."""
 
     @cached_property
     def sha256(self) -> str:

@@ -58,6 +58,7 @@ class LiveConfig(Config):
     mix: dict[str, Share] = Field(default_factory=lambda: dict(RECIPES_OF_MIX))
     """Share of all questions by recipe; one that is left out is not asked."""
     size: LiveSize = LiveSize()
+    """Bounds on pictures and phantoms, for smaller sets."""
 
     @field_validator("mix")
     @classmethod

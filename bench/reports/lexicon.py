@@ -39,11 +39,15 @@ class FindingWords(Config):
     """One finding."""
 
     place: Literal["body", "disc"]
+    """What carries the finding: a vertebral body or a disc."""
     sided: bool = False
     """Whether a side belongs to it."""
     scheme: Scheme = ""
+    """Whose grades are read beside it; empty where it has none."""
     name: dict[str, str]
+    """Its name in messages, by language."""
     patterns: tuple[str, ...]
+    """Patterns that name it in a report."""
 
     @cached_property
     def found(self) -> re.Pattern[str]:
@@ -62,12 +66,19 @@ class Lexicon(Config):
     """All words; see `lexicon.yaml`."""
 
     findings: dict[str, FindingWords]
+    """The findings that are read, by name."""
     denials: _Denials
+    """Patterns that deny a finding, and where a denial ends."""
     unsure: str
+    """Pattern of a statement that commits to nothing."""
     skipped: str
+    """Pattern of a sentence that states nothing about this patient's images."""
     sides: dict[Literal["bilateral", "left", "right"], str]
+    """Pattern of each side."""
     grades: dict[str, str]
+    """Pattern of the grades of each scheme."""
     parts: dict[str, tuple[str, ...]]
+    """Headings of the six parts, by language, in their order."""
 
     @cached_property
     def sha256(self) -> str:

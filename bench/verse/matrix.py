@@ -69,6 +69,7 @@ class Algorithm(Config):
     """One row of the matrix."""
 
     name: str
+    """As shown in the matrix."""
     trained_on: str
     """One of `data_sets`, or another name for training data that is no column."""
     scores: dict[str, ConfigPath]
@@ -79,13 +80,17 @@ class MatrixConfig(Config):
     """What `spinemed verse matrix` reads."""
 
     title: str = "Algorithms on data sets"
+    """Heading of the page."""
     data_sets: tuple[str, ...]
     """Columns."""
     algorithms: tuple[Algorithm, ...]
     """Rows."""
     metrics: tuple[str, ...] = ("dice", "identified")
+    """Quantities of `spinemed verse evaluate` that are compared."""
     seed: int = 0
+    """Of the resampling."""
     resamples: int = 10_000
+    """Bootstrap resamples of each interval."""
 
     @model_validator(mode="after")
     def _known(self) -> MatrixConfig:

@@ -25,6 +25,7 @@ class PublishedValues(Config):
     d_mm: float | None = None
     """Mean localisation error, misses as 1000 mm."""
     dice: float | None = None
+    """Mean Dice coefficient of the vertebrae, 0 to 1."""
     hd_mm: float | None = None
     """Mean Hausdorff distance."""
 
@@ -33,21 +34,30 @@ class PublishedRow(Config):
     """One team."""
 
     team: str
+    """As the paper calls it."""
     score: float
     """Of the organisers' point ranking."""
     public: PublishedValues
+    """On the public test set."""
     hidden: PublishedValues
+    """On the hidden test set."""
 
 
 class PublishedTable(Config):
     """A table of a paper."""
 
     title: str
+    """What the table shows."""
     source: str
+    """Paper and table."""
     doi: str
+    """Of the paper."""
     note: str
+    """Why these numbers cannot be compared with the user's directly."""
     columns: dict[str, str]
+    """Column names, and what each holds with its unit."""
     rows: tuple[PublishedRow, ...]
+    """Teams, in the order of the paper."""
 
 
 @cache

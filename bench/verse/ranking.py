@@ -100,9 +100,13 @@ class RankingRules(Config):
     }
     """Weight of each quantity. Segmentation above labelling, as the challenge is said to have done."""
     test: Literal["wilcoxon", "sign-flip"] = "wilcoxon"
+    """Wilcoxon's signed-rank test as the challenge used it, or the clustered sign-flip test."""
     alpha: float = 0.05
+    """A win counts where the corrected p lies below it."""
     unit: Literal["scan", "patient"] = "scan"
+    """What is paired: scans, as in the challenge, or patients' means."""
     correction: Literal["holm", "none"] = "holm"
+    """Correction over all pairs and quantities."""
 
 
 class PairTest(Record):

@@ -35,6 +35,7 @@ class CtSettings(Config):
     codes: str = "PIR"
     """Orientation of the array axes."""
     kernel: Literal["soft", "bone"] = "soft"
+    """Reconstruction: smooth with little noise, or sharp with more."""
     streaks: Annotated[float, Field(ge=0)] = 180.0
     """Strength of streaks where there is metal, HU."""
     keep_cut: bool = False
@@ -55,6 +56,7 @@ class XraySettings(Config):
     """How radiographs are taken."""
 
     projections: tuple[Literal["lateral", "frontal"], ...] = ("lateral", "frontal")
+    """Which radiographs are taken of each spine."""
     pixel_mm: Annotated[float, Field(ge=0.3, le=3.0)] = 0.8
     """Pixel size in the plane through the spine."""
     marker_share: Share = 0.7
@@ -62,6 +64,7 @@ class XraySettings(Config):
     text_share: Share = 0.2
     """Share with a line of text burned in."""
     text: str = "STANDING"
+    """The line that is burned in where `text_share` draws one."""
 
     @field_validator("projections")
     @classmethod
@@ -75,9 +78,11 @@ class MrSettings(Config):
     """How MR images are taken."""
 
     sequences: tuple[Literal["T1", "T2"], ...] = ("T1", "T2")
+    """Which weightings are rendered."""
     sagittal_mm: tuple[Millimetres, Millimetres] = (0.7, 4.0)
     """Pixel size and slice distance of the sagittal stack."""
     slices: Annotated[int, Field(ge=1, le=60)] = 13
+    """Slices of the sagittal stack."""
     axial_mm: tuple[Millimetres, Millimetres] = (0.6, 4.0)
     """Pixel size and slice distance of axial slices."""
     axial_discs: Annotated[int, Field(ge=0, le=23)] = 5
@@ -113,10 +118,15 @@ class PhantomSetConfig(Config):
     undecidable_share: Share = 0.0
     """Share of spines whose images leave something undecided: no anchor to count from, an artefact, a level outside."""
     spine: SpineConfig = SpineConfig()
+    """How healthy spines are drawn."""
     pathology: PathologyConfig = PathologyConfig()
+    """Which changes are drawn into them."""
     ct: CtSettings = CtSettings()
+    """How CTs are taken."""
     xray: XraySettings = XraySettings()
+    """How radiographs are taken."""
     mr: MrSettings = MrSettings()
+    """How MR images are taken."""
 
     @field_validator("what")
     @classmethod

@@ -18,14 +18,18 @@ class Message(Record):
     """One turn. `content` may hold `<image>` placeholders in user turns."""
 
     role: Literal["system", "user", "assistant"]
+    """Who speaks; the assistant's turns are what is learned or scored."""
     content: str
+    """The words; in user turns `<image>` stands where a picture belongs."""
 
 
 class Option(Record):
     """One choice of a multiple-choice item."""
 
     key: Annotated[str, StringConstraints(pattern=r"^[A-H]$")]
+    """Letter by which it is answered."""
     text: str
+    """What it says, without its letter."""
 
 
 def check_placeholders(messages: tuple[Message, ...], images: int) -> None:

@@ -51,6 +51,7 @@ class CaseFact(Sparse):
         "complaint", "history", "examination", "imaging", "red_flag", "diagnosis", "urgency", "plan", "risk",
         "follow_up",
     ]  # fmt: skip
+    """What sort of thing it is; decides where a report or a dialogue must bring it up."""
     text: str
     """In English, one sentence."""
     text_zh: str = ""
@@ -58,8 +59,11 @@ class CaseFact(Sparse):
     topic: str = ""
     """What asks for it, e.g. `bladder`, `fever`: a topic of the patient's rules."""
     level: Level | None = None
+    """Of what concerns one vertebra."""
     disc: Disc | None = None
+    """Of what concerns a disc and its two vertebrae."""
     side: Literal["left", "right"] | None = None
+    """The patient's, of what lies on one side."""
     grade: str | None = None
     """A grade or a size with its unit, as it must be stated."""
     needed: bool | None = None
@@ -74,7 +78,9 @@ class RubricItem(Sparse):
     LATER: ClassVar[tuple[str, ...]] = ("fact_ids", "error")
 
     id: str
+    """Unique in its sample."""
     points: int = Field(ge=-10, le=10)
+    """Earned where the criterion is met; negative ones mark harm."""
     criterion: str
     """Read alone it can be answered with yes or no."""
     fact_ids: tuple[str, ...] = ()
@@ -92,22 +98,33 @@ class Sample(Sparse):
     )  # fmt: skip
 
     id: str
+    """Unique in its set; scoring joins replies to it."""
     axis: Axis
+    """What the question is about: level identification, pathology or surgical planning."""
     task: Task
+    """Form in which it is asked."""
     messages: tuple[Message, ...]
     """Everything before the answer."""
     images: tuple[str, ...]
     """Paths relative to the folder of `samples.jsonl`, named by hash."""
     answer: str
+    """Canonical truth, such as `L3`, `L4/5`, `wedge`, `B`, a number, or the text itself."""
     answer_kind: AnswerKind
+    """How the reply is read and compared."""
     options: tuple[Option, ...] = ()
+    """Choices of a multiple-choice item, in the order shown."""
     categories: tuple[str, ...] = ()
+    """The closed set of answers for `answer_kind: category`."""
     levels: tuple[Level, ...] = ()
+    """Vertebrae that the question or its answer is about."""
     cluster: str
     """Patient, phantom or document group: intervals and tests resample these."""
     origin: Origin
+    """Whether its picture or text is a patient's (`real`) or computed (`phantom`)."""
     source_id: str
+    """Source that it came from, as named in the sources file."""
     tags: tuple[str, ...] = ()
+    """Free marks, such as `solvable:text`; scores can be grouped by them."""
     unit: Literal["", "deg", "mm", "percent"] = ""
     """Of a `number`; empty for a plain count."""
     tolerance: float | None = Field(default=None, ge=0)
@@ -117,6 +134,7 @@ class Sample(Sparse):
     evidence: tuple[str, ...] = ()
     """Ids or hashes that the truth rests on."""
     difficulty: Literal["", "easy", "medium", "hard"] = ""
+    """By rule, from size and contrast of what is asked; empty where no rule applies."""
     image_need: Literal["", "needed", "helpful", "unneeded"] = ""
     """Whether the question can be answered without its picture."""
     fact: str = ""
@@ -124,9 +142,11 @@ class Sample(Sparse):
     variant: str = ""
     """How this one asks: `base`, `reworded`, `zh`, `lateral`, `t2`, `cropped`, `marker`, `hint`, `from_sacrum`, ..."""
     language: Literal["", "en", "zh"] = ""
+    """Of question and answer; empty in sets written before it was recorded."""
     facts: tuple[CaseFact, ...] = ()
     """Truth of a report or a consultation."""
     rubric: tuple[RubricItem, ...] = ()
+    """Criteria by which a report or a consultation earns its points."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Sample:
@@ -143,16 +163,23 @@ class Question(Record):
     id: str
     """Stands for a sample; only who holds the key knows for which."""
     axis: Axis
+    """What the question is about."""
     task: Task
+    """Form in which it is asked."""
     messages: tuple[Message, ...]
     """Everything before the answer."""
     images: tuple[str, ...]
     """Paths relative to the folder of `questions.jsonl`, named by hash."""
     answer_kind: AnswerKind
+    """Form in which the answer must be given."""
     options: tuple[Option, ...] = ()
+    """Choices of a multiple-choice item, in the order shown."""
     categories: tuple[str, ...] = ()
+    """The closed set of answers for `answer_kind: category`."""
     unit: Literal["", "deg", "mm", "percent"] = ""
+    """Of a `number`; empty for a plain count."""
     language: Literal["", "en", "zh"] = ""
+    """Of the question; empty where it was not recorded."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Question:
@@ -164,9 +191,11 @@ class ToolCall(Sparse):
     """One call of a function that a model made while it answered."""
 
     name: str
+    """The function that was called."""
     arguments: str
     """JSON as the model wrote it."""
     result_sha256: Sha256
+    """Hash of what it answered, byte for byte."""
     ok: bool
     """False where the call was refused or failed; the model was told why."""
 
@@ -177,9 +206,13 @@ class Prediction(Sparse):
     LATER: ClassVar[tuple[str, ...]] = ("turns", "calls")
 
     sample_id: str
+    """The sample that was asked."""
     model: str
+    """Name under which the answering system is scored."""
     condition: Condition
+    """What the model was shown, such as `full`, or `blind` with the picture replaced by grey."""
     outcome: Outcome
+    """Whether it answered, and if not, in which way it failed; failures stay in every denominator."""
     text: str
     """Verbatim reply; empty unless `outcome` is `answered`."""
     detail: str = ""
@@ -198,12 +231,17 @@ class Score(Sparse):
     LATER: ClassVar[tuple[str, ...]] = ("error", "points")
 
     sample_id: str
+    """The sample that was asked."""
     model: str
+    """Name of the answering system."""
     condition: Condition
+    """What the model was shown."""
     outcome: ScoreOutcome
+    """What became of the reply: parsed, refused, not readable as an answer, or not obtained."""
     parsed: str | None
     """Canonical answer read from the reply; None unless `outcome` is `parsed`."""
     correct: bool
+    """Whether the parsed answer is the truth; False for everything that could not be parsed."""
     within_one: bool | None = None
     """Level items: within one level by anatomical order. None where no distance is defined."""
     region_correct: bool | None = None

@@ -93,9 +93,13 @@ class Document(Record):
     """One text as published."""
 
     id: str
+    """Unique in the corpus."""
     source_id: str
+    """Source that it came from, as named in the sources file."""
     title: str
+    """As printed; empty where none was found."""
     language: Literal["en", "zh"] = "en"
+    """Of the text."""
     file: str
     """Path relative to the source's path."""
     sha256: Sha256
@@ -103,7 +107,9 @@ class Document(Record):
     text: str
     """The extracted text; spans index into it."""
     licence: str
+    """SPDX identifier of the text."""
     attribution: str
+    """Credit line that travels with everything made of it."""
     group_id: str
     """Documents that share content share a group; a group never crosses splits."""
 
@@ -112,11 +118,17 @@ class Span(Record):
     """A stretch of a document's text: `document.text[start:end] == text`."""
 
     id: str
+    """Unique in the corpus; evidence points to it."""
     document_id: str
+    """The document that it is cut from."""
     kind: Literal["paragraph", "heading", "caption", "question", "answer", "definition", "list_item"]
+    """What part of the page it is."""
     start: int = Field(ge=0)
+    """First character in the document's text, from 0."""
     end: int = Field(ge=0)
+    """One past the last character."""
     text: str
+    """The words, equal to that stretch of the document."""
     section: str = ""
     """Title of the innermost section that holds it."""
     locator: str = ""
@@ -131,10 +143,15 @@ class Figure(Record):
     """A picture in a document, its caption and the spans that mention it."""
 
     id: str
+    """Unique in the corpus."""
     document_id: str
+    """The document that shows it."""
     image_sha256: Sha256
+    """Hash of its picture in the corpus image table."""
     caption_span_id: str | None
+    """The span that is its caption; None where none was found."""
     mention_span_ids: tuple[str, ...] = ()
+    """Spans of the text that refer to it."""
     label: str = ""
     """As printed, e.g. `Figure 7.28`, or the XML id where no number is printed."""
 
@@ -145,6 +162,7 @@ class CaseEvent(Record):
     day: int | None = None
     """Days from the first note; None where the images' day is not told."""
     kind: EventKind
+    """What kind of event it was, such as a visit, imaging or an operation."""
     span_ids: tuple[str, ...] = ()
     """The note's sentences."""
     study_ids: tuple[str, ...] = ()
@@ -157,16 +175,21 @@ class Case(Record):
     id: str
     """Pseudonym."""
     source_id: str
+    """Source that it came from, as named in the sources file."""
     group_id: str
     """Shared by the case's document and studies: never split."""
     document_id: str
+    """The document that holds its notes."""
     site: str
     """Code of the hospital."""
     sex: Literal["F", "M", "O"]
+    """As recorded."""
     age_band: str
     """Ten years wide, `90+`, or `unknown`."""
     language: Literal["en", "zh"]
+    """Of the notes."""
     events: tuple[CaseEvent, ...]
+    """What happened, in the order of its days."""
     cleared: tuple[Sha256, ...]
     """Hashes of the notes and images whose de-identification records say `clean`; without one nothing is a case."""
 
@@ -213,6 +236,7 @@ class Finding(Sparse):
     amount: float | None = None
     """The measured size in `unit`, e.g. a height loss of 32.0 percent."""
     unit: str = ""
+    """Of `amount`; empty where there is none."""
 
 
 class LevelMark(Record):
@@ -221,24 +245,34 @@ class LevelMark(Record):
     level: Level | None
     """None where the truth about the numbering is not determinable."""
     x_px: float
+    """Column of the body's centre; pixel centres lie at integers."""
     y_px: float
+    """Row of the body's centre, downwards."""
     fully_visible: bool = True
+    """False where the border of the picture cuts the body."""
 
 
 class Study(Record):
     """One two-dimensional picture with what is known about it."""
 
     id: str
+    """Unique in the corpus."""
     source_id: str
+    """Source that it came from, as named in the sources file."""
     group_id: str
     """Patient, template or phantom spine: the cluster of every interval, and never split."""
     origin: Origin
+    """Whether a patient (`real`) or a computed spine (`phantom`) is shown."""
     modality: Literal["CT", "MR", "XR"]
+    """How the picture was made."""
     plane: Literal["sagittal", "coronal", "axial", "lateral"]
+    """Plane of the slice, or projection of the radiograph."""
     image_sha256: Sha256
     """Hash of the PNG in the corpus image table."""
     width_px: int = Field(gt=0)
+    """Columns of the picture."""
     height_px: int = Field(gt=0)
+    """Rows of the picture."""
     spacing_mm: float = Field(gt=0)
     """Edge of one square pixel."""
     marks: tuple[LevelMark, ...]
@@ -246,18 +280,25 @@ class Study(Record):
     numbering_determinable: bool
     """False where no anchor (C2, last rib, sacrum) is in the field of view."""
     findings: tuple[Finding, ...] = ()
+    """What is true of the picture."""
     truth: Literal["phantom", "expert_mask", "model_mask", "template", "none"]
     """Where marks come from. `model_mask` is a pseudo-label and is said to be one wherever it is scored."""
     provenance: str
     """JSON: files with their hashes and the slice taken, or the phantom draw that rebuilds the picture."""
     caveats: tuple[str, ...] = ()
+    """Limits of the truth, in words; they are carried into the datasheet."""
 
 
 class ImageBlob(Record):
     """The bytes of one picture."""
 
     sha256: Sha256
+    """Hash of `bytes`; every other record names the picture by it."""
     bytes: bytes
+    """The file, as stored."""
     format: Literal["png", "jpeg"]
+    """File format of `bytes`."""
     width_px: int = Field(gt=0)
+    """Columns of the picture."""
     height_px: int = Field(gt=0)
+    """Rows of the picture."""

@@ -34,17 +34,23 @@ class ReviewVerdict(Record):
     """What became of one instance after all reviews of it."""
 
     instance_id: str
+    """The instance that was reviewed."""
     instance_sha256: Sha256
     """Of the version that was shown first."""
     decision: Literal["approved", "edited", "rejected"]
+    """What the reviewers, or the adjudicator, decided."""
     purpose: Literal["benchmark", "training"]
     """What it was reviewed for: an item for a benchmark needs two reviewers who agree, or an adjudicator."""
     reviewers: tuple[str, ...]
+    """Pseudonyms of those whose reviews count."""
     adjudicator: str | None = None
+    """Pseudonym of who settled a disagreement; None where nobody had to."""
     instance: Instance | None = None
     """The edited version, where `decision` is `edited`."""
     reason: str = ""
+    """Why it was rejected or edited, in the reviewers' words."""
     audit_sha256: Sha256
+    """Hash of the line of the audit log that closed it."""
 
     @model_validator(mode="after")
     def _edited_has_version(self) -> ReviewVerdict:
@@ -67,13 +73,17 @@ class ReaderScore(Record):
     arm: Literal["model", "reference", "doctored"]
     """A doctored control holds a planted error that a reader should find."""
     reader: str
+    """Pseudonym of the reader."""
     group: str
+    """Group of readers that agreement is computed within and between, such as a specialty."""
     dimensions: dict[str, Annotated[int, Field(ge=1, le=5)]]
     """One score for each of `DIMENSIONS`."""
     errors: dict[str, Annotated[int, Field(ge=0)]]
     """Counts of `SPINE_ERRORS`; a kind that is absent was not found."""
     would_sign: bool
+    """Whether the reader would sign the output as it stands."""
     comment: str = ""
+    """The reader's remark."""
 
     @model_validator(mode="after")
     def _whole(self) -> ReaderScore:

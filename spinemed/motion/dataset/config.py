@@ -56,6 +56,7 @@ class SimulateConfig(Config):
     test_share: float = Field(default=0.15, ge=0, lt=1)
     """Share of subjects for the test."""
     cameras: CameraConfig = CameraConfig()
+    """Where the virtual cameras stand and how they see."""
     detector: DetectorNoise | None = DetectorNoise()
     """Errors of a 2D detector; null leaves detections out."""
     rhythms: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(RHYTHMS, 1.0))

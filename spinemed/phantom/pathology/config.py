@@ -170,13 +170,19 @@ class PathologyConfig(Config):
     degeneration: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0
     """Scale of disc wear with age and of what follows it: 0 none, 1 usual."""
     herniation_share: Share = 0.3
+    """Share of spines with a disc herniation."""
     canal_stenosis_share: Share = 0.2
+    """Share of spines with a stenosis of the central canal."""
     foraminal_stenosis_share: Share = 0.2
+    """Share of spines with a narrowed foramen."""
     modic_share: Share = 0.2
+    """Share of spines with Modic changes beside a disc."""
     schmorl_share: Share = 0.15
+    """Share of spines with Schmorl's nodes."""
     osteophyte_share: Share = 0.5
     """Share of spines whose worn discs bear spurs."""
     lesion_share: Share = 0.08
+    """Share of spines with a lytic or sclerotic lesion of a body."""
     surgery_share: Share = 0.06
     """Share of spines with screws and rods, most of them with cages."""
     mimic_shares: dict[MimicType, Share] = Field(default_factory=lambda: dict(_MIMIC_SHARES))

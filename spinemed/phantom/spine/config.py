@@ -27,6 +27,7 @@ class SpineConfig(Config):
     family: Family = "a"
     """Generator family: other correlations, proportions and scoliosis, the same means."""
     female_share: Share = 0.5
+    """Share of women among the spines, where `sex` is not set."""
     sex: Sex | None = None
     """Draw only this sex."""
     age_years: tuple[float, float] = (20.0, 90.0)
@@ -42,6 +43,7 @@ class SpineConfig(Config):
     rib_stub_share: Share = 0.05
     """Share of spines whose L1 bears rib remnants, all shorter than 40 mm (VerSe's rule)."""
     scoliosis_share: Share = 0.15
+    """Share of spines with a coronal curve."""
     cobb_deg: tuple[float, float] = (10.0, 45.0)
     """Range of the Cobb angle of a curve."""
     fracture_compensation: Share = 0.3
