@@ -142,7 +142,7 @@ def _read_one(entry: Any, place: _Place) -> Source:
         raise place.fault(field, problem, "see the fields of Source in spinemed/records/") from error
     if source.origin == "real" and source.kind == "phantom":
         raise place.fault("origin", "is 'real' for a phantom", "write `origin: phantom`; phantoms are never patients")
-    if source.origin == "phantom" and source.kind not in ("phantom", "hospital"):
+    if source.origin == "phantom" and source.kind not in ("phantom", "hospital", "nifti"):
         raise place.fault(
             "origin",
             f"is 'phantom' for kind '{source.kind}', which reads files",

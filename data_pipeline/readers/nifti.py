@@ -27,7 +27,7 @@ from spinemed.geometry import WorldPoints, label_centroids_mm
 from spinemed.labelling.facts import facts_from_levels
 from spinemed.marks import png_bytes
 from spinemed.records import Finding, ImageBlob, LevelMark, Source, Study
-from spinemed.tables import file_sha256
+from spinemed.tables import file_sha256, read_jsonl
 from spinemed.volume import (
     SliceImage,
     Volume,
@@ -54,8 +54,8 @@ class NiftiStudy(BaseModel):
     modality: Literal["CT", "MR"]
     group: str
     """Patient or template: nothing of one group crosses splits."""
-    truth: Literal["expert_mask", "model_mask", "template", "none"]
-    """Where the marks come from."""
+    truth: Literal["phantom", "expert_mask", "model_mask", "template", "none"]
+    """Where the marks come from; `phantom` for a computed volume with the mask it was painted from."""
     no_anchor_in_view: bool = False
     """For a volume without marks: stated by a person who looked that C2, the last rib and the sacrum are out of view.
     Without that statement nobody knows whether the picture decides the numbering, and the study is left out."""
@@ -73,6 +73,9 @@ class NiftiStudy(BaseModel):
     """Volume with one labelled point per disc: label n lies on top of vertebra n, counted as in VerSe."""
     mask_facts: bool = False
     """State the levels, counts and numbering anomalies that the picture decides, read from the mask, as findings."""
+    findings: str | None = None
+    """Findings on the volume, a JSON Lines file of `Finding`; those on a vertebra or disc that a picture shows and
+    names go with that picture, the others are counted."""
     body_offset_mm: float = 0.0
     """How far in front of the disc points the bodies lie."""
     layers: int = Field(default=1, ge=1, le=64)
@@ -152,6 +155,7 @@ def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading)
         points = read_mask(root / entry.disc_points)
         require_same_grid(image, points)
     labels = _vertebra_labels(entry, mask)
+    stated = () if entry.findings is None else tuple(read_jsonl(root / entry.findings, Finding))
     for layer in _layers(entry, image, mask, points, labels):
         if entry.truth == "none" and not entry.no_anchor_in_view:
             reading.drop("study", f"{entry.image}@{layer}", "no mask, and nobody stated that no anchor is in view")
@@ -172,6 +176,8 @@ def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading)
                 "canvas_px": entry.canvas_px,
                 "field_mm": None if field is None else list(field),
             }
+            if entry.findings is not None:
+                provenance["findings"] = _named(root, entry.findings)
             picture, shown, offset = _picture(image, provenance)
             found = _marks(entry, shown, mask, bodies, points, labels, layer, offset, picture.shape)
             if found is None:
@@ -186,6 +192,7 @@ def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading)
             if entry.mask_facts:
                 # One sagittal layer shows no ribs, so it decides less than the volume it was taken from.
                 findings += facts_from_levels(named, sacrum_in_view=sacrum, ribs_visible=False)
+            findings += _shown(stated, marks, f"{entry.image}@{layer}", reading)
             text = json.dumps(provenance, sort_keys=True)
             caveats = (*entry.caveats, *image.flags)
             if not decided:
@@ -214,6 +221,21 @@ def _read_study(source: Source, root: Path, entry: NiftiStudy, reading: Reading)
                 )
             )
             reading.keep("study")
+
+
+def _shown(
+    stated: tuple[Finding, ...], marks: tuple[LevelMark, ...], layer: str, reading: Reading
+) -> list[Finding]:  # fmt: skip
+    """The findings on what a picture shows whole and names; the others are dropped and counted."""
+    whole = {mark.level for mark in marks if mark.fully_visible and mark.level is not None}
+    found = []
+    for finding in stated:
+        places = {finding.level} if finding.disc is None else {finding.disc.upper, finding.disc.lower} - {Level.S1}
+        if places <= whole:
+            found.append(finding)
+        else:
+            reading.drop("finding", f"{layer}: {finding.kind}", "its level is not whole, or not named, in this picture")
+    return found
 
 
 def _sha(data: bytes) -> str:
