@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_scale_items import Planted, ScalePlan, scale_shard
-from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateRow, TextKey, find_duplicates
-from data_pipeline.unique import text_key
+from data_pipeline.unique.stage import text_key
+from data_pipeline.unique.texts import DUPLICATES_FILE, DuplicateRow, TextKey, find_duplicates
 from spinemed.tables import read_records, write_json
 
 

@@ -33,12 +33,12 @@ import psutil
 
 from benchmarks.data_scale_items import Planted, ScalePlan, scale_shard, scale_source
 from data_pipeline.config import BuildConfig
-from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateRow
-from data_pipeline.engines import Crew, Engine
 from data_pipeline.items import Item
 from data_pipeline.records import Derivation, Parts
 from data_pipeline.run import open_stages, run_stages
-from data_pipeline.shards import join_tables
+from data_pipeline.shards.engines import Crew, Engine
+from data_pipeline.shards.shard import join_tables
+from data_pipeline.unique.texts import DUPLICATES_FILE, DuplicateRow
 from spinemed.records import Case, Document, Figure, ImageBlob, Instance, Span, Study
 from spinemed.run import open_run
 from spinemed.tables import read_records, write_json, write_jsonl, write_manifest, write_records

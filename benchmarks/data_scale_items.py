@@ -32,7 +32,7 @@ import numpy as np
 
 from data_pipeline.items import Item, compose_turn, text_sha256
 from data_pipeline.records import Parts
-from data_pipeline.writers_prompts import all_templates
+from data_pipeline.writers.prompts import all_templates
 from spinemed import __version__
 from spinemed.questions import Template, as_options
 from spinemed.questions.draft import KEYS

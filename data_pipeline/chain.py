@@ -23,14 +23,14 @@ import yaml
 
 from data_pipeline.corpus import read_corpus
 from data_pipeline.credits import terms_of
+from data_pipeline.criteria.verify import Lookup, load_criteria, verify
 from data_pipeline.items import Item, read_items, redo_derivation, text_sha256
 from data_pipeline.readers import Drop, Reading, read_source
 from data_pipeline.records import Derivation, Parts
 from data_pipeline.reviews import read_reviews
 from data_pipeline.sources import source_path
-from data_pipeline.unique import read_verdicts
-from data_pipeline.verify import Lookup, load_criteria, verify
-from data_pipeline.writers_prompts import all_templates
+from data_pipeline.unique.stage import read_verdicts
+from data_pipeline.writers.prompts import all_templates
 from spinemed.errors import ReadError, RecordError, SpineMedError
 from spinemed.records import Document, Evidence, Figure, Instance, ReleaseRow, ReviewVerdict, Span, Study, content_hash
 from spinemed.tables import file_sha256, read_jsonl, read_manifest, read_records

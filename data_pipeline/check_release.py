@@ -22,10 +22,10 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data_pipeline.decontaminate import OVERLAP_FILE, OverlapRow, Picture, Text, find_overlap, open_benchmarks
-from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateRow, TextKey, find_duplicates
+from data_pipeline.drafting.tasks import load_words
 from data_pipeline.release import IndexRow
-from data_pipeline.ruled import load_words
+from data_pipeline.unique.decontaminate import OVERLAP_FILE, OverlapRow, Picture, Text, find_overlap, open_benchmarks
+from data_pipeline.unique.texts import DUPLICATES_FILE, DuplicateRow, TextKey, find_duplicates
 from spinemed.overlap import compared_text
 from spinemed.questions import SOLVABLE_FROM_TEXT, load_templates
 from spinemed.records import ReleaseRow, Split

@@ -43,9 +43,9 @@ def run(
 ) -> None:
     """Read sources, draft questions, verify and revise them, and write a release."""
     from data_pipeline.config import BuildConfig
-    from data_pipeline.engines import Crew
     from data_pipeline.reviews import keep_reviews
     from data_pipeline.run import resolve_sources, run_pipeline
+    from data_pipeline.shards.engines import Crew
     from data_pipeline.show import print_report
     from spinemed.config import load_config
     from spinemed.run import open_run

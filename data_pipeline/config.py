@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_pipeline.config_tasks import StudyTasks, TextTasks
-from data_pipeline.unique import UniqueConfig
-from data_pipeline.writers_schemas import TaskName
+from data_pipeline.unique.stage import UniqueConfig
+from data_pipeline.writers.schemas import TaskName
 from spinemed.chat import Decoding, LocalConfig, ServerConfig
 from spinemed.config import Config, ConfigPath
 from spinemed.records import Split

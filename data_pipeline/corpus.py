@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.engines import Crew
 from data_pipeline.readers import read_source
 from data_pipeline.records import FigurePair
-from data_pipeline.shards import facts_of, job, join_lines, join_tables
+from data_pipeline.shards.engines import Crew
+from data_pipeline.shards.shard import facts_of, job, join_lines, join_tables
 from data_pipeline.sources import source_path, verify_hashes
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Case, Document, Figure, ImageBlob, Record, Source, Span, Study

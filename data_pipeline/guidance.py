@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_pipeline.verify import Criterion, load_criteria
-from data_pipeline.writers_prompts import Prompt, load_prompts
+from data_pipeline.criteria.verify import Criterion, load_criteria
+from data_pipeline.writers.prompts import Prompt, load_prompts
 from spinemed.config import load_config
 from spinemed.errors import ConfigError
 from spinemed.records import content_hash

@@ -20,7 +20,7 @@ from data_pipeline.corpus import Corpus
 from data_pipeline.metadata_croissant import croissant
 from data_pipeline.metadata_prov import provenance
 from data_pipeline.metadata_sheet import datasheet
-from data_pipeline.writers_prompts import all_templates, load_prompts
+from data_pipeline.writers.prompts import all_templates, load_prompts
 from spinemed.records import Instance, Source
 from spinemed.tables import file_sha256, write_json, write_text
 

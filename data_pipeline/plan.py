@@ -18,14 +18,14 @@ from pathlib import Path
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus, read_corpus, write_corpus
-from data_pipeline.engines import Crew
 from data_pipeline.items import Desk
 from data_pipeline.run import resolve_sources
-from data_pipeline.writers import Requests
-from data_pipeline.writers_compose import Composer
-from data_pipeline.writers_model import ModelWriter, planned
-from data_pipeline.writers_prompts import load_prompts
-from data_pipeline.writers_schemas import TaskName, schema_of
+from data_pipeline.shards.engines import Crew
+from data_pipeline.writers.compose import Composer
+from data_pipeline.writers.model import ModelWriter, planned
+from data_pipeline.writers.prompts import load_prompts
+from data_pipeline.writers.schemas import TaskName, schema_of
+from data_pipeline.writers.writer import Requests
 from spinemed.chat import ChatRequest, Prices, RequestLog, prompt_bound, request_key
 from spinemed.chat.egress import require
 from spinemed.errors import ConfigError

@@ -30,8 +30,8 @@ from data_pipeline.credits import terms_of
 from data_pipeline.items import Item
 from data_pipeline.metadata import gather, lineage_of, plain_lineage, write_metadata
 from data_pipeline.records import Ties
-from data_pipeline.shards import facts_of, rechunked
-from data_pipeline.unique import Verdict, read_verdicts
+from data_pipeline.shards.shard import facts_of, rechunked
+from data_pipeline.unique.stage import Verdict, read_verdicts
 from spinemed.records import Axis, Instance, Origin, PackedImage, ReleaseRow, Source, Split, content_hash
 from spinemed.tables import arrow_schema, atomic_write, plain, read_records, write_text
 

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of
 from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import Corpus
+from data_pipeline.criteria.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of
+from data_pipeline.criteria.verify import Criterion, Lookup, load_criteria, verify
 from data_pipeline.items import Item, compose_turn, read_items
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Derivation
 from data_pipeline.settle import Revision, finish, settle, slip_of, twin_drop
-from data_pipeline.verify import Criterion, Lookup, load_criteria, verify
-from data_pipeline.writers_prompts import all_templates
+from data_pipeline.writers.prompts import all_templates
 from spinemed import __version__
 from spinemed.questions import as_options, overlapping
 from spinemed.questions.draft import KEYS

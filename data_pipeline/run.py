@@ -1,7 +1,7 @@
 """The whole run as resumable stages: corpus, drafts, revised, unique, release; made in shards, each a folder of files.
 
 Convention: a stage reads folders and writes one; its key holds the hashes of everything that goes in, so a resumed run
-repeats only what is missing or outdated. Inside a stage, shards are made by a crew (`engines.py`) into the run's
+repeats only what is missing or outdated. Inside a stage, shards are made by a crew (`shards/engines.py`) into the run's
 scratch folder, and joined on disk when all are there; what needs the whole set (twins, letters, components) works on
 ids, hashes and small numbers. No stage holds more than a shard of texts or pictures in a process.
 
@@ -24,16 +24,15 @@ import spinemed
 from data_pipeline.components import keys_of
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import shard_count, write_corpus
-from data_pipeline.draft import join_drafts, write_drafts
-from data_pipeline.engines import Crew
-from data_pipeline.fingerprint import code_sha256, folder_sha256, shaping_versions, source_keys
+from data_pipeline.criteria.verify import Lookup, criteria_sha256, load_criteria
+from data_pipeline.drafting.rules import join_drafts, write_drafts
+from data_pipeline.drafting.tasks import TEMPLATES
 from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Item
 from data_pipeline.readers import check_options
 from data_pipeline.records import Derivation, Ties
 from data_pipeline.release import Place, join_release, place_items, write_rows
 from data_pipeline.reviews import read_reviews, without_verdicts
-from data_pipeline.ruled import TEMPLATES
 from data_pipeline.settle import (
     finish,
     join_revised,
@@ -43,13 +42,14 @@ from data_pipeline.settle import (
     write_finished,
     write_mended,
 )
-from data_pipeline.shards import Job, Work, job
+from data_pipeline.shards.engines import Crew
+from data_pipeline.shards.fingerprint import code_sha256, folder_sha256, shaping_versions, source_keys
+from data_pipeline.shards.shard import Job, Work, job
+from data_pipeline.shards.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
 from data_pipeline.sources import read_sources
-from data_pipeline.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
-from data_pipeline.unique import Ask, unique_key, wordings_of, write_unique
-from data_pipeline.verify import Lookup, criteria_sha256, load_criteria
-from data_pipeline.writers import DraftPart, Requests, Writer, open_writer
-from data_pipeline.writers_prompts import all_templates
+from data_pipeline.unique.stage import Ask, unique_key, wordings_of, write_unique
+from data_pipeline.writers.prompts import all_templates
+from data_pipeline.writers.writer import DraftPart, Requests, Writer, open_writer
 from spinemed.errors import ConfigError
 from spinemed.records import ImageBlob, Instance, Source, Split, content_hash
 from spinemed.run import Run
@@ -91,14 +91,14 @@ def run_pipeline(run: Run, config: BuildConfig, crew: Crew | None = None) -> Pat
         with run.progress("reading", shard_count(sources)) as advance:
             account = write_corpus(folder, config.sources, sources, home=home, crew=crew, advance=advance)
         if config.check_figures:
-            from data_pipeline.figures_check import check_corpus
+            from data_pipeline.figures.second_look import check_corpus
 
             _start_ledger(config, run.scratch / "requests")
             return check_corpus(folder, config.model, run.scratch / "requests", time.time(), account)
         return account
 
     if config.check_figures:
-        from data_pipeline.figures_check import check_key
+        from data_pipeline.figures.second_look import check_key
 
         key["check_figures"] = check_key(config.model)
     corpus = _step(run, "corpus", key, read)
@@ -141,7 +141,7 @@ def run_stages(stages: Stages, drafts: Path, key: dict[str, Any]) -> Path:
         "pins": stages.pins,
     }
     if config.classify_rest:
-        from data_pipeline.classify_rest import rest_key
+        from data_pipeline.unique.classify_rest import rest_key
 
         key["classify_rest"] = rest_key(config.model)
     unique = _step(run, "unique", key, partial(stages.unique, drafts, revised))
@@ -390,8 +390,8 @@ class Stages:
         if not self.config.classify_rest:
             yield None
             return
-        from data_pipeline.classify import load_vocabulary
-        from data_pipeline.classify_rest import asking
+        from data_pipeline.unique.classify import load_vocabulary
+        from data_pipeline.unique.classify_rest import asking
 
         _start_ledger(self.config, self.requests.folder)
         vocabulary, sources = load_vocabulary(self.config.unique.vocabulary), open_corpus(self.corpus).sources

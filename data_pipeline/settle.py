@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.checks import passage_of, words
-from data_pipeline.draft import join_exchanges
+from data_pipeline.criteria.checks import passage_of, words
+from data_pipeline.criteria.verify import Criterion, LetterShares, Lookup, letter_shares, load_criteria, verify
+from data_pipeline.drafting.rules import join_exchanges
 from data_pipeline.items import Item, compose_turn, write_items
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts, Ties, WorkSlip
-from data_pipeline.shards import facts_of, join_lines, join_tables
-from data_pipeline.verify import Criterion, LetterShares, Lookup, letter_shares, load_criteria, verify
+from data_pipeline.shards.shard import facts_of, join_lines, join_tables
 from spinemed.questions import as_options
 from spinemed.questions.draft import KEYS
 from spinemed.records import Instance, content_hash

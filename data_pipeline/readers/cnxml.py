@@ -17,7 +17,7 @@ from typing import Any, Literal
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict
 
-from data_pipeline.figures_labels import Mentioned, link_mentions
+from data_pipeline.figures.labels import Mentioned, link_mentions
 from data_pipeline.readers.files import pack, parse
 from data_pipeline.readers.reading import Blocks, Reading, read_options, short_id
 from data_pipeline.readers.safe_xml import local_name, parse_xml, plain_text

@@ -1,7 +1,7 @@
 """JATS articles (journals, Europe PMC): title, abstract, sections, tables' cells, figures with captions and mentions.
 
 Convention: blocks in reading order, each an exact span; references, formulas and supplements are left out. A figure is
-tied to the paragraphs whose `xref` leads to it or whose words name its number (:mod:`data_pipeline.figures_labels`). A
+tied to the paragraphs whose `xref` leads to it or whose words name its number (:mod:`data_pipeline.figures.labels`). A
 picture is looked for beside the article by the stem of its `href`.
 
 Trap: an article states its own licence. Where that grants less than the source's entry claims (NC, ND), the article is
@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.figures_labels import Mentioned, caption_head, link_mentions
+from data_pipeline.figures.labels import Mentioned, caption_head, link_mentions
 from data_pipeline.readers.documents import add_document, add_figure, check_picture
 from data_pipeline.readers.files import FileOptions, pack, read_files
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id

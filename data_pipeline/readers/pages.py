@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from data_pipeline.figures_labels import Mentioned, caption_head, link_mentions
+from data_pipeline.figures.labels import Mentioned, caption_head, link_mentions
 from data_pipeline.readers.documents import add_document, add_figure, check_picture
 from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id

@@ -2,8 +2,8 @@
 
 Convention: a span's locator is `page N (left, bottom, right, top)` in points. Blocks in clearly larger letters than the
 document's usual ones are headings. A figure is what stands on the page at its place, rendered; which caption it has is
-decided by :mod:`data_pipeline.figures`, and every pair is kept with its score. A pair with a low score gives no figure
-until a person has approved it in the source's approvals file; what is decided there never changes the text.
+decided by :mod:`data_pipeline.figures.matching`, and every pair is kept with its score. A pair with a low score gives
+no figure until a person has approved it in the source's approvals file; what is decided there never changes the text.
 
 Trap: a scanned page has no text. It is dropped with that reason, never read by guess; run an OCR program first.
 """
@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from data_pipeline.figures import Match, MatchedFigure, match_figures
-from data_pipeline.figures_captions import Candidate
-from data_pipeline.figures_labels import Mentioned, caption_head, link_mentions
+from data_pipeline.figures.captions import Candidate
+from data_pipeline.figures.labels import Mentioned, caption_head, link_mentions
+from data_pipeline.figures.matching import Match, MatchedFigure, match_figures
 from data_pipeline.readers.documents import add_document, check_picture
 from data_pipeline.readers.files import FileOptions, pack, read_files
 from data_pipeline.readers.pdf_layout import Block, Box, Page, read_pages

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from data_pipeline.figures_labels import caption_head
+from data_pipeline.figures.labels import caption_head
 from data_pipeline.readers.pdf_objects import Box, Line, RawPage, read_objects
 from data_pipeline.readers.pdf_regions import Region, drop_repeated, find_regions
 

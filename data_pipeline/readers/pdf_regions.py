@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_pipeline.figures_labels import caption_head
+from data_pipeline.figures.labels import caption_head
 from data_pipeline.readers.pdf_objects import Box, Drawing, Line, RawPage
 
 __all__ = ["Region", "drop_repeated", "find_regions"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from data_pipeline.classify import Classifier
+from data_pipeline.unique.classify import Classifier
 
 pytestmark = pytest.mark.acceptance
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline.figures import QUEUE_BELOW, match_figures
-from data_pipeline.figures_labels import Label, Mentioned, link_mentions
+from data_pipeline.figures.labels import Label, Mentioned, link_mentions
+from data_pipeline.figures.matching import QUEUE_BELOW, match_figures
 from data_pipeline.readers.pdf_layout import read_pages
 from spinemed.statistics import Clusters, proportion_interval
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.classify import Classes, Classifier, ask_model, count_classes, load_vocabulary
 from data_pipeline.negation import denied_spans
+from data_pipeline.unique.classify import Classes, Classifier, ask_model, count_classes, load_vocabulary
 from spinemed.anatomy import Level
 from spinemed.chat import LOCAL, ChatRequest
 from spinemed.chat.reply import Reply

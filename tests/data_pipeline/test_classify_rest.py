@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from data_pipeline.classify import Classes, load_vocabulary
-from data_pipeline.classify_rest import asking, rest_key
 from data_pipeline.config import ModelConfig
+from data_pipeline.unique.classify import Classes, load_vocabulary
+from data_pipeline.unique.classify_rest import asking, rest_key
 from spinemed.chat.errors import EgressError
 from spinemed.chat.server import ServerConfig
 from spinemed.errors import ConfigError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.decontaminate import (
+from data_pipeline.unique.decontaminate import (
     OVERLAP_FILE,
     OverlapConfig,
     OverlapRow,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.duplicate_images import (
+from data_pipeline.unique.pictures import (
     DUPLICATE_IMAGES_FILE,
     DuplicateImageConfig,
     DuplicateImageRow,

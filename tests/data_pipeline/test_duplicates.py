@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from data_pipeline.duplicates import DUPLICATES_FILE, DuplicateConfig, DuplicateRow, TextKey, find_duplicates
+from data_pipeline.unique.texts import DUPLICATES_FILE, DuplicateConfig, DuplicateRow, TextKey, find_duplicates
 from spinemed.errors import RecordError
 from spinemed.tables import read_records
 

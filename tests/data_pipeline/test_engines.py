@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from data_pipeline.engines import Crew
-from data_pipeline.fingerprint import code_files, shaping_versions
 from data_pipeline.records import Ties
-from data_pipeline.shards import facts_of, job, join_tables
-from data_pipeline.store import TableStore, group_sizes
+from data_pipeline.shards.engines import Crew
+from data_pipeline.shards.fingerprint import code_files, shaping_versions
+from data_pipeline.shards.shard import facts_of, job, join_tables
+from data_pipeline.shards.store import TableStore, group_sizes
 from spinemed import cluster
 from spinemed.chat import Budget, BudgetError, Usage, open_ledger, start_ledger
 from spinemed.errors import ConfigError, RunError, SourceError

@@ -18,7 +18,7 @@ from data_pipeline.export import export_release, read_export
 from data_pipeline.metadata import Lineage, author_of
 from data_pipeline.metadata_prov import provenance
 from data_pipeline.release import IndexRow
-from data_pipeline.writers_prompts import load_prompts
+from data_pipeline.writers.prompts import load_prompts
 from spinemed.cli import main
 from spinemed.errors import ReadError
 from spinemed.records import Evidence, Instance, Message, ReleaseRow, Writer

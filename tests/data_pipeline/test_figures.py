@@ -19,12 +19,12 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from data_pipeline import figures_check
 from data_pipeline.chain import trace
 from data_pipeline.config import ModelConfig
-from data_pipeline.figures import QUEUE_BELOW, Match, match_figures
-from data_pipeline.figures_check import PairVerdict, check_corpus, check_figures, check_key
-from data_pipeline.figures_labels import Label, Mentioned, caption_head, link_mentions, named_in, without_label
+from data_pipeline.figures import second_look as figures_check
+from data_pipeline.figures.labels import Label, Mentioned, caption_head, link_mentions, named_in, without_label
+from data_pipeline.figures.matching import QUEUE_BELOW, Match, match_figures
+from data_pipeline.figures.second_look import PairVerdict, check_corpus, check_figures, check_key
 from data_pipeline.readers import read_source
 from data_pipeline.readers.pdf import APPROVALS
 from data_pipeline.readers.pdf_layout import read_pages

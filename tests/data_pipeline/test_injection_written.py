@@ -18,7 +18,7 @@ from data_pipeline.check_release import release_rows
 from data_pipeline.corpus import read_corpus
 from data_pipeline.deidentify import DeidKey, deidentify_export
 from data_pipeline.readers.reading import Drop
-from data_pipeline.writers_evidence import INSTRUCTION
+from data_pipeline.writers.evidence import INSTRUCTION
 from spinemed.records import ReleaseRow
 from spinemed.tables import read_jsonl
 
@@ -195,7 +195,7 @@ def test_without_the_guard_this_server_does_obey(
     injected: dict[str, dict[str, Any]], obedient: dict[str, Any], write_config: Write, tmp_path: Path,
     run_build: Callable[[Path, Path], Path], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("data_pipeline.writers_evidence.speaks_to_model", lambda text: False)
+    monkeypatch.setattr("data_pipeline.writers.evidence.speaks_to_model", lambda text: False)
     run = run_build(written_config(tmp_path, [injected["html"]], obedient, write_config), tmp_path / "run")
     assert "OBEYED" in logged(run), "the test above proves nothing"
     assert not [row for row in rows_of(run) if "OBEYED" in row.answer], "the criteria are no second line"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from data_pipeline.checks import CHECKS, answer_text
 from data_pipeline.corpus import read_corpus
+from data_pipeline.criteria.checks import CHECKS, answer_text
+from data_pipeline.criteria.verify import Lookup, letter_shares, load_criteria, verify
 from data_pipeline.items import Item, read_items
 from data_pipeline.revise import read_lookup
-from data_pipeline.verify import Lookup, letter_shares, load_criteria, verify
 from spinemed.anatomy import Level
 from spinemed.records import Finding, Message, Option
 

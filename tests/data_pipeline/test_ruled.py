@@ -13,16 +13,16 @@ import pytest
 import yaml
 
 from data_pipeline.chain import Tracer
-from data_pipeline.checks_written import levels_in, written_value
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus, read_corpus
+from data_pipeline.criteria.checks_written import levels_in, written_value
+from data_pipeline.drafting.tasks import TEMPLATES, Fracture, facts_of, load_words
+from data_pipeline.drafting.tasks.texts import Unworded, record_line, write_task
 from data_pipeline.items import Item, read_items
 from data_pipeline.readers import read_source
-from data_pipeline.ruled import TEMPLATES, Fracture, facts_of, load_words
-from data_pipeline.ruled.texts import Unworded, record_line, write_task
 from data_pipeline.run import resolve_sources
 from data_pipeline.show import _question, sample_rows
-from data_pipeline.writers_schemas import REPORT_PARTS, Report, schema_of
+from data_pipeline.writers.schemas import REPORT_PARTS, Report, schema_of
 from spinemed.anatomy import Level, parse_disc
 from spinemed.config import load_config
 from spinemed.errors import ConfigError, SourceError
@@ -245,9 +245,9 @@ def test_a_finding_without_words_stops_the_item_instead_of_leaving_it_out(corpus
 
 def test_a_finding_without_words_is_a_counted_drop(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     from data_pipeline.config_tasks import StudyTasks
+    from data_pipeline.drafting.tasks import draft_study_tasks
     from data_pipeline.items import Desk
-    from data_pipeline.ruled import draft_study_tasks
-    from data_pipeline.writers_prompts import all_templates
+    from data_pipeline.writers.prompts import all_templates
 
     study = graded(corpus, kind="lesion", level=Level.L1, value="of a kind nobody has named")
     desk = Desk(corpus=corpus, templates=all_templates(), seed=0)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipeline.classify import Classes
 from data_pipeline.items import Item
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Parts
 from data_pipeline.settle import settle, slip_of
-from data_pipeline.store import read_item_shard
-from data_pipeline.unique import (
+from data_pipeline.shards.store import read_item_shard
+from data_pipeline.unique.classify import Classes
+from data_pipeline.unique.stage import (
     Ask,
     UniqueConfig,
     Verdict,

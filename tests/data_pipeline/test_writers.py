@@ -20,10 +20,10 @@ import yaml
 from data_pipeline.corpus import read_corpus
 from data_pipeline.items import read_items
 from data_pipeline.records import Exchange
-from data_pipeline.writers_evidence import packs_of
-from data_pipeline.writers_prompts import data_field, load_prompts
-from data_pipeline.writers_schemas import Edit as EditForm
-from data_pipeline.writers_schemas import MultipleChoice, apply_edits, schema_of
+from data_pipeline.writers.evidence import packs_of
+from data_pipeline.writers.prompts import data_field, load_prompts
+from data_pipeline.writers.schemas import Edit as EditForm
+from data_pipeline.writers.schemas import MultipleChoice, apply_edits, schema_of
 from spinemed.tables import read_jsonl
 
 Write = Callable[..., Path]

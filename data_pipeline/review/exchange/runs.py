@@ -35,8 +35,8 @@ from data_pipeline.review.store.tables import (
     Volume,
     now,
 )
+from data_pipeline.shards.store import CorpusStore, TableStore, group_sizes, open_corpus, read_item_shard
 from data_pipeline.sources import source_path
-from data_pipeline.store import CorpusStore, TableStore, group_sizes, open_corpus, read_item_shard
 from spinemed.config import load_config
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import ImageBlob, Instance, Record, Source, Study, content_hash

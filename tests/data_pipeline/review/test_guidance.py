@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from data_pipeline.config import BuildConfig
+from data_pipeline.criteria.verify import load_criteria
 from data_pipeline.guidance import read_guidance
 from data_pipeline.records import Exchange
-from data_pipeline.verify import load_criteria
-from data_pipeline.writers_prompts import load_prompts
+from data_pipeline.writers.prompts import load_prompts
 from spinemed.config import ConfigFaults, load_config
 from spinemed.errors import ConfigError, ReadError
 from spinemed.tables import read_jsonl, read_manifest
