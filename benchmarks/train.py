@@ -90,8 +90,8 @@ def prepare(folder: Path, count: int, mixture: str) -> dict[str, Any]:
 
     from spinemed.records import Message, PackedImage
     from spinemed.vlm.layout import Layout
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
     from train.merge import save_checkpoint
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
     from train.packing import MeasuredRows
     from train.plan import plan_order
 

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from train.verify import Verified
+    from train.verify.verify import Verified
 
 __all__ = ["register"]
 
@@ -123,7 +123,7 @@ def ablate(
 ) -> None:
     """Train several arms on equal budgets and seeds, ask each the same questions, write one paired table."""
     from spinemed.config import load_config
-    from train.ablate import AblateConfig, run_ablation
+    from train.ablation.ablate import AblateConfig, run_ablation
 
     _quiet()
     table = run_ablation(load_config(config, AblateConfig, overrides or ()), out)
@@ -165,7 +165,7 @@ def _look(config: Path, overrides: list[str] | None, **how: Any) -> Verified:
 
     from spinemed.config import load_config
     from train.config import TrainConfig
-    from train.verify import verify as look
+    from train.verify.verify import verify as look
 
     if not how["dry_run"]:
         _quiet()

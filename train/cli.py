@@ -75,7 +75,7 @@ def warmup(config: ConfigArgument, out: OutOption, overrides: SetOption = None) 
     from spinemed.config import load_config
 
     _quiet()
-    from train.warmup import WarmupConfig, run_warmup
+    from train.base.warmup import WarmupConfig, run_warmup
 
     folder = run_warmup(load_config(config, WarmupConfig, overrides or ()), out)
     Console().print(f"base model: {folder}", soft_wrap=True)
@@ -115,7 +115,7 @@ def labelling(config: ConfigArgument, out: OutOption, overrides: SetOption = Non
     from spinemed.config import load_config
 
     _quiet()
-    from train.labelling import LabellingConfig, run_labelling
+    from train.labelling.labeller import LabellingConfig, run_labelling
 
     folder = run_labelling(load_config(config, LabellingConfig, overrides or ()), out)
     Console().print(f"labeller: {folder}", soft_wrap=True)
@@ -127,7 +127,7 @@ def synthesis(config: ConfigArgument, out: OutOption, overrides: SetOption = Non
     from spinemed.config import load_config
 
     _quiet()
-    from train.synthesis import SynthesisConfig, run_synthesis
+    from train.synthesis.synthesiser import SynthesisConfig, run_synthesis
 
     folder = run_synthesis(load_config(config, SynthesisConfig, overrides or ()), out)
     Console().print(f"synthesiser: {folder}", soft_wrap=True)

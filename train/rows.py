@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +25,9 @@ from spinemed.records import Message, PackedImage, Record
 from spinemed.tables import read_manifest, read_records
 from spinemed.vlm.layout import Encoded, Layout, Refused
 from spinemed.vlm.series import captioned
+from train.config import Share
 
-__all__ = ["Planned", "TrainingRow", "TrainingRows", "difficulty_of", "read_release"]
+__all__ = ["Planned", "TrainingRow", "TrainingRows", "difficulty_of", "draws", "read_release"]
 
 
 class TrainingRow(Record):
@@ -52,6 +53,30 @@ def difficulty_of(tags: Iterable[str]) -> float | None:
                 return None
             return number if math.isfinite(number) else None
     return None
+
+
+class _Tagged(Protocol):
+    """What a share chooses by."""
+
+    @property
+    def axis(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+def draws(share: Share, row: _Tagged) -> bool:
+    """Whether a stage's share takes a row."""
+    return (
+        (not share.axes or row.axis in share.axes)
+        and (not share.tasks or row.task in share.tasks)
+        and (not share.languages or row.language in share.languages)
+        and (not share.tags or bool(set(share.tags) & set(row.tags)))
+        and not set(share.without_tags) & set(row.tags)
+    )
 
 
 def read_release(release: Path, split: str) -> tuple[list[TrainingRow], str]:

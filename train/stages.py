@@ -33,7 +33,7 @@ from train.merge import save_checkpoint
 from train.methods import build_model, liger_kernels
 from train.parts import count_parameters, empty_tensors
 from train.plan import Mixture, StagePlan, plan_stage
-from train.rows import Planned, TrainingRow, TrainingRows, difficulty_of, read_release
+from train.rows import Planned, TrainingRow, TrainingRows, difficulty_of, draws, read_release
 
 __all__ = ["StageRows", "about_stage", "read_mixture", "share_work", "stage_key", "train_stage"]
 
@@ -61,8 +61,6 @@ def read_mixture(config: TrainConfig, stage: Stage) -> StageRows:
     Raises:
         ReadError, RecordError: A release cannot be read, or a share names no row.
     """
-    from train.verify import draws
-
     read: dict[str, list[TrainingRow]] = {}
     found = StageRows([], [], {}, {})
     for number, share in enumerate(stage.mixture):

@@ -45,7 +45,7 @@ from spinemed.vertebra.synthesis import NeighbourShape, Synthesis, Synthesiser, 
 from spinemed.vertebra.synthesis.neighbours import CUT, centre_of
 from spinemed.vertebra.synthesis.spine_shapes import describe_spine, fit_crop
 from spinemed.volume import Volume
-from train.synthesis_spines import PhantomSpines, draw_broken
+from train.synthesis.spines import PhantomSpines, draw_broken
 
 pytestmark = pytest.mark.acceptance
 

@@ -37,8 +37,8 @@ ALL = {"vision": "train", "projector": "train", "language": "train"}
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base of a few thousand random weights and a release of 48 rows, every third one without a picture."""
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
     from train.merge import save_checkpoint
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
 
     folder = tmp_path_factory.mktemp("processes")
     config = NanoConfig(

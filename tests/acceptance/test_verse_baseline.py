@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from train.phantom_scans import PhantomScans, make_phantom_scans
+from train.labelling.phantom_scans import PhantomScans, make_phantom_scans
 
 pytestmark = pytest.mark.acceptance
 

@@ -304,8 +304,8 @@ def test_a_folder_that_is_no_checkpoint_is_one_clear_error(samples_folder: Path,
 
 def test_a_local_checkpoint_answers_every_sample_and_the_same_twice(samples_folder: Path, tmp_path: Path) -> None:
     from bench.runner import LocalAnswerer
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
     from train.merge import save_checkpoint
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
 
     config = NanoConfig(
         seed=3,

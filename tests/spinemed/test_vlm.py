@@ -20,8 +20,8 @@ from spinemed.vlm import processor as processor_module
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
     from train.merge import save_checkpoint
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
 
     config = NanoConfig(
         seed=1,

@@ -23,8 +23,8 @@ LEVELS = ("T11", "T12", "L1", "L2", "L3")
 @pytest.fixture(scope="session")
 def micro_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved checkpoint with random weights, pictures of 32 px."""
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
     from train.merge import save_checkpoint
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
 
     config = NanoConfig(
         seed=3,

@@ -16,10 +16,10 @@ from spinemed.errors import ConfigError, RunError
 from spinemed.records import Evidence, Instance, Message, Prediction, ReleaseRow, Sample, Score, Writer
 from spinemed.run import Run
 from spinemed.tables import read_jsonl, read_records, write_jsonl, write_manifest, write_records
-from train import ablate
-from train.ablate import AblateConfig, run_ablation
-from train.ablate_table import make_table, table_text
-from train.arms import MASK, change, mask_levels, read_drafts, shuffle_levels, use_draft, withhold_pictures
+from train.ablation import ablate
+from train.ablation.ablate import AblateConfig, run_ablation
+from train.ablation.arms import MASK, change, mask_levels, read_drafts, shuffle_levels, use_draft, withhold_pictures
+from train.ablation.table import make_table, table_text
 from train.config import TrainConfig
 
 

@@ -22,7 +22,7 @@ from train.trainer import answer_loss
 
 
 def build() -> tuple[Any, Any]:
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
 
     config = NanoConfig(
         seed=3,

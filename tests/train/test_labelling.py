@@ -19,9 +19,9 @@ from spinemed.labelling.assignment import Kind
 from spinemed.labelling.jobs import find_scans, label_files
 from spinemed.labelling.networks import KINDS, SegmenterConfig, build_locator, build_namer, build_segmenter
 from spinemed.volume import Volume, write_nifti
-from train.crops import LocatorCrops, NamerCrops, load_cases, prepare_cases
-from train.labelling import LabellingConfig, run_labelling
-from train.phantom_scans import PhantomScans, draw_scan, make_phantom_scans
+from train.labelling.crops import LocatorCrops, NamerCrops, load_cases, prepare_cases
+from train.labelling.labeller import LabellingConfig, run_labelling
+from train.labelling.phantom_scans import PhantomScans, draw_scan, make_phantom_scans
 
 SPACING = 4.0
 LUMBAR = (Level.L1, Level.L2, Level.L3, Level.L4, Level.L5)
@@ -179,7 +179,7 @@ def test_a_killed_run_ends_with_the_same_bytes(folder: Path, tmp_path: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.labelling.save_networks", killed)
+        patch.setattr("train.labelling.labeller.save_networks", killed)
         with pytest.raises(KeyboardInterrupt):
             run_labelling(settings, tmp_path / "cut")
     assert not (tmp_path / "cut/outputs/model").exists()

@@ -35,7 +35,7 @@ IMAGE = 119
 @pytest.fixture(scope="module")
 def tiny() -> tuple[Any, Any]:
     """A Qwen3-VL of a few thousand weights, with weights large enough for a leak to show, and its processor."""
-    from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor
 
     config = NanoConfig(
         seed=3,
@@ -397,7 +397,7 @@ def test_what_is_no_picture_is_left_out_and_counted(layout: Layout) -> None:
 @pytest.fixture
 def wide(tiny: tuple[Any, Any]) -> Any:
     """The processor with pictures of up to 256 px, so that there is something to lower."""
-    from train.nano import NanoConfig, NanoText, NanoVision, build_processor
+    from train.base.nano import NanoConfig, NanoText, NanoVision, build_processor
 
     config = NanoConfig(
         vision=NanoVision(

@@ -7,7 +7,7 @@ from pathlib import Path
 from spinemed.config import load_config
 from spinemed.records import content_hash
 from spinemed.tables import read_manifest
-from train.warmup import WarmupConfig, warmup_key
+from train.base.warmup import WarmupConfig, warmup_key
 
 
 def test_shipped_base_is_small_whole_and_follows_from_its_config(root: Path, samples: Path) -> None:

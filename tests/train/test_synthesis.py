@@ -21,9 +21,8 @@ from spinemed.vertebra.synthesis import read_synthesiser
 from spinemed.vertebra.synthesis.generator_net import Generator, GeneratorConfig
 from spinemed.vertebra.synthesis.spine_shapes import SLOTS
 from spinemed.volume import Volume, write_nifti
-from train.synthesis import SynthesisConfig, _make, run_synthesis
-from train.synthesis_completer import completer_samples
-from train.synthesis_generator import (
+from train.synthesis.completer import completer_samples
+from train.synthesis.generator import (
     GeneratorWeights,
     batch_of,
     build_discriminators,
@@ -31,8 +30,9 @@ from train.synthesis_generator import (
     judge_loss,
     soft_edges,
 )
-from train.synthesis_loop import Pace, train_loop
-from train.synthesis_spines import CaseGrades, PhantomSpines, graded_cases, phantom_pair, read_grades
+from train.synthesis.loop import Pace, train_loop
+from train.synthesis.spines import CaseGrades, PhantomSpines, graded_cases, phantom_pair, read_grades
+from train.synthesis.synthesiser import SynthesisConfig, _make, run_synthesis
 
 LEVELS = (Level.T11, Level.T12, Level.L1, Level.L2, Level.L3, Level.L4)
 TERMS = {
@@ -253,7 +253,7 @@ def test_graded_scans_become_a_model_that_is_read_and_exported(
     config = job(*scans, kind)
     whole = run_synthesis(config, tmp_path / "whole")
     # Killed in the middle of training, and gone on with: the same files.
-    import train.synthesis_loop as loop
+    import train.synthesis.loop as loop
 
     real, calls = loop._save, []
 

@@ -11,11 +11,11 @@ import torch
 from spinemed.errors import ReadError
 from spinemed.phantom import PhantomConfig
 from spinemed.vlm.load import load_pair
-from train.dense import dense_targets, near_mark, patch_labels
-from train.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor, read_texts
-from train.phantoms import SHAPES, UNNUMBERED, Examples, make_scenes
+from train.base.dense import dense_targets, near_mark, patch_labels
+from train.base.nano import NanoConfig, NanoText, NanoVision, build_model, build_processor, read_texts
+from train.base.phantoms import SHAPES, UNNUMBERED, Examples, make_scenes
+from train.base.warmup import WarmupConfig, WarmupPhantoms, run_warmup
 from train.trainer import Schedule
-from train.warmup import WarmupConfig, WarmupPhantoms, run_warmup
 
 SMALL = NanoConfig(
     vision=NanoVision(patch_px=16, hidden=32, depth=1, heads=1, mlp=32, deepstack=(0,)),

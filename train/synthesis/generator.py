@@ -35,8 +35,8 @@ from spinemed.vertebra.synthesis.generator_net import (
     to_unit,
 )
 from spinemed.vertebra.synthesis.slices import Piece, hide_target, net_crop, rows_at
-from train.synthesis_loop import Pace, train_loop
-from train.synthesis_spines import SpinePair
+from train.synthesis.loop import Pace, train_loop
+from train.synthesis.spines import SpinePair
 
 __all__ = [
     "GeneratorWeights",
@@ -268,7 +268,7 @@ def fit_generator(
     """Train the classifier, then the generator under its attention.
 
     Args:
-        run, key: As :func:`train.synthesis_loop.train_loop`.
+        run, key: As :func:`train.synthesis.loop.train_loop`.
         config: The networks.
         weights: Of the losses.
         paces: Of the classifier, and of the generator.

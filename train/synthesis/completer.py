@@ -1,6 +1,6 @@
 """Training of the shape completer: shapes of broken and healthy spines prepared once, then a short regression.
 
-Convention: a sample is a target that is known to be healthy (:class:`train.synthesis_spines.SpinePair`) among the
+Convention: a sample is a target that is known to be healthy (:class:`train.synthesis.spines.SpinePair`) among the
 bodies of its spine as they are; where there is a twin, a second sample sees the twin's bodies. In training, slots are
 dropped as a short field of view would drop them. Validation spines set when to stop, and the standard deviation that
 the model states; the test split plays no part.
@@ -28,8 +28,8 @@ from spinemed.vertebra.synthesis.completer import batch_of
 from spinemed.vertebra.synthesis.completer_net import CompleterConfig, CompleterNet
 from spinemed.vertebra.synthesis.shape import draw_shape, set_heights
 from spinemed.vertebra.synthesis.spine_shapes import SLOTS, Context, context_of, describe_spine
-from train.synthesis_loop import Pace, Trained, train_loop
-from train.synthesis_spines import SpinePair
+from train.synthesis.loop import Pace, Trained, train_loop
+from train.synthesis.spines import SpinePair
 
 __all__ = ["completer_samples", "fit_completer", "load_samples"]
 
@@ -104,7 +104,7 @@ def fit_completer(
     """Train a completer.
 
     Args:
-        run, key: As :func:`train.synthesis_loop.train_loop`.
+        run, key: As :func:`train.synthesis.loop.train_loop`.
         config: The network.
         pace: Steps and rates.
         train, held: Samples to learn from and to validate on.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from train.phantoms import SHAPES, UNNUMBERED, Example
+from train.base.phantoms import SHAPES, UNNUMBERED, Example
 
 __all__ = ["DenseBatch", "DenseModel", "dense_targets", "patch_labels"]
 

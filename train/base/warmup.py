@@ -19,9 +19,9 @@ from spinemed.config import Config
 from spinemed.phantom import PhantomConfig
 from spinemed.records import content_hash
 from spinemed.run import Run, open_run, versions
+from train.base.nano import NanoConfig, build_model, build_processor, read_texts
+from train.base.phantoms import Example, Examples, make_scenes
 from train.merge import Precision, save_checkpoint
-from train.nano import NanoConfig, build_model, build_processor, read_texts
-from train.phantoms import Example, Examples, make_scenes
 from train.trainer import Schedule
 
 __all__ = ["WarmupConfig", "WarmupPhantoms", "run_warmup", "warmup_key"]
@@ -99,7 +99,7 @@ def _dense(config: WarmupConfig, run: Run, folder: Path) -> dict[str, Any]:
     from PIL import Image
     from safetensors.torch import save_file
 
-    from train.dense import DenseModel, dense_targets
+    from train.base.dense import DenseModel, dense_targets
     from train.rows import Planned
     from train.trainer import fit, set_determinism
 

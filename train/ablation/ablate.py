@@ -45,7 +45,7 @@ from spinemed.tables import (
     write_records,
     write_text,
 )
-from train.arms import Transform, change, read_drafts
+from train.ablation.arms import Transform, change, read_drafts
 from train.config import Name, TrainConfig
 from train.run import base_identity, existing_base
 
@@ -75,7 +75,7 @@ class Arm(Config):
     parts: tuple[Name, ...] = ()
     """Names from `parts`; none for the base itself, which is not trained."""
     transform: Transform = "none"
-    """What is taken away (:mod:`train.arms`)."""
+    """What is taken away (:mod:`train.ablation.arms`)."""
 
 
 class AblateConfig(Config):
@@ -363,7 +363,7 @@ def _command(run: Run, arguments: list[str], what: str, launch: Sequence[str] = 
 
 
 def _table(config: AblateConfig, run: Run, samples: Path, scores: Path) -> Path:
-    from train.ablate_table import make_table, table_text
+    from train.ablation.table import make_table, table_text
 
     listed = list(read_jsonl(samples / "samples.jsonl", Sample))
     by_model: dict[str, dict[str, Score]] = {}

@@ -39,9 +39,9 @@ from spinemed.labelling.networks import (
 from spinemed.records import content_hash
 from spinemed.run import Run, open_run
 from spinemed.tables import file_sha256
-from train.crops import LocatorCrops, NamerCrops, SegmenterCrops, load_cases, prepare_cases
 from train.crowd import Crowd, SilentRun
-from train.phantom_scans import PhantomScans, make_phantom_scans
+from train.labelling.crops import LocatorCrops, NamerCrops, SegmenterCrops, load_cases, prepare_cases
+from train.labelling.phantom_scans import PhantomScans, make_phantom_scans
 from train.trainer import Schedule, claim_checkpoints, fit, set_determinism
 
 __all__ = ["LabellingConfig", "run_labelling"]

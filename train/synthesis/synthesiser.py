@@ -30,10 +30,10 @@ from spinemed.vertebra.synthesis.generator_net import GeneratorConfig
 from spinemed.vertebra.synthesis.store import write_card
 from spinemed.workers import worked_off
 from train.crowd import Crowd, SilentRun
-from train.synthesis_completer import completer_samples, fit_completer, load_samples
-from train.synthesis_generator import GeneratorWeights, fit_generator, generator_samples, load_slices
-from train.synthesis_loop import Pace
-from train.synthesis_spines import (
+from train.synthesis.completer import completer_samples, fit_completer, load_samples
+from train.synthesis.generator import GeneratorWeights, fit_generator, generator_samples, load_slices
+from train.synthesis.loop import Pace
+from train.synthesis.spines import (
     CaseGrades,
     PhantomSpines,
     SpinePair,
@@ -273,7 +273,7 @@ def _fit(
         facts = {"selected_step": trained.step, "validation": trained.scores, "samples": len(train["target"])}
 
         def write(folder: Path) -> dict[str, Any]:
-            from train.synthesis_export import write_completer
+            from train.synthesis.export import write_completer
 
             write_completer(folder, config.completer, net)
             return {"height_sd_share": list(share)}
@@ -286,7 +286,7 @@ def _fit(
     )  # fmt: skip
 
     def write_all(folder: Path) -> dict[str, Any]:
-        from train.synthesis_export import write_generator
+        from train.synthesis.export import write_generator
 
         write_generator(folder, config.generator, nets)
         return {}
