@@ -37,7 +37,7 @@ __all__ = [
     "write_metadata",
 ]
 
-_COUNTED = ("task", "form", "language", "axis", "origin", "source", "truth")
+_COUNTED = ("task", "form", "language", "axis", "origin", "source", "truth", "level")
 CROISSANT, DATASHEET, PROVENANCE = "croissant.json", "DATASHEET.md", "prov.jsonld"
 
 
@@ -69,7 +69,7 @@ class Lineage:
     prompts: dict[str, str]
     """Name of each template or prompt by its hash."""
     counts: dict[str, dict[str, int]]
-    """Released rows by task, form, language, origin, truth of the study, source."""
+    """Released rows by task, form, language, axis, origin, source, truth of the study, and vertebra they are about."""
     cases: int = 0
     """Patients of hospital sources."""
     caveats: list[str] = field(default_factory=list)
@@ -101,6 +101,7 @@ def gather(corpus: Corpus, instances: Iterable[Instance], stages: Mapping[str, s
         }
         for name, value in values.items():
             counts[name][value] += 1
+        counts["level"].update({level.value for level in instance.levels})
         groups.add(instance.group_id)
         for part in instance.evidence:
             if part.kind == "document":
@@ -205,13 +206,16 @@ def _prompt_names() -> dict[str, str]:
     return found
 
 
-def write_metadata(release: Path, lineage: Lineage, facts: Mapping[str, Any]) -> None:
+def write_metadata(
+    release: Path, lineage: Lineage, facts: Mapping[str, Any], account: Mapping[str, Any] | None = None
+) -> None:
     """Write `croissant.json`, `prov.jsonld` and `DATASHEET.md` into a release whose data files are there.
 
     Args:
         release: The folder.
         lineage: What it rests on.
         facts: What its manifest will say: counts, components, licences, whether it may be handed on.
+        account: Counts of the stages before, from :func:`~data_pipeline.metadata_gaps.read_account`.
     """
     data = {
         path.relative_to(release).as_posix(): (file_sha256(path), path.stat().st_size)
@@ -219,4 +223,4 @@ def write_metadata(release: Path, lineage: Lineage, facts: Mapping[str, Any]) ->
     }
     write_json(release / CROISSANT, croissant(data, lineage, facts))
     write_json(release / PROVENANCE, provenance(data, lineage))
-    write_text(release / DATASHEET, datasheet(lineage, facts))
+    write_text(release / DATASHEET, datasheet(lineage, facts, account))

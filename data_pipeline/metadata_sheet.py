@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from data_pipeline.metadata_gaps import gaps, levels_covered
+from spinemed.intended import INTENDED_USE, INTENDED_USERS, NOT_A_DEVICE, OUT_OF_SCOPE, PHANTOM_STATEMENT
+
 if TYPE_CHECKING:
     from data_pipeline.metadata import Lineage
 
@@ -25,22 +28,24 @@ _TRUTH = {
 }
 
 
-def datasheet(lineage: Lineage, facts: Mapping[str, Any]) -> str:
+def datasheet(lineage: Lineage, facts: Mapping[str, Any], account: Mapping[str, Any] | None = None) -> str:
     """The page in Markdown.
 
     Args:
         lineage: What the release rests on.
         facts: Counts, components, licences and whether it may be handed on.
+        account: Counts of the stages before the release; without them the page says that they are not known.
     """
     counts = lineage.counts
     total = facts["counts"]["total"]
     models = sorted({author.model for author in lineage.authors if author.model != "rules"})
     ruled = sum(number for author, number in lineage.authors.items() if author.model == "rules")
     phantoms = counts["origin"].get("phantom", 0)
+    covered, uncovered = levels_covered(counts["level"])
     lines = [
         "# Datasheet",
         "",
-        "Research use only; not a medical device. Made from the facts of the run that wrote the release.",
+        f"{NOT_A_DEVICE} Made from the facts of the run that wrote the release.",
         "",
         "## Motivation",
         "",
@@ -53,6 +58,9 @@ def datasheet(lineage: Lineage, facts: Mapping[str, Any]) -> str:
         f"{facts['components']} connected components.",
         *(f"- **By {name}:** {_list(counts[name])}." for name in ("task", "form", "language", "axis", "origin")),
         f"- **By split:** {_list(facts['counts']['split'])}.",
+        f"- **Computed phantoms:** {phantoms} of {total} rows{_percent(phantoms, total)}; real: {total - phantoms}. "
+        + PHANTOM_STATEMENT,
+        f"- **Vertebrae that rows are about:** {covered}. None about: {uncovered}.",
         "- **What does an answer rest on?** Each row names spans, figures or studies with hashes. Studies are true by "
         + ("; ".join(f"{_TRUTH[name]}: {number}" for name, number in counts["truth"].items()) or "no studies")
         + ".",
@@ -90,11 +98,24 @@ def datasheet(lineage: Lineage, facts: Mapping[str, Any]) -> str:
         f"- **Who reviewed the rows?** {_reviewed(facts.get('reviews'))}",
         "- **Is the raw data kept?** Source files are named by hash; drafts stay in the run beside the revised rows.",
         "",
+        "## Known failure rates and gaps",
+        "",
+        *(gaps(account) if account is not None else ["Counts of the stages before the release are not at hand."]),
+        "",
         "## Uses",
         "",
-        "- **Intended:** research on models that read spine pictures and texts; tests of level identification.",
-        "- **Out of scope:** diagnosis, treatment, advice to patients, and any claim about patients that rests on "
-        "phantoms. A model trained on these rows is not thereby fit for clinical use.",
+        "Intended users:",
+        "",
+        *(f"- {point}" for point in INTENDED_USERS),
+        "",
+        "Intended use:",
+        "",
+        *(f"- {point}" for point in INTENDED_USE),
+        "",
+        "Out of scope; a model trained on these rows is not thereby fit for clinical use:",
+        "",
+        *(f"- {point}" for point in OUT_OF_SCOPE),
+        "",
         "- **What might harm?** Reports and conversations are worded by template; a model may learn their form without "
         "their content. Rows whose picture is not needed carry the tag `solvable:text`.",
         "",
@@ -135,6 +156,10 @@ def _reviewed(reviews: Mapping[str, Any] | None) -> str:
         f"different groups who agree, or an adjudicator; neither saw the model's name or the other's decision. "
         f"Reviewers: {people or 'none'}."
     )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f" ({100 * part / whole:.1f} %)" if whole else ""
 
 
 def _list(numbers: Mapping[str, int]) -> str:

@@ -196,6 +196,7 @@ def join_release(
     cases: Path,
     stages: Mapping[str, str],
     reviewed: Mapping[str, Any] | None = None,
+    account: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Merge the rows of all shards into one file per split, in the order of ids, and write what describes them.
 
@@ -208,6 +209,7 @@ def join_release(
         cases: The corpus's table of patients.
         stages: Hash of each folder on the road, by name.
         reviewed: Further facts for the manifest and the datasheet, where people reviewed the items.
+        account: Counts of the stages before, for the datasheet.
     """
     tables = [pa.ipc.open_file(pa.memory_map(str(shard / "rows.arrow"))).read_all() for shard in shards]
     tables = [table for table in tables if table.num_rows]
@@ -242,7 +244,7 @@ def join_release(
     groups = {name for table in tables for name in table["group_id"].unique().to_pylist()}
     patients = sum(name in groups for name in pq.read_table(cases, columns=["group_id"])["group_id"].to_pylist())
     told_by_shard = [facts_of(shard)["lineage"] for shard in shards]
-    write_metadata(folder, lineage_of(told_by_shard, sources, patients, stages), told)
+    write_metadata(folder, lineage_of(told_by_shard, sources, patients, stages), told, account)
     return told
 
 

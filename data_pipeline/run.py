@@ -29,6 +29,7 @@ from data_pipeline.drafting.rules import join_drafts, write_drafts
 from data_pipeline.drafting.tasks import TEMPLATES
 from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Item
+from data_pipeline.metadata_gaps import read_account
 from data_pipeline.readers import check_options
 from data_pipeline.records import Derivation, Ties
 from data_pipeline.release import Place, join_release, place_items, write_rows
@@ -46,7 +47,7 @@ from data_pipeline.shards.engines import Crew
 from data_pipeline.shards.fingerprint import code_sha256, folder_sha256, shaping_versions, source_keys
 from data_pipeline.shards.shard import Job, Work, job
 from data_pipeline.shards.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
-from data_pipeline.sources import read_sources
+from data_pipeline.sources import read_sources, source_path
 from data_pipeline.unique.stage import Ask, unique_key, wordings_of, write_unique
 from data_pipeline.writers.prompts import all_templates
 from data_pipeline.writers.writer import DraftPart, Requests, Writer, open_writer
@@ -427,7 +428,9 @@ class Stages:
         folders = {"corpus": self.corpus, "drafts": drafts, "revised": items, "unique": unique}
         stages = {name: _sha256(path, name) for name, path in folders.items()}
         reviewed = {} if reviews is None else {"reviews": reviews.told()}
-        facts = join_release(folder, rows, sources, self.corpus / "cases.parquet", stages, reviewed)
+        hospitals = {name: source_path(self.config.sources, sources[name]) for name in patients}
+        account = read_account(folders, hospitals, left_out)
+        facts = join_release(folder, rows, sources, self.corpus / "cases.parquet", stages, reviewed, account)
         return {**facts, "left_out": dict(sorted(left_out.items()))}
 
 

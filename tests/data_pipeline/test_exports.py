@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -179,8 +180,32 @@ def test_the_datasheet_answers_from_the_run(release: Path) -> None:
         "## Motivation", "## Composition", "## Collection", "## Preprocessing", "## Uses", "## Distribution",
         "## Maintenance", f"There are {total}, in", "no clinician has looked at them", "Research use only",
         "| ct | nifti | real | Apache-2.0 |", "published test data", "No hospital case is in this release.",
+        "not a medical device", "Children and adolescents", "Spines after surgery", "malignancy", "Emergencies",
+        "nothing came from a hospital",
     ):  # fmt: skip
         assert said in text, said
+
+
+def test_the_datasheet_counts_what_was_left_out_from_the_stages_own_manifests(release: Path) -> None:
+    text = (release / "DATASHEET.md").read_text(encoding="utf-8")
+    corpus, drafts, revised = (read_manifest(release.parent / name, name) for name in ("corpus", "drafts", "revised"))
+    for told in corpus["sources"]:
+        for kind, unit in told["units"].items():
+            cells = " | ".join(str(unit[name]) for name in ("found", "kept", "dropped", "failed"))
+            assert f"| {told['source_id']} | {kind} | {cells} |" in text
+    tried = sum(count["tried"] for count in drafts["counts"].values())
+    assert f"{tried} tried" in text
+    assert f"{revised['counts']['drafts']} looked at, {revised['counts']['kept']} kept" in text
+    failed = {name: count for name, count in drafts["criteria_failed"].items() if count}
+    assert failed, "no criterion failed, so nothing is shown"
+    for name, count in failed.items():
+        assert f"| {name} | {drafts['criteria_applied'][name]} | {count} |" in text
+    phantoms = sum(row.origin == "phantom" for row in release_rows(release))
+    assert f"**Computed phantoms:** {phantoms} of " in text
+    about = {level.value for row in release_rows(release) for level in row.levels}
+    covered, absent = re.search(r"\*\*Vertebrae that rows are about:\*\* (.*)\. None about: (.*)\.", text).groups()  # type: ignore[union-attr]
+    assert {part.split()[0] for part in covered.split(", ")} == about
+    assert not about & set(absent.split(", "))
 
 
 # --- leaks -----------------------------------------------------------------------------------------------------------
