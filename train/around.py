@@ -1,4 +1,4 @@
-"""The commands around a training: `verify` and `plan` before it, `ablate` above it, `export` and `report` after it.
+"""The commands around a training: `verify`, `plan` before it, `ablate` above it, `export`, `report`, `card` after it.
 
 Convention: what is measured or predicted comes as plain values from the modules that own it; here it is only printed.
 
@@ -139,9 +139,29 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a training run.")
     _console().print(f"written: {write_report(run)}", markup=False, soft_wrap=True)
 
 
+def card(
+    checkpoint: Annotated[Path, typer.Option(help="Model or adapter folder.")],
+    out: Annotated[Path, typer.Option(help="The page to write, e.g. README.md of the folder to be published.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Scores of this checkpoint: folder of `spinemed bench score` or `bench run`.")
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="Scores of its reports: folder of `spinemed bench facts`.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Its name in the scores, where it was asked through a server.")
+    ] = None,
+) -> None:
+    """Write a model card: base, data, training, intended use, what is out of scope, and failure rates from scores."""
+    from train.card import write_card
+
+    page = write_card(checkpoint, out, scores=scores, reports=reports, system=system)
+    _console().print(f"model card: {page}", markup=False, soft_wrap=True)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to `spinemed train`."""
-    for command in (verify, plan, ablate, export, report):
+    for command in (verify, plan, ablate, export, report, card):
         app.command()(command)
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from spinemed.errors import ModelError
 from spinemed.tables import atomic_folder, write_json, write_text
 from spinemed.vlm.load import base_of, is_adapter
+from train.card import CARD, CardFacts, card_facts, licence_of, model_card, writers
 from train.merge import Precision, merge_adapter, save_checkpoint
 
 __all__ = ["FORMS", "Form", "check_servable", "export_model"]
@@ -72,7 +73,9 @@ def export_model(
 
         model, processor = load_pair(folder)
         with atomic_folder(target) as partial:
-            save_checkpoint(model, processor, partial, precision=precision, about=f"`{folder.name}` in {precision}.")
+            told = card_facts(folder) or CardFacts(made=f"`{folder.name}`.", licence=licence_of(folder))
+            facts = told.model_copy(update={"made": f"{told.made} Written in {precision}."})
+            save_checkpoint(model, processor, partial, precision=precision, about=facts)
     return target, f"vllm serve {target}"
 
 
@@ -144,8 +147,7 @@ def _write_adapter(source: Path, target: Path, settings: dict[str, Any], keys: l
         }
         write_json(partial / "adapter_config.json", plain)
         (partial / "adapter_model.safetensors").write_bytes((source / "adapter_model.safetensors").read_bytes())
-        write_text(
-            partial / "README.md",
-            f"A LoRA adapter of the language model of `{base.name}`, for vLLM's multi-LoRA.\n\n"
-            "For research use only: not a medical device, not for diagnosis or treatment.\n",
-        )
+        told = card_facts(source) or CardFacts(made="", licence=licence_of(base), base=base.name)
+        made = f"A LoRA adapter of the language model of `{base.name}`, for vLLM's multi-LoRA."
+        facts = told.model_copy(update={"made": " ".join(filter(None, (told.made, made))), "versions": writers()})
+        write_text(partial / CARD, model_card(facts, adapter=True))

@@ -11,39 +11,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spinemed.errors import ModelError
-from spinemed.run import versions
 from spinemed.tables import atomic_folder, write_text
 from spinemed.vlm.load import base_of, is_adapter, load_model
 from spinemed.vlm.processor import load_processor, save_processor
+from train.card import CARD, CardFacts, card_facts, licence_of, model_card, writers
 
 __all__ = ["merge_adapter", "save_checkpoint"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-_CARD = """\
----
-license: apache-2.0
-library_name: transformers
-pipeline_tag: image-text-to-text
----
 
-{text}
+def save_checkpoint(model: Any, processor: Any, folder: Path, *, precision: Precision, about: str | CardFacts) -> None:
+    """Write a plain checkpoint folder: weights in one precision, processor, card.
 
-For research use only: not a medical device, not for diagnosis or treatment.
-
-Made with SpineMed {spinemed}, torch {torch}, transformers {transformers}.
-"""
-
-
-def save_checkpoint(model: Any, processor: Any, folder: Path, *, precision: Precision, about: str) -> None:
-    """Write a plain checkpoint folder: weights in one precision, processor, card."""
+    Args:
+        model: The model.
+        processor: Its processor.
+        folder: To write into; made where it is not there.
+        precision: Number format of the weights.
+        about: Facts for the card, or one sentence for a model of our own making.
+    """
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
     model = model.to(getattr(torch, precision))
     model.save_pretrained(folder, max_shard_size="5GB")
     save_processor(processor, folder)
-    write_text(folder / "README.md", _CARD.format(text=about, **versions()))
+    facts = CardFacts(made=about, licence="apache-2.0") if isinstance(about, str) else about
+    write_text(folder / CARD, model_card(facts.model_copy(update={"versions": writers()})))
     for path in folder.iterdir():
         path.chmod(0o644)  # safetensors writes files that only the owner can read
 
@@ -61,7 +56,9 @@ def merge_adapter(adapter: str | os.PathLike[str], out: str | os.PathLike[str], 
         raise ModelError("already exists", file=target, cure="give a folder that does not exist")
     model = load_model(source)
     own = source if (source / "processor_config.json").is_file() else base_of(source)
-    about = f"A LoRA adapter merged into its base `{base_of(source).name}`."
+    about = f"A LoRA adapter merged into its base `{base_of(source).name}`, in {precision}."
+    told = card_facts(source) or CardFacts(made="", licence=licence_of(base_of(source)), base=base_of(source).name)
+    facts = told.model_copy(update={"made": " ".join(filter(None, (told.made, about)))})
     with atomic_folder(target) as partial:
-        save_checkpoint(model, load_processor(own), partial, precision=precision, about=about)
+        save_checkpoint(model, load_processor(own), partial, precision=precision, about=facts)
     return target

@@ -93,6 +93,7 @@ def _stage(config: TrainConfig, number: int, base: Path, run: Run, crowd: Any) -
     """One stage; returns the folder of its whole model."""
     from spinemed.vlm.load import checkpoint_hash, load_model
     from spinemed.vlm.processor import load_processor
+    from train.card import facts_before
     from train.checkpoints import claim_checkpoints
     from train.merge import save_checkpoint
     from train.stages import about_stage, stage_key, train_stage
@@ -103,7 +104,9 @@ def _stage(config: TrainConfig, number: int, base: Path, run: Run, crowd: Any) -
         share.release: str(read_manifest(config.releases[share.release], "release")["sha256"])
         for share in stage.mixture
     }
-    key = stage_key(config, stage, checkpoint_hash(existing_base(base)), releases)
+    hashed = checkpoint_hash(existing_base(base))
+    before = facts_before(base, hashed, {name: config.releases[name] for name in releases})
+    key = stage_key(config, stage, hashed, releases)
     digest = content_hash(key)
     made_from = {**_provenance(releases), "base_sha256": base_identity(base)}
     spent = {"seconds": 0.0, "from_step": 0}
@@ -116,7 +119,7 @@ def _stage(config: TrainConfig, number: int, base: Path, run: Run, crowd: Any) -
         spent["from_step"] = 0 if newest is None else int(newest.name.rpartition("-")[2])
         crowd.tell((str(number), json.dumps({"base": str(base), "key": digest})))
         start = time.monotonic()
-        facts = train_stage(config, stage, base, run, digest, folder)
+        facts = train_stage(config, stage, base, run, digest, folder, before)
         spent["seconds"] = time.monotonic() - start
         return {**made_from, **facts}
 
@@ -129,10 +132,10 @@ def _stage(config: TrainConfig, number: int, base: Path, run: Run, crowd: Any) -
 
     def fold(folder: Path) -> dict[str, Any]:
         about = read_manifest(adapter, "adapter")
-        text = about_stage(config, stage, int(about["steps"]))
+        told = about_stage(config, stage, before, steps=int(about["steps"]), rows=about["rows"], key=digest)
         revision = config.base_revision if base == config.base else None
         merged = load_model(adapter, revision=revision)
-        save_checkpoint(merged, load_processor(adapter), folder, precision=config.precision, about=text)
+        save_checkpoint(merged, load_processor(adapter), folder, precision=config.precision, about=told)
         return {**made_from, "steps": about["steps"], "adapter_sha256": about["sha256"]}
 
     return run.step(

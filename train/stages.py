@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from spinemed.tables import file_sha256, write_json, write_text
 from spinemed.vlm.layout import Encoded, Layout
 from spinemed.vlm.load import load_model
 from spinemed.vlm.processor import save_processor
+from train.card import CARD, CardFacts, StageFacts, facts_after, model_card, writers
 from train.config import PARTS, Schedule, Stage, TrainConfig
 from train.engines import forget_engine, process_count, process_rank
 from train.merge import save_checkpoint
@@ -110,7 +111,13 @@ def share_work(stage: Stage) -> Schedule:
 
 
 def train_stage(
-    config: TrainConfig, stage: Stage, base: Path, run: Run, key: str, folder: Path | None
+    config: TrainConfig,
+    stage: Stage,
+    base: Path,
+    run: Run,
+    key: str,
+    folder: Path | None,
+    before: CardFacts | None = None,
 ) -> dict[str, Any]:
     """Train one stage and save what it learned.
 
@@ -121,6 +128,7 @@ def train_stage(
         run: The run; silent in all processes but the first.
         key: Hash of everything that goes in.
         folder: Where the first process writes adapter or model; None in the others.
+        before: What the card says before this stage; None in the others.
 
     Returns:
         Facts for the manifest, free of times and of the number of processes.
@@ -169,8 +177,9 @@ def train_stage(
     def save(trainer: Any) -> None:
         state = _gathered(trainer)
         if folder is not None:
-            text = about_stage(config, stage, plan.steps)
-            _save(config, stage, base, run, trainer.model, state, processor, folder, text)
+            kept = {"read": len(found.rows), "dropped": dropped}
+            about = about_stage(config, stage, before or CardFacts(made=""), steps=plan.steps, rows=kept, key=key)
+            _save(config, stage, base, run, trainer.model, state, processor, folder, about)
 
     facts = fit(
         run,
@@ -199,12 +208,34 @@ def train_stage(
     }
 
 
-def about_stage(config: TrainConfig, stage: Stage, steps: int) -> str:
-    """One sentence for the model card."""
-    return (
+def about_stage(
+    config: TrainConfig, stage: Stage, before: CardFacts, *, steps: int, rows: Mapping[str, Any], key: str
+) -> CardFacts:
+    """What the card of a stage's model says.
+
+    Args:
+        config: The job.
+        stage: Of it.
+        before: What was known when it began.
+        steps: Optimiser steps.
+        rows: `read`, and `dropped` by reason.
+        key: Hash of everything that shapes the stage's weights.
+    """
+    made = (
         f"`{config.base.name}`, stage {stage.name} of training on SpineMed releases ({stage.method}, {steps} steps of "
         f"{stage.schedule.per_step} {'bins' if stage.packing == 'packed' else 'rows'}, seed {config.seed})."
     )
+    facts = StageFacts(
+        name=stage.name,
+        method=stage.method,
+        steps=steps,
+        rows_per_step=stage.schedule.per_step,
+        rows_read=rows["read"],
+        rows_left_out=rows["dropped"],
+        seed=config.seed,
+        settings_sha256=key,
+    )
+    return facts_after(before, made, facts)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -378,7 +409,7 @@ def _save(
     state: dict[str, torch.Tensor] | None,
     processor: Any,
     folder: Path,
-    text: str,
+    about: CardFacts,
 ) -> None:
     if stage.method == "full":
         if state is not None:
@@ -389,10 +420,10 @@ def _save(
                 raise RunError(
                     f"gathered weights do not fit the model, e.g. {min(strange)}", cure="report this with the journal"
                 )
-        save_checkpoint(model, processor, folder, precision=config.precision, about=text)
+        save_checkpoint(model, processor, folder, precision=config.precision, about=about)
         return
     _save_adapter(model, state, processor, folder, base, run.outputs)
-    write_text(folder / "README.md", f"{text}\n\nFor research use only: not a medical device.\n")
+    write_text(folder / CARD, model_card(about.model_copy(update={"versions": writers()}), adapter=True))
     for path in folder.iterdir():
         path.chmod(0o644)
 

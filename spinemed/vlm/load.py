@@ -22,7 +22,6 @@ from typing import Any, Literal
 from spinemed.errors import ModelError
 from spinemed.records import content_hash
 from spinemed.tables import MANIFEST, file_sha256
-from spinemed.vlm.processor import load_processor
 
 __all__ = ["base_of", "check_revision", "checkpoint_hash", "is_adapter", "load_model", "load_pair", "peft_calls"]
 
@@ -187,6 +186,9 @@ def load_pair(path: str | os.PathLike[str], *, precision: Precision = "float32")
     folder = Path(path)
     if is_adapter(folder) and not (folder / "processor_config.json").is_file():
         folder = base_of(folder)
+    # Here, not above: transformers takes seconds to import, and most of this module only looks at files.
+    from spinemed.vlm.processor import load_processor
+
     return model, load_processor(folder)
 
 
