@@ -172,6 +172,10 @@ def plan_quickstart(config: QuickstartConfig, out: Path) -> list[Stage]:
             scores,
         )
     )
+    if tuned_full:
+        card, checkpoint = out / "MODEL_CARD.md", models["tuned"]
+        told = ("train", "card", "--checkpoint", checkpoint, "--scores", str(scores), "--out", str(card))
+        stages.append(Stage("Train: card of the fine-tuned model, with its failure rates", told, card))
     stages.append(
         Stage(
             "Bench: board",
