@@ -1,4 +1,4 @@
-"""What the code says of its own fields: the text under each field of a config or record class.
+"""What the house says of itself: the text under each field of a config or record class, the commands of its pages.
 
 Convention: a field of a pydantic class is documented by the string that stands directly under it (an attribute
 docstring), with its unit where the name does not say it. `Field(description=...)` and, for classes of many short
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-__all__ = ["FieldText", "field_texts", "models_within", "texts_in_source"]
+__all__ = ["BashBlock", "FieldText", "bash_blocks", "field_texts", "models_within", "texts_in_source"]
 
 
 @dataclass(frozen=True)
@@ -160,3 +160,41 @@ def _classes(annotation: object) -> Iterator[type[BaseModel]]:
         return
     for argument in typing.get_args(annotation):
         yield from _classes(argument)
+
+
+@dataclass(frozen=True)
+class BashBlock:
+    """One ```` ```bash ```` block of a page.
+
+    Attributes:
+        line: Line of its first command in the page, from 1.
+        text: What stands in it.
+    """
+
+    line: int
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """Its lines without comments, continued lines joined."""
+        joined = re.sub(r"\\\n\s*", "", self.text)
+        bare = [re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.splitlines()]
+        return [line for line in bare if line]
+
+    @property
+    def takes_minutes(self) -> bool:
+        """Whether a comment in it says so, as in `# about ten minutes`."""
+        return re.search(r"#.*\bminutes?\b", self.text) is not None
+
+    @property
+    def installs(self) -> bool:
+        """Whether it makes an environment or calls make, which a test of the checkout cannot do from inside."""
+        return any(re.match(r"make |pip |python3? -m venv", line) for line in self.commands)
+
+
+def bash_blocks(page: str) -> list[BashBlock]:
+    """The bash blocks of a page in Markdown: what a reader may paste as it stands. Other fences are no commands."""
+    found = []
+    for match in re.finditer(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        found.append(BashBlock(page[: match.start(1)].count("\n") + 1, match[1]))
+    return found

@@ -32,6 +32,7 @@ __all__ = ["FORMATS", "Format", "export_samples", "import_replies"]
 
 Format = Literal["inspect", "lmms-eval", "vlmevalkit", "hub"]
 FORMATS: tuple[str, ...] = typing.get_args(Format)
+"""The layouts that questions can be exported to."""
 _TURNS = {"inspect": True, "lmms-eval": False, "vlmevalkit": False, "hub": False}
 
 

@@ -39,6 +39,7 @@ from spinemed.tables import MANIFEST, read_manifest, write_bytes, write_text
 __all__ = ["BOARD_FILE", "write_board"]
 
 BOARD_FILE = "board.html"
+"""Name of the page in the folder of a board."""
 PLOTS_FOLDER = "plots"
 _SHOWN = {"question": 1200, "reply": 160}
 """Characters of a question or reply shown; how many more there are stands behind it."""

@@ -21,6 +21,7 @@ __all__ = ["SCRIPTS", "MajorityPhysician", "ScriptedPhysician"]
 
 Script = Literal["ideal", "careless", "anxious"]
 SCRIPTS: tuple[Script, ...] = ("ideal", "careless", "anxious")
+"""Physicians by rule that need no model: what the scorer must tell apart."""
 
 _QUESTIONS = {
     "en": (

@@ -38,25 +38,39 @@ _NOT_NEEDED = frozenset({"age", "medication"})
 
 class _Fact(Config):
     topic: str
+    """What a physician has to ask for, one of the topics of `rules.yaml`."""
     en: str
+    """What the patient says, in English; fields in braces are drawn."""
     zh: str
+    """The same in Chinese."""
     flag: bool = False
+    """Whether it is the red flag of the case."""
     side: str = ""
+    """The side that it tells, as a field to be drawn."""
 
 
 class _Template(Config):
     id: str
+    """Unique among the templates."""
     flag: str
+    """Red flag of the case; empty for a decoy."""
     urgency: tuple[Urgency, ...] = Field(min_length=1)
+    """Urgencies that count as right; several where sources leave a range."""
     source: str
+    """Where the urgency is published, and how far that was read."""
     complaint: dict[Language, str]
+    """What the patient says first, by language."""
     facts: tuple[_Fact, ...]
+    """What the patient tells when asked."""
 
 
 class _Cases(Config):
     draws: dict[str, list[int] | list[str]]
+    """Values that a field in braces may take."""
     words: dict[str, dict[str, str]]
+    """The same values in Chinese, by field."""
     templates: tuple[_Template, ...]
+    """The cases."""
 
 
 @cache

@@ -63,7 +63,9 @@ class Topic(Config):
 
 class _Declared(Config):
     declaration: str
+    """Pattern of the line that declares an urgency."""
     words: dict[str, Urgency]
+    """What each word in that line stands for."""
 
 
 class Sentence(Config):

@@ -42,7 +42,9 @@ class Stated(BaseModel):
 
 class _Words(Config):
     system: str
+    """What the matching model is told first."""
     user: str
+    """How reply and choices are laid before it."""
 
 
 @cache

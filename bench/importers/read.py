@@ -40,6 +40,7 @@ KINDS = {
     "spider": Kind(gather_spider, "CC-BY-4.0", "SPIDER (doi 10.5281/zenodo.10159290)"),
     "rsna": Kind(gather_rsna, "LicenseRef-RSNA-2024-competition-terms", "RSNA 2024 Lumbar Spine Degenerative"),
 }
+"""Sets of other groups that can be read, by the name given to `spinemed bench import`."""
 
 
 def import_questions(

@@ -58,12 +58,16 @@ class DimensionScores(BaseModel):
 
 class _Prompt(Config):
     system: str
+    """What the judge is told first."""
     user: str
+    """How case, report and criterion are laid before it."""
 
 
 class _Prompts(Config):
     rubric: _Prompt
+    """For one yes/no criterion."""
     dimensions: _Prompt
+    """For the ten dimensions."""
 
 
 @cache

@@ -36,8 +36,11 @@ KINDS: tuple[ProbeKind, ...] = (
 
 class _Words(Config):
     padding: dict[str, str]
+    """Words that add length and nothing else, by language."""
     plea: dict[str, str]
+    """Words that ask for a high score, by language."""
     injection: dict[str, str]
+    """Words that tell the judge what to answer, by language."""
 
 
 @cache

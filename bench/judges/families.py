@@ -22,6 +22,7 @@ __all__ = ["family_of"]
 
 class _Families(Config):
     families: dict[str, tuple[str, ...]]
+    """Names by which each family of models is recognised."""
 
 
 @cache

@@ -67,6 +67,7 @@ RECIPES: dict[str, Recipe] = {
     "modality": Recipe("solids", "modality_recipe", 0, 1),
     "missing": Recipe("planning", "missing_recipe", 0, 1),
 }
+"""How questions are made, by name; a config's `mix` gives each a share."""
 _SINGLE = ("lesion", "planning_image", "planning")
 _OPEN = ("no_field", "transitional", "no_scale", "modality", "missing")
 

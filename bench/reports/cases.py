@@ -48,24 +48,40 @@ _DERIVED = frozenset({"fracture", "slip"})
 
 class _Words(Config):
     ask: str
+    """The request for a report."""
     study: str
+    """How a study is introduced."""
     pictures: str
+    """How pictures are introduced."""
     headings: tuple[str, ...]
+    """Headings of the six parts."""
     finding: str
+    """How one finding is worded in the record that is shown."""
     side: str
+    """How its side is added."""
     sides: dict[str, str]
+    """Names of the sides."""
     grade: str
+    """How its grade is added."""
     healthy: str
+    """What is said of a spine without a finding."""
     none: str
+    """What is said in the part on diagnosis where there is none."""
     advice: str
+    """Text of the part on treatment in the reference."""
     risk: str
+    """Text of the part on risk and prognosis in the reference."""
     after: str
+    """Text of the part on care after surgery in the reference."""
     basis: str
+    """Text of the part on basis and disclaimer in the reference."""
 
 
 class _Wording(Config):
     en: _Words
+    """English."""
     zh: _Words
+    """Chinese."""
 
 
 @cache

@@ -57,9 +57,13 @@ class FindingWords(Config):
 
 class _Denials(Config):
     before: str
+    """Pattern of a denial before what it denies."""
     never: str
+    """Pattern of words that look like a denial and are none."""
     ends: str
+    """Pattern of what ends the reach of a denial."""
     behind: str
+    """Pattern of a denial behind what it denies."""
 
 
 class Lexicon(Config):

@@ -47,14 +47,20 @@ RUBRIC_SHA256 = content_hash([_FOUND, _SIDE, _GRADE, _PART, {name: list(value) f
 
 class _Unsafe(Config):
     id: str
+    """Unique among the rules."""
     when: tuple[str, ...]
+    """Findings of the case for which it counts; empty is any case."""
     why: str
+    """What the published statement says."""
     source: str
+    """Where it is published, and how far that was read."""
     patterns: tuple[str, ...]
+    """Patterns of advice that contradicts it."""
 
 
 class _UnsafeRules(Config):
     rules: tuple[_Unsafe, ...]
+    """All rules."""
 
 
 @cache

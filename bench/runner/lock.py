@@ -22,6 +22,7 @@ from spinemed.run import versions
 __all__ = ["LOCK_FILE", "lock_of"]
 
 LOCK_FILE = "lock.json"
+"""Name of the file in a run folder that says what was measured, to the hash."""
 
 
 def lock_of(

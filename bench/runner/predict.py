@@ -40,6 +40,7 @@ __all__ = [
 ]  # fmt: skip
 
 PREDICTIONS_FILE = "predictions.jsonl"
+"""Name of the file of replies in a predictions folder."""
 _LOOK_S = 0.05
 """Between two looks at what other workers did."""
 

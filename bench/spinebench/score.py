@@ -42,6 +42,7 @@ from spinemed.tables import write_json, write_jsonl, write_manifest
 __all__ = ["EXAMPLES_FILE", "SCORES_FILE", "SUMMARY_FILE", "check_predictions", "judge", "score_predictions"]
 
 SCORES_FILE, SUMMARY_FILE, EXAMPLES_FILE = "scores.jsonl", "summary.json", "examples.json"
+"""Names of the files in a folder of scores: each judged reply, all numbers, replies to look at."""
 
 
 def judge(sample: Sample, prediction: Prediction) -> Score:

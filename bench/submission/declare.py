@@ -34,6 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 SUBMISSION_FILE = "submission.yaml"
+"""Name of the declaration in the folder of a submission."""
 ANY = "any"
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*|proprietary")
 

@@ -55,7 +55,9 @@ class Egress(Config):
 
 
 LOCAL = Egress()
+"""Only this machine may be asked."""
 ANY = Egress(allow="any")
+"""Any host may be asked."""
 
 
 def require(egress: Egress, url: str) -> None:

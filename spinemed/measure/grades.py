@@ -29,9 +29,13 @@ __all__ = [
 ]
 
 GenantGrade = Literal[0, 1, 2, 3]
+"""0 none, 1 mild, 2 moderate, 3 severe."""
 GenantShape = Literal["none", "wedge", "biconcave", "crush"]
+"""Shape of a fracture after Genant; `none` below grade 1."""
 MeyerdingGrade = Literal["0", "I", "II", "III", "IV", "V"]
+"""Quarters of the endplate that a vertebra has slipped; `V` has slipped off it, `0` has not slipped."""
 SlipDirection = Literal["none", "anterior", "posterior"]
+"""Where the upper vertebra has gone against the lower one."""
 
 GENANT_BORDERS = (20.0, 25.0, 40.0)
 """Least loss in percent of grades 1, 2 and 3: [20, 25) is 1, [25, 40) is 2, from 40 on 3."""

@@ -28,9 +28,11 @@ __all__ = [
 ]
 
 NOT_ASSESSABLE = "not assessable"
+"""The answer where the picture cannot show a grade."""
 SOLVABLE_FROM_TEXT = "solvable:text"
 """Tag of a question with a picture whose answer is the same whatever the picture shows."""
 FRACTURE_SHAPES = ("none", "wedge", "crush", "biconcave")
+"""The closed answers to a question about the shape of a fracture."""
 PFIRRMANN_GRADES = ("1", "2", "3", "4", "5", NOT_ASSESSABLE)
 MODIC_TYPES = ("none", "1", "2", "3", NOT_ASSESSABLE)
 

@@ -28,15 +28,22 @@ __all__ = [
 ]
 
 IMAGE_PLACEHOLDER = "<image>"
+"""Stands in a message for the next picture."""
 NOT_DETERMINABLE = "not determinable"
 """Canonical answer where the field of view cannot decide the numbering."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A hash in lower-case hexadecimal digits."""
 Axis = Literal["level_identification", "pathology", "surgical_planning"]
+"""What a question is about."""
 Task = Literal["multiple_choice", "open", "level", "category", "construct", "measurement", "consultation", "report"]
+"""The form in which something is asked."""
 AnswerKind = Literal["level", "disc", "levels", "category", "option", "number", "text"]
+"""How an answer is read and compared."""
 Origin = Literal["real", "phantom"]
+"""A patient's picture or a published text, or computed."""
 Split = Literal["train", "validation", "test"]
+"""Which part of a release a row belongs to."""
 
 
 class Record(BaseModel):

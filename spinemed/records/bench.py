@@ -37,7 +37,9 @@ Condition = Literal[
 somebody else. `shuffled_labels`: the names of levels in the question permuted. `options_only`: no question.
 `rotated_N`: options moved on by N. `tools`: the question itself, and functions may be called."""
 Outcome = Literal["answered", "refused", "truncated", "timed_out", "failed", "api_error"]
+"""What became of a request: an answer, or which kind of failure."""
 ScoreOutcome = Literal["parsed", "unparsed", "refused", "truncated", "timed_out", "failed", "api_error"]
+"""The same after reading: an answer was read (`parsed`), or none could be (`unparsed`)."""
 
 
 class CaseFact(Sparse):

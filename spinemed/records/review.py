@@ -27,7 +27,9 @@ REPORT_SECTIONS: dict[str, tuple[str, ...]] = {
 """The published ten dimensions of a report, each from 1 to 5, in five sections (the division is recalled, the names and
 their number are published)."""
 DIMENSIONS: tuple[str, ...] = tuple(name for names in REPORT_SECTIONS.values() for name in names)
+"""The ten dimensions on which a report is judged, in the order of their sections."""
 SPINE_ERRORS: tuple[str, ...] = ("wrong_level", "wrong_side", "wrong_grade", "missed", "invented", "unsafe")
+"""The kinds of error that are counted in a report."""
 
 
 class ReviewVerdict(Record):

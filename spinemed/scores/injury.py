@@ -54,6 +54,7 @@ TLICS = AdditiveScore(
     source="Lee et al. 2005, table 1 (PMC2779435)",
     applies_to="thoracolumbar injuries of adults; the posterior ligaments need MR or clear CT signs",
 )
+"""Points of the Thoracolumbar Injury Classification and Severity Score."""
 
 TL_AOSIS = AdditiveScore(
     name="TL AOSIS 2016",
@@ -71,6 +72,7 @@ TL_AOSIS = AdditiveScore(
     source="points: Kepler et al. 2016 (PMC4868575), PMC9210250; bands: Vaccaro et al. 2016, Eur Spine J 25:1087",
     applies_to="thoracolumbar injuries of adults, classified after AO Spine",
 )
+"""Points of the Thoracolumbar AOSpine Injury Score."""
 
 
 def _compression(*deficits: str) -> Adjust:
@@ -97,6 +99,7 @@ SLIC = AdditiveScore(
     applies_to="injuries from C3 to C7 of adults",
     adjust=_compression("nerve_root", "complete", "incomplete"),
 )
+"""Points of the Subaxial Injury Classification."""
 
 SLIC_INCOMPLETE_ONLY = replace(
     SLIC,
@@ -104,6 +107,7 @@ SLIC_INCOMPLETE_ONLY = replace(
     source="Vaccaro et al. 2007; the extra point with incomplete deficits only",
     adjust=_compression("incomplete"),
 )
+"""SLIC where ongoing compression counts with incomplete deficits alone."""
 
 SINS = AdditiveScore(
     name="SINS 2010",
@@ -124,6 +128,7 @@ SINS = AdditiveScore(
     source="Fisher et al. 2010",
     applies_to="spinal metastases of adults; one of six inputs, pain, cannot be read from images",
 )
+"""Points of the Spinal Instability Neoplastic Score."""
 
 
 _LOCATIONS: dict[str, tuple[str, ...]] = {
@@ -162,6 +167,7 @@ OF_SCORE = AdditiveScore(
     source="AO Spine-DGOU card, which says that the score is not validated; grades: Schnake et al. 2018",
     applies_to="osteoporotic fractures of the thoracolumbar spine",
 )
+"""Points of the OF score for osteoporotic fractures."""
 
 Endplates = Literal["none", "one", "both"]
 

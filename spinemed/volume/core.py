@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Unit = Literal["HU", "a.u.", "label"]
+"""What the numbers of a volume are: Hounsfield units, arbitrary units, or labels."""
 
 # Grids are one if no voxel centre is displaced by more than this share of the smallest voxel side. Affines pass through
 # single precision and through text in DICOM, which moves a centre by up to some 0.001 mm; half a voxel is an error.

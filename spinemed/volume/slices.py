@@ -73,6 +73,7 @@ _MOST_PIXELS = 1 << 26  # 8192 x 8192: more is a wrong voxel or pixel size
 # Customary display settings for CT in HU (no standard fixes them): bone; soft tissue of the trunk; the spine's soft
 # parts (canal, discs).
 WINDOWS = {"bone": Window(400, 1800), "soft_tissue": Window(50, 400), "spine": Window(50, 250)}
+"""Usual windows by name: centre and width in HU."""
 
 
 def percentile_window(values: NDArray[Any], low: float = 1.0, high: float = 99.5) -> Window:

@@ -27,6 +27,7 @@ from spinemed.questions import Template
 __all__ = ["TEMPLATES", "Words", "load_words", "ruled_templates", "template_of"]
 
 TEMPLATES = Path(__file__).with_name("templates")
+"""Folder of the wordings, one YAML file for each task and language."""
 _FIELD = re.compile(r"\$([a-z_]+)")
 _HAN_GAP = re.compile(r"(?<=[\u4e00-\u9fff]) +(?=[\u4e00-\u9fff])")
 """Blanks that a filled term leaves between Chinese signs."""

@@ -32,6 +32,7 @@ __all__ = ["ROLES", "SYSTEM", "Actor", "Role", "actor_of", "check_id", "check_ro
 
 Role = Literal["reviewer", "adjudicator", "data_manager", "admin", "auditor"]
 ROLES: tuple[Role, ...] = get_args(Role)
+"""What a person may be allowed to do in a review."""
 _JUDGE, _SEE_ALL = {"reviewer", "adjudicator"}, {"data_manager", "auditor"}
 LONGEST_TEXT = 40_000
 """Characters of one text field."""

@@ -22,7 +22,9 @@ from spinemed.records import Instance, content_hash
 __all__ = ["SIDES", "URGENCIES", "Edit", "apply_edit", "key_of", "shown", "side_of", "urgency_of"]
 
 SIDES = ("", "left", "right", "both")
+"""Sides that a reviewer may correct; empty where none belongs to the item."""
 URGENCIES = ("", "routine", "urgent", "emergency")
+"""Urgencies that a reviewer may correct; empty where none belongs to the item."""
 _SHOWN = (
     "id", "source_id", "group_id", "origin", "axis", "task", "language", "messages", "image_sha256", "answer",
     "answer_kind", "options", "categories", "levels", "evidence", "changes",

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 FLAG_KINDS = (*SPINE_ERRORS, "unsupported")
+"""Kinds of error that a reviewer may flag."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _LONGEST_S = 86_400.0
 

@@ -26,8 +26,10 @@ from spinemed.motion.tables import MOBILE_SEGMENTS
 __all__ = ["LEVELS", "SCHEMA", "SEGMENTS", "SPLITS", "ClipRow", "SimulatedClip"]
 
 SCHEMA = "spinemed-motion-1"
+"""Version of the layout of simulated data sets, written into each."""
 
 SPLITS = ("train", "val", "test")
+"""Splits of a data set; a subject stands in one."""
 
 LEVELS = REGULAR.presacral
 """C1 ... L5: the order of `centroids_mm`."""
