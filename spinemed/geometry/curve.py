@@ -116,7 +116,8 @@ class Curve:
         start = self._parameter[piece]
         half = (parameter - start) / 2
         speed = np.linalg.norm(self._spline((start + half)[:, None] + half[:, None] * _NODES, 1), axis=-1)
-        return self._arc[piece] + (speed * _WEIGHTS).sum(axis=1) * half
+        arc_mm: Array = self._arc[piece] + (speed * _WEIGHTS).sum(axis=1) * half
+        return arc_mm
 
     def positions(self, along_mm: ArrayLike) -> WorldPoints:
         """World points at arc lengths (mm); below 0 and above `length_mm` on the straight continuation."""
@@ -242,4 +243,5 @@ class Curve:
         share = np.divide(ahead[rows, low], fall, out=np.zeros(len(world)), where=fall > 0)
         inside = self._arc[low] + share * (self._arc[high] - self._arc[low])
         before, behind = last < 0, last == len(samples) - 1
-        return np.where(before, ahead[:, 0], np.where(behind, self.length_mm + ahead[:, -1], inside))
+        arc_mm: Array = np.where(before, ahead[:, 0], np.where(behind, self.length_mm + ahead[:, -1], inside))
+        return arc_mm

@@ -156,7 +156,8 @@ class Assignments:
     @property
     def spurious(self) -> np.ndarray:
         """(n,) posterior that each detection is false."""
-        return 1.0 - self.marginals.sum(axis=1)
+        unnamed: np.ndarray = 1.0 - self.marginals.sum(axis=1)
+        return unnamed
 
 
 def likelihood_of_kinds(probabilities: Sequence[Mapping[Kind, float]], floor: float = 1e-4) -> np.ndarray:

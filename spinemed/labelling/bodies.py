@@ -122,7 +122,8 @@ def _body_index(shape: NDArray[np.bool_], affine: Array, *, whole: bool) -> Arra
         opened = ndimage.distance_transform_edt(~core[box], sampling=sampling) < radius
         index = np.array([axis.mean() for axis in np.nonzero(opened & padded[box])])
         return np.asarray((index + [part.start for part in box] - 1.0) * step)  # 1: the rim
-    return np.array([axis.mean() for axis in np.nonzero(coarse)]) * step
+    middle: Array = np.array([axis.mean() for axis in np.nonzero(coarse)]) * step
+    return middle
 
 
 def _most_anterior(depth: Array, step: NDArray[np.int_], affine: Array) -> tuple[int, ...]:

@@ -170,7 +170,8 @@ def hint_map(shape: Sequence[int] | np.ndarray, centre_vox: np.ndarray, sigma_vo
         np.exp(-0.5 * ((np.arange(n, dtype=np.float32) - c) / sigma_vox) ** 2)
         for n, c in zip(shape, centre_vox, strict=True)
     ]
-    return (axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]).astype(np.float32)
+    weight: np.ndarray = (axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]).astype(np.float32)
+    return weight
 
 
 class Labeller:
@@ -383,7 +384,8 @@ def _cut(centre: np.ndarray, grid: Grid) -> bool:
     """Whether a body there is cut by the upper or the lower end of the image."""
     at = world_to_voxel(WorldPoints(centre[None]), grid.affine).values[0, 2]
     inside = min(at, grid.hu.shape[2] - 1 - at) * float(np.linalg.norm(grid.affine[:3, 2]))
-    return inside < _CUT_MM
+    cut: bool = inside < _CUT_MM
+    return cut
 
 
 def _one(centre: np.ndarray, kind: Kind, other: np.ndarray, others: Kind) -> bool:

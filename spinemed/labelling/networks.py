@@ -110,7 +110,8 @@ class Networks:
 
 def normalise(hu: np.ndarray) -> np.ndarray:
     """Hounsfield units to about -1 … 1: clipped to -200 … 1000 HU, so that neither air nor metal decides. float32."""
-    return ((np.clip(hu, _LOW_HU, _HIGH_HU) - 400.0) / 600.0).astype(np.float32)
+    scaled: np.ndarray = ((np.clip(hu, _LOW_HU, _HIGH_HU) - 400.0) / 600.0).astype(np.float32)
+    return scaled
 
 
 def build_locator(config: LocatorConfig) -> nn.Module:

@@ -327,7 +327,8 @@ def _planes(columns: _Columns, *, ring: bool) -> tuple[Array, Array]:
 
 def _normal(plane: Array) -> Array:
     normal = np.array([-plane[1], -plane[2], 1.0])
-    return normal / np.linalg.norm(normal)
+    unit: Array = normal / np.linalg.norm(normal)
+    return unit
 
 
 def _rims(

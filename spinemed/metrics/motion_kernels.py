@@ -13,8 +13,9 @@ Trap: with fewer than three common points every pose "fits"; such frames are not
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["pose_kernel"]
 

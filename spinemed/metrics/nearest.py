@@ -12,8 +12,9 @@ Trap: the bitmap says "border of some label", so a hit must be checked against t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["distances_to_border", "largest_distance", "near_offsets"]
 
@@ -118,7 +119,8 @@ def _gap2(boxes: NDArray[np.float64], c: int, x0: float, x1: float, x2: float) -
     d0 = max(boxes[c, 0] - x0, x0 - boxes[c, 3], 0.0)
     d1 = max(boxes[c, 1] - x1, x1 - boxes[c, 4], 0.0)
     d2 = max(boxes[c, 2] - x2, x2 - boxes[c, 5], 0.0)
-    return d0 * d0 + d1 * d1 + d2 * d2
+    squared: float = d0 * d0 + d1 * d1 + d2 * d2
+    return squared
 
 
 @njit(cache=True, nogil=True)
@@ -126,7 +128,8 @@ def _length2(points: NDArray[np.int32], j: int, q0: int, q1: int, q2: int, s0: f
     d0 = (points[j, 0] - q0) * s0
     d1 = (points[j, 1] - q1) * s1
     d2 = (points[j, 2] - q2) * s2
-    return d0 * d0 + d1 * d1 + d2 * d2
+    squared: float = d0 * d0 + d1 * d1 + d2 * d2
+    return squared
 
 
 @njit(cache=True, nogil=True)

@@ -12,8 +12,9 @@ read-only and a writable volume do not cost two compilations.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["border_points", "joint_counts", "read_runs", "run_components"]
 

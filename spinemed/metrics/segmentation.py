@@ -49,6 +49,7 @@ from spinemed.metrics.runs import border_points, joint_counts, read_runs, run_co
 __all__ = ["DISTANCES", "OVERLAPS", "LabelComparison", "LabelScore", "MetricMean", "Status", "compare_labels"]
 
 Status = Literal["scored", "missing", "extra", "absent"]
+"""What became of a label: in both masks, in the reference alone, in the prediction alone, in neither."""
 
 OVERLAPS = ("dice", "iou", "surface_dice")
 """Metrics from 0 to 1; a missed label has 0."""
@@ -190,7 +191,8 @@ class _Side:
 
     def main(self, label: int) -> NDArray[np.bool_]:
         """Which border voxels belong to the label's largest component."""
-        return self.largest[self.first[label] : self.first[label + 1]] == 1
+        kept: NDArray[np.bool_] = self.largest[self.first[label] : self.first[label + 1]] == 1
+        return kept
 
 
 def compare_labels(
@@ -290,8 +292,13 @@ def _score(
     overlaps: dict[str, float | None] = dict.fromkeys(OVERLAPS, None if status == "absent" else 0.0)
     distances: dict[str, float | None] = dict.fromkeys(DISTANCES)
     if status == "scored":
-        there = distances_to_border(border, other, label, theirs.flat, theirs.bits, *shape, *near, *inner)
-        back = distances_to_border(other, border, label, ours.flat, ours.bits, *shape, *near, *inner)
+        (n0, n1, n2), (offsets, lengths, starts, radius), (s0, s1, s2) = shape, near, inner
+        there = distances_to_border(
+            border, other, label, theirs.flat, theirs.bits, n0, n1, n2, offsets, lengths, starts, radius, s0, s1, s2
+        )
+        back = distances_to_border(
+            other, border, label, ours.flat, ours.bits, n0, n1, n2, offsets, lengths, starts, radius, s0, s1, s2
+        )
         distances = dict(_summary(there, back))
         within = int((there <= tolerance_mm + 1e-9).sum() + (back <= tolerance_mm + 1e-9).sum())
         overlaps = {

@@ -7,8 +7,9 @@ these kernels check nothing; the callers do.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["project_kernel", "triangulate_kernel", "undistort_kernel"]
 

@@ -100,7 +100,8 @@ class Camera:
 
     def project(self, points_mm: ArrayLike) -> NDArray[np.float64]:
         """Pixels [..., 2] of world points [..., 3], with distortion. NaN behind the camera and for missing points."""
-        return project([self], points_mm)[0]
+        pixels: NDArray[np.float64] = project([self], points_mm)[0]
+        return pixels
 
     def inside(self, pixels: ArrayLike) -> NDArray[np.bool_]:
         """Whether pixels [..., 2] lie in the image; False for NaN."""
@@ -141,7 +142,8 @@ def project(cameras: Sequence[Camera], points_mm: ArrayLike) -> NDArray[np.float
         )  # fmt: skip
     flat = points.reshape(-1, 3)
     pixels = np.empty((len(cameras), len(flat), 2))
-    project_kernel(flat, *camera_arrays(cameras), pixels)
+    matrix, lens, rotation, translation, fisheye = camera_arrays(cameras)
+    project_kernel(flat, matrix, lens, rotation, translation, fisheye, pixels)
     return pixels.reshape(len(cameras), *points.shape[:-1], 2)
 
 
@@ -175,7 +177,10 @@ def rodrigues(vector: ArrayLike) -> NDArray[np.float64]:
     cross = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]], dtype=np.float64)
     if angle < 1e-8:
         return np.eye(3) + cross + 0.5 * cross @ cross
-    return np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
+    rotation: NDArray[np.float64] = (
+        np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
+    )
+    return rotation
 
 
 def rotation_vector(rotation: ArrayLike) -> NDArray[np.float64]:

@@ -97,7 +97,8 @@ def from_opensim(points_m: ArrayLike) -> NDArray[np.float64]:
 
 def opensim_rotation(rotation: ArrayLike) -> NDArray[np.float64]:
     """Rotation matrices [..., 3, 3] re-expressed on OpenSim's axes: P R P^T."""
-    return _TO_OPENSIM @ np.asarray(rotation, dtype=np.float64) @ _TO_OPENSIM.T
+    turned: NDArray[np.float64] = _TO_OPENSIM @ np.asarray(rotation, dtype=np.float64) @ _TO_OPENSIM.T
+    return turned
 
 
 def spine_angles_to_opensim(angles_deg: ArrayLike) -> NDArray[np.float64]:
@@ -105,7 +106,8 @@ def spine_angles_to_opensim(angles_deg: ArrayLike) -> NDArray[np.float64]:
 
     OpenSim turns about z (right), then x (anterior), then y (up), all by the right hand, so only flexion changes sign.
     """
-    return np.asarray(angles_deg, dtype=np.float64) * np.array([-1.0, 1.0, 1.0])
+    turned: NDArray[np.float64] = np.asarray(angles_deg, dtype=np.float64) * np.array([-1.0, 1.0, 1.0])
+    return turned
 
 
 def spine_angles_from_opensim(angles_deg: ArrayLike) -> NDArray[np.float64]:

@@ -10,10 +10,10 @@ the chain must not start from rest.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.motion.kernels import place_kernel
 from spinemed.motion.linear import invert
 from spinemed.motion.solver import barrier_kernel, columns_kernel, compose, gather_kernel, normal_kernel
@@ -21,12 +21,16 @@ from spinemed.motion.tiles import SIDE, padded
 
 __all__ = ["solve_frames"]
 
+_F = NDArray[np.float64]
+_I = NDArray[np.int64]
+_B = NDArray[np.bool_]
+
 _ROOT_PRECISION = 1e-4
 _GOOD = 4.5  # cost per seen marker below which a start counts as found: three axes at 1.7 standard deviations
 
 
 _fast = fresh(
-    nb.njit(cache=True, nogil=True, fastmath={"contract"}),
+    njit(cache=True, nogil=True, fastmath={"contract"}),
     "spinemed.motion.kernels",
     "spinemed.motion.solver",
     "spinemed.motion.linear",
@@ -35,10 +39,11 @@ _fast = fresh(
 
 
 @_fast
-def solve_frames(  # type: ignore[no-untyped-def]
-    start, seen, weight, huber, body, local, parent, offset, rest, first, count, axis, sign, slide, single, unit,
-    dense, spine_start, dense_column, low, high, stiff, iterations, x, costs,
-):  # fmt: skip
+def solve_frames(
+    start: _F, seen: _F, weight: _F, huber: float, body: _I, local: _F, parent: _I, offset: _F, rest: _F, first: _I,
+    count: _I, axis: _I, sign: _F, slide: _B, single: _I, unit: _F, dense: _F, spine_start: int, dense_column: int,
+    low: _F, high: _F, stiff: float, iterations: int, x: _F, costs: _F,
+) -> None:  # fmt: skip
     """Fill x [T, nx] and costs [T], frame by frame; start [T, nx] holds the pelvis' first guess and zeros."""
     frames, nx = x.shape
     bodies = parent.shape[0]

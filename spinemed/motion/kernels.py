@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
+from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["forward_kernel", "jacobian_kernel", "place_kernel", "points_kernel", "sines"]
 
-_fast = nb.njit(cache=True, nogil=True, fastmath={"contract"})
+_F = NDArray[np.float64]
+_I = NDArray[np.int64]
+_B = NDArray[np.bool_]
+
+_fast = njit(cache=True, nogil=True, fastmath={"contract"})
 
 # Cody and Waite's two-part pi/2: the first part has 33 bits, so its product with a small whole number is exact.
 _HALF_PI_HEAD = float.fromhex("0x1.921fb544p+0")
@@ -28,7 +34,7 @@ _COSINE = tuple((-1.0) ** k / math.factorial(2 * k) for k in range(9))
 
 
 @_fast
-def sines(angle, sine, cosine):  # type: ignore[no-untyped-def]
+def sines(angle: _F, sine: _F, cosine: _F) -> None:
     """Fill sine and cosine of angles [n] in rad, to 4e-16 for some thousand turns; NaN stays NaN.
 
     No branch and no call, so that compilers take eight at a time: the quadrant is chosen by arithmetic.
@@ -51,7 +57,10 @@ def sines(angle, sine, cosine):  # type: ignore[no-untyped-def]
 
 
 @_fast
-def place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, sine, cosine, origin, rotation, axes):  # type: ignore[no-untyped-def]
+def place_kernel(
+    q: _F, parent: _I, offset: _F, rest: _F, first: _I, count: _I, axis: _I, sign: _F, slide: _B, sine: _F, cosine: _F,
+    origin: _F, rotation: _F, axes: _F,
+) -> None:  # fmt: skip
     """Forward kinematics of one frame: origin [B, 3], rotation [B, 3, 3], axes [n, 3]; sine, cosine [n] are room."""
     sines(q, sine, cosine)
     for b in range(parent.shape[0]):
@@ -122,7 +131,10 @@ def place_kernel(q, parent, offset, rest, first, count, axis, sign, slide, sine,
 
 
 @_fast
-def forward_kernel(q, parent, offset, rest, first, count, axis, sign, slide, origins, rotations, axes):  # type: ignore[no-untyped-def]
+def forward_kernel(
+    q: _F, parent: _I, offset: _F, rest: _F, first: _I, count: _I, axis: _I, sign: _F, slide: _B, origins: _F,
+    rotations: _F, axes: _F,
+) -> None:  # fmt: skip
     """Fill origins [T, B, 3], rotations [T, B, 3, 3] and axes [T, n, 3] for poses q [T, n]."""
     sine = np.empty(q.shape[1])
     cosine = np.empty(q.shape[1])
@@ -132,8 +144,8 @@ def forward_kernel(q, parent, offset, rest, first, count, axis, sign, slide, ori
         )
 
 
-@nb.njit(cache=True, nogil=True)
-def points_kernel(origins, rotations, body, local, points):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def points_kernel(origins: _F, rotations: _F, body: _I, local: _F, points: _F) -> None:
     """Fill points [T, K, 3] fixed at local [K, 3] in bodies [K]."""
     for t in range(points.shape[0]):
         for k in range(body.shape[0]):
@@ -147,8 +159,10 @@ def points_kernel(origins, rotations, body, local, points):  # type: ignore[no-u
                 )
 
 
-@nb.njit(cache=True, nogil=True)
-def jacobian_kernel(origins, axes, parent, first, count, slide, body, points, jacobian):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def jacobian_kernel(
+    origins: _F, axes: _F, parent: _I, first: _I, count: _I, slide: _B, body: _I, points: _F, jacobian: _F,
+) -> None:  # fmt: skip
     """Fill jacobian [T, K, 3, n], zero on entry: a x (x - o) for a rotation, a for a translation."""
     for t in range(points.shape[0]):
         for k in range(body.shape[0]):

@@ -17,19 +17,21 @@ The trap: `invert` reads the lower triangle only, and needs a positive definite 
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.motion.tiles import SIDE, invert_block, multiply_block, subtract_block
 
 __all__ = ["backward", "couple", "covariance_step", "eliminate", "invert"]
 
-_fast = fresh(nb.njit(cache=True, nogil=True, fastmath={"contract"}), "spinemed.motion.tiles")
+_F = NDArray[np.float64]
+
+_fast = fresh(njit(cache=True, nogil=True, fastmath={"contract"}), "spinemed.motion.tiles")
 
 
 @_fast
-def invert(a, w, u):  # type: ignore[no-untyped-def]
+def invert(a: _F, w: _F, u: _F) -> bool:
     """Replace a [N, N] by its inverse, by symmetric sweeps of eight pivots at a time (N^3 / 2 products).
 
     w and u [8, N] are room. Source: the sweep operator (Goodnight 1979, The American Statistician 33:149), by blocks.
@@ -76,7 +78,7 @@ def invert(a, w, u):  # type: ignore[no-untyped-def]
 
 
 @_fast
-def couple(c, rho, s, z, r):  # type: ignore[no-untyped-def]
+def couple(c: _F, rho: _F, s: _F, z: _F, r: _F) -> None:
     """r = C S C' for the coupling c [P, 2, 2] of places and velocities and rho [k] of modes; z [N, N] is room.
 
     What is padded in r is left as it was.
@@ -110,7 +112,7 @@ def couple(c, rho, s, z, r):  # type: ignore[no-untyped-def]
 
 
 @_fast
-def _apply(c, rho, x, out, transposed):  # type: ignore[no-untyped-def]
+def _apply(c: _F, rho: _F, x: _F, out: _F, transposed: bool) -> None:
     """out = C x, or C' x."""
     places = c.shape[0]
     modes = rho.shape[0]
@@ -127,7 +129,7 @@ def _apply(c, rho, x, out, transposed):  # type: ignore[no-untyped-def]
 
 
 @_fast
-def eliminate(c, rho, s, y, below, g, z, r, u):  # type: ignore[no-untyped-def]
+def eliminate(c: _F, rho: _F, s: _F, y: _F, below: _F, g: _F, z: _F, r: _F, u: _F) -> None:
     """Fold a finished frame (s, y) into the next one: below -= C S C', g -= C S y. z, r [N, N], u [2, n] are room."""
     n = y.shape[0]
     couple(c, rho, s, z, r)
@@ -145,7 +147,7 @@ def eliminate(c, rho, s, y, below, g, z, r, u):  # type: ignore[no-untyped-def]
 
 
 @_fast
-def backward(c, rho, s, y, x):  # type: ignore[no-untyped-def]
+def backward(c: _F, rho: _F, s: _F, y: _F, x: _F) -> float:
     """Fill x [T, n] from the last frame to the first; s [T, n, n], y [T, n] as eliminated.
 
     Returns the gain of cost that the step promises: half of g' A^-1 g, which is half the sum of y' S y over frames.
@@ -175,7 +177,7 @@ def backward(c, rho, s, y, x):  # type: ignore[no-untyped-def]
 
 
 @_fast
-def covariance_step(ct, rho, s, later, w, z, r):  # type: ignore[no-untyped-def]
+def covariance_step(ct: _F, rho: _F, s: _F, later: _F, w: _F, z: _F, r: _F) -> None:
     """Replace `later`, the covariance of frame t + 1, by that of frame t: S + S C' Cov C S.
 
     ct is the transposed coupling; w, z, r [N, N] are room, r with zeros where it is padded.

@@ -49,7 +49,8 @@ class Reduction:
     @property
     def modes(self) -> int:
         """Number of residual modes kept."""
-        return self.dense.shape[1] - 9
+        columns: int = self.dense.shape[1] - 9
+        return columns
 
     @property
     def limbs(self) -> int:

@@ -13,10 +13,10 @@ The trap: frames without any marker are legal; the prior alone carries them.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.motion.kernels import place_kernel
 from spinemed.motion.linear import covariance_step, eliminate, invert
 from spinemed.motion.tiles import SIDE, add_block, multiply_block, padded
@@ -32,8 +32,12 @@ __all__ = [
     "normal_kernel",
 ]
 
+_F = NDArray[np.float64]
+_I = NDArray[np.int64]
+_B = NDArray[np.bool_]
+
 _fast = fresh(
-    nb.njit(cache=True, nogil=True, fastmath={"contract"}),
+    njit(cache=True, nogil=True, fastmath={"contract"}),
     "spinemed.motion.kernels",
     "spinemed.motion.linear",
     "spinemed.motion.tiles",
@@ -41,7 +45,7 @@ _fast = fresh(
 
 
 @_fast
-def compose(x, single, unit, dense, spine_start, dense_column, q):  # type: ignore[no-untyped-def]
+def compose(x: _F, single: _I, unit: _F, dense: _F, spine_start: int, dense_column: int, q: _F) -> None:
     """Fill freedoms q [n_q] of a frame from its state x [n]."""
     for d in range(q.shape[0]):
         column = single[d]
@@ -56,7 +60,10 @@ def compose(x, single, unit, dense, spine_start, dense_column, q):  # type: igno
 
 
 @_fast
-def columns_kernel(parent, first, count, slide, origin, axes, single, unit, dense, spine_start, dense_column, twist):  # type: ignore[no-untyped-def]
+def columns_kernel(
+    parent: _I, first: _I, count: _I, slide: _B, origin: _F, axes: _F, single: _I, unit: _F, dense: _F,
+    spine_start: int, dense_column: int, twist: _F,
+) -> None:  # fmt: skip
     """Fill twist [B, 6, nx]: how a body turns (0-2) and moves at the pelvis' origin (3-5) with each place or mode."""
     nx = twist.shape[2]
     width = dense.shape[1]
@@ -115,7 +122,10 @@ def columns_kernel(parent, first, count, slide, origin, axes, single, unit, dens
 
 
 @_fast
-def gather_kernel(body, local, seen, weight, huber, reject, origin, rotation, pull, load, used):  # type: ignore[no-untyped-def]
+def gather_kernel(
+    body: _I, local: _F, seen: _F, weight: _F, huber: float, reject: float, origin: _F, rotation: _F, pull: _F,
+    load: _F, used: _B,
+) -> float:  # fmt: skip
     """Sum the markers' information: pull [B, 6, 6], load [B, 6]. Returns the robust cost."""
     cost = 0.0
     for b in range(used.shape[0]):
@@ -178,7 +188,7 @@ def gather_kernel(body, local, seen, weight, huber, reject, origin, rotation, pu
 
 
 @_fast
-def normal_kernel(pull, load, used, twist, a, g, room):  # type: ignore[no-untyped-def]
+def normal_kernel(pull: _F, load: _F, used: _B, twist: _F, a: _F, g: _F, room: _F) -> None:
     """a (lower blocks) += sum J' M J, g += sum J' f over the bodies that carry markers. room [6 B, NX].
 
     M = L L' of six columns, of which a body with one marker has three: J' M J is the sum of as many outer products of
@@ -224,7 +234,10 @@ def normal_kernel(pull, load, used, twist, a, g, room):  # type: ignore[no-untyp
 
 
 @_fast
-def barrier_kernel(q, low, high, stiff, single, unit, dense, spine_start, dense_column, a, g, row):  # type: ignore[no-untyped-def]
+def barrier_kernel(
+    q: _F, low: _F, high: _F, stiff: float, single: _I, unit: _F, dense: _F, spine_start: int, dense_column: int,
+    a: _F, g: _F, row: _F,
+) -> float:  # fmt: skip
     """Add the soft walls at the limits; returns their cost."""
     cost = 0.0
     nx = row.shape[0]
@@ -256,7 +269,7 @@ def barrier_kernel(q, low, high, stiff, single, unit, dense, spine_start, dense_
 
 
 @_fast
-def _prior(x, t, step, precision, start, rho, a, g):  # type: ignore[no-untyped-def]
+def _prior(x: _F, t: int, step: _F, precision: _F, start: _F, rho: float, a: _F, g: _F) -> float:
     """Add frame t's share of the prior; returns the cost of the link from t to t + 1 (and of the start, at t = 0)."""
     frames = x.shape[0]
     n = x.shape[1]
@@ -320,11 +333,12 @@ def _prior(x, t, step, precision, start, rho, a, g):  # type: ignore[no-untyped-
 
 
 @_fast
-def chain_step(  # type: ignore[no-untyped-def]
-    x, seen, weight, huber, reject, body, local, parent, offset, rest, first, count, axis, sign, slide, single,
-    unit, dense, spine_start, dense_column, places, low, high, stiff, step, precision, start, rho, coupling,
-    coupled, s, y,
-):  # fmt: skip
+def chain_step(
+    x: _F, seen: _F, weight: _F, huber: float, reject: float, body: _I, local: _F, parent: _I, offset: _F, rest: _F,
+    first: _I, count: _I, axis: _I, sign: _F, slide: _B, single: _I, unit: _F, dense: _F, spine_start: int,
+    dense_column: int, places: int, low: _F, high: _F, stiff: float, step: _F, precision: _F, start: _F, rho: float,
+    coupling: _F, coupled: _F, s: _F, y: _F,
+) -> float:  # fmt: skip
     """Linearise at x [T, n] and eliminate: fill s [T, N, N] and y [T, n] for `linear.backward`.
 
     Args: seen [T, K, 3] with NaN for what is missing; weight [1 or T, K, 3, 3] inverse covariances; the model's arrays;
@@ -392,10 +406,11 @@ def chain_step(  # type: ignore[no-untyped-def]
 
 
 @_fast
-def chain_cost(  # type: ignore[no-untyped-def]
-    x, seen, weight, huber, reject, body, local, parent, offset, rest, first, count, axis, sign, slide, single,
-    unit, dense, spine_start, dense_column, places, low, high, stiff, step, precision, start, rho,
-):  # fmt: skip
+def chain_cost(
+    x: _F, seen: _F, weight: _F, huber: float, reject: float, body: _I, local: _F, parent: _I, offset: _F, rest: _F,
+    first: _I, count: _I, axis: _I, sign: _F, slide: _B, single: _I, unit: _F, dense: _F, spine_start: int,
+    dense_column: int, places: int, low: _F, high: _F, stiff: float, step: _F, precision: _F, start: _F, rho: float,
+) -> float:  # fmt: skip
     """The cost at x [T, n] alone, by the same sums as `chain_step`."""
     frames = x.shape[0]
     n = x.shape[1]
@@ -425,7 +440,7 @@ def chain_cost(  # type: ignore[no-untyped-def]
 
 
 @_fast
-def chain_variances(s, coupling_t, coupled, first, rows_t, out):  # type: ignore[no-untyped-def]
+def chain_variances(s: _F, coupling_t: _F, coupled: _F, first: int, rows_t: _F, out: _F) -> None:
     """Fill out [T, f] with the posterior variance of f combinations of the state, from the last frame back.
 
     rows_t [K, F] holds them as columns: weights of the states from `first` on, both sides padded with zeros.

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
+from numpy.typing import NDArray
+
+from spinemed.compiled import intrinsic, njit, register_jitable
 
 __all__ = ["SIDE", "add_block", "invert_block", "multiply_block", "padded", "subtract_block"]
+
+_F = NDArray[np.float64]
 
 SIDE = 8
 
@@ -116,23 +120,23 @@ _add = _block_product("c", 1.0)
 _subtract = _block_product("c", -1.0)
 _multiply = _block_product("0", 1.0)
 
-_fast = nb.njit(cache=True, nogil=True)
+_fast = njit(cache=True, nogil=True)
 
 
 @_fast
-def add_block(c, i, j, a, b, depth):  # type: ignore[no-untyped-def]
+def add_block(c: _F, i: int, j: int, a: _F, b: _F, depth: int) -> None:
     """c[i:i+8, j:j+8] += a[:depth, i:i+8]' b[:depth, j:j+8]."""
     _add(c, i * c.shape[1] + j, c.shape[1], a, i, a.shape[1], 1, b, j, b.shape[1], depth)
 
 
 @_fast
-def subtract_block(c, i, j, a, b, depth):  # type: ignore[no-untyped-def]
+def subtract_block(c: _F, i: int, j: int, a: _F, b: _F, depth: int) -> None:
     """c[i:i+8, j:j+8] -= a[:depth, i:i+8]' b[:depth, j:j+8]."""
     _subtract(c, i * c.shape[1] + j, c.shape[1], a, i, a.shape[1], 1, b, j, b.shape[1], depth)
 
 
 @_fast
-def multiply_block(c, i, j, a, k, b, m, depth):  # type: ignore[no-untyped-def]
+def multiply_block(c: _F, i: int, j: int, a: _F, k: int, b: _F, m: int, depth: int) -> None:
     """c[i:i+8, j:j+8] = a[k:k+8, m:m+depth] b[m:m+depth, j:j+8]."""
     _multiply(
         c, i * c.shape[1] + j, c.shape[1], a, k * a.shape[1] + m, 1, a.shape[1],

@@ -10,8 +10,9 @@ Trap: nearest means floor(x + 1/2), and whatever lies outside 0 … n - 1, by ho
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["sample_labels", "sample_values"]
 

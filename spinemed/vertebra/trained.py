@@ -282,7 +282,8 @@ class _Ordinal:
 
     def predict_proba(self, rows: Array) -> Array:
         reached = self._reached(rows)
-        return reached - np.concatenate([reached[:, 1:], np.zeros((len(rows), 1))], axis=1)
+        shares: Array = reached - np.concatenate([reached[:, 1:], np.zeros((len(rows), 1))], axis=1)
+        return shares
 
 
 def _with_largest(rows: Array) -> Array:

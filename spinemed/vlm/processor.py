@@ -48,7 +48,7 @@ _VIDEO_BLOCKS = {
 }
 
 
-class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):
+class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):  # type: ignore[misc]
     """Qwen3-VL's processor without its video half."""
 
     def __init__(
@@ -62,7 +62,7 @@ class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):
         super().validate_inputs(images=images, text=text, videos=None, **kwargs)
 
 
-class ImageOnlyQwen25VLProcessor(Qwen2_5_VLProcessor):
+class ImageOnlyQwen25VLProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]
     """Qwen2.5-VL's processor without its video half."""
 
     def __init__(

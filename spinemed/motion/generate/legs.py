@@ -62,7 +62,8 @@ def leg_sizes(model: BodyModel) -> LegSizes:
 
 
 def _unit(v: Array) -> Array:
-    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+    unit: Array = v / np.linalg.norm(v, axis=-1, keepdims=True)
+    return unit
 
 
 def _knee(sizes: LegSizes, hip: Array, ankle: Array, ahead: Array) -> tuple[Array, Array, Array]:

@@ -72,4 +72,5 @@ def wobble(
     for _ in range(3):
         pace = 2 * np.pi * rng.uniform(low_hz, high_hz, len(sd))
         course += np.sin(t[:, None] * pace + rng.uniform(0, 2 * np.pi, len(sd)))
-    return course * (sd * np.sqrt(2.0 / 3.0))
+    scaled: NDArray[np.float64] = course * (sd * np.sqrt(2.0 / 3.0))
+    return scaled

@@ -182,7 +182,8 @@ class KeypointClip:
     @property
     def flat(self) -> bool:
         """Whether these are pixels."""
-        return self.points.shape[-1] == 2
+        axes: int = self.points.shape[-1]
+        return axes == 2
 
 
 def marker_clip(

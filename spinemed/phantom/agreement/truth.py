@@ -16,11 +16,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from spinemed.anatomy import Level
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.measure import (
     ANGLES,
     BodyFrame,

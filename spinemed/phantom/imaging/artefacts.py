@@ -52,7 +52,8 @@ def starve_band(
     flat = _smooth_along(hu.astype(np.float32), axis, 8.0)
     flat *= float(gaussian_weights(8.0).sum() / np.sqrt((gaussian_weights(8.0) ** 2).sum())) ** -1
     mixed = hu * (1 - weight) + (0.75 * flat + 0.25 * hu + noise) * weight
-    return np.rint(np.clip(mixed, -1024, 3071)).astype(np.int16)
+    whole: NDArray[np.int16] = np.rint(np.clip(mixed, -1024, 3071)).astype(np.int16)
+    return whole
 
 
 def void_band(

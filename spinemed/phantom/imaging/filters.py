@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = ["add_streaks", "blur", "blur_gain", "gaussian_weights"]
 
@@ -26,7 +27,8 @@ def gaussian_weights(sigma_cells: float) -> NDArray[np.float32]:
         return np.ones(1, dtype=np.float32)
     radius = max(1, math.ceil(2.6 * sigma_cells))
     line = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_cells) ** 2)
-    return (line / line.sum()).astype(np.float32)
+    weights: NDArray[np.float32] = (line / line.sum()).astype(np.float32)
+    return weights
 
 
 def _axis_weights(shape: Sequence[int], spacing_mm: Sequence[float], sigma_mm: float) -> list[NDArray[np.float32]]:

@@ -376,7 +376,8 @@ def _acquired(
     value *= _bias(grid, look, common)
     value += look.noise_sd * own.standard_normal(value.shape, dtype=np.float32)
     other = look.noise_sd * own.standard_normal(value.shape, dtype=np.float32)
-    return np.rint(np.clip(np.hypot(value, other), 0.0, 32767.0)).astype(np.int16)
+    whole: NDArray[np.int16] = np.rint(np.clip(np.hypot(value, other), 0.0, 32767.0)).astype(np.int16)
+    return whole
 
 
 def _bias(grid: VoxelGrid, look: MrLook, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -11,10 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.phantom.imaging.raster import BODY, BODY_RIM, span
 from spinemed.phantom.shape.surfaces import (
     blob_distance,
@@ -52,7 +51,8 @@ def _between(tile: Numbers, a: tuple[int, int, float], b: tuple[int, int, float]
     c01 = tile[i, j, k1] * (1 - dx) + tile[i1, j, k1] * dx
     c10 = tile[i, j1, k] * (1 - dx) + tile[i1, j1, k] * dx
     c11 = tile[i, j1, k1] * (1 - dx) + tile[i1, j1, k1] * dx
-    return (c00 * (1 - dy) + c10 * dy) * (1 - dz) + (c01 * (1 - dy) + c11 * dy) * dz
+    between: float = (c00 * (1 - dy) + c10 * dy) * (1 - dz) + (c01 * (1 - dy) + c11 * dy) * dz
+    return between
 
 
 @njit(cache=True, inline="always")

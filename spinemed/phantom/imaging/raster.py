@@ -17,10 +17,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.phantom.shape.surfaces import (
     arch_distance,
     arch_edge,

@@ -174,8 +174,8 @@ def noise_tile(size: int, sigma_cells: float, seed: int) -> NDArray[np.float32]:
     from scipy.ndimage import gaussian_filter
 
     white = np.random.default_rng(seed).standard_normal((size, size, size), dtype=np.float32)
-    tile = gaussian_filter(white, sigma_cells, mode="wrap") if sigma_cells > 0 else white
-    tile = ((tile - tile.mean()) / tile.std()).astype(np.float32)
+    smooth = gaussian_filter(white, sigma_cells, mode="wrap") if sigma_cells > 0 else white
+    tile: NDArray[np.float32] = ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
     tile.setflags(write=False)
     return tile
 

@@ -113,7 +113,8 @@ class _Host:
     def back_y(self, x: float) -> float:
         """y of the endplate's posterior outline at x."""
         u = min(abs(x) / (self.width / 2), 0.97)
-        return -self.depth / 2 * (1 - u**OUTLINE_POWER) ** (1 / OUTLINE_POWER)
+        bend: float = -self.depth / 2 * (1 - u**OUTLINE_POWER) ** (1 / OUTLINE_POWER)
+        return bend
 
 
 def extra_primitives(spine: SpinePhantom) -> tuple[Primitive, ...]:

@@ -125,13 +125,15 @@ def _canvas(points: np.ndarray) -> np.ndarray:
 
 def _boxes(centres: np.ndarray, half: np.ndarray) -> list[list[float]]:
     """Canvas boxes (left, top, right, bottom) of ellipses with centres (n, 2) and half axes (n, 2) or (2,)."""
-    return np.concatenate([_canvas(centres - half), _canvas(centres + half)], axis=1).tolist()
+    boxes: list[list[float]] = np.concatenate([_canvas(centres - half), _canvas(centres + half)], axis=1).tolist()
+    return boxes
 
 
 def _scaled(outlines: np.ndarray, factor: float) -> np.ndarray:
     """Outlines (n, k, 2) scaled about their centres."""
     centre = outlines.mean(axis=-2, keepdims=True)
-    return centre + (outlines - centre) * factor
+    scaled: np.ndarray = centre + (outlines - centre) * factor
+    return scaled
 
 
 def _shrunk(outlines: np.ndarray, rim_px: float) -> np.ndarray:
@@ -139,7 +141,8 @@ def _shrunk(outlines: np.ndarray, rim_px: float) -> np.ndarray:
     centre = outlines.mean(axis=-2, keepdims=True)
     reach = outlines - centre
     half = np.abs(reach).max(axis=-2, keepdims=True)
-    return centre + reach * np.clip(1.0 - rim_px / np.maximum(half, 1e-6), 0.2, 1.0)
+    drawn: np.ndarray = centre + reach * np.clip(1.0 - rim_px / np.maximum(half, 1e-6), 0.2, 1.0)
+    return drawn
 
 
 def _paint_sagittal(scene: Scene) -> np.ndarray:
@@ -334,4 +337,5 @@ def _expose(canvas: np.ndarray, draw: PhantomDraw) -> np.ndarray:
     elif look.modality.startswith("mr"):
         value = np.hypot(value + noise, rng.standard_normal((rows, columns), dtype=np.float32) * look.noise)
         noise = np.zeros_like(value)
-    return np.clip(np.rint(value + noise), 0.0, 255.0).astype(np.uint8)
+    pixels: np.ndarray = np.clip(np.rint(value + noise), 0.0, 255.0).astype(np.uint8)
+    return pixels

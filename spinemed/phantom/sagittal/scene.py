@@ -46,7 +46,7 @@ class Scene:
 
     def to_px(self, points_mm: np.ndarray) -> np.ndarray:
         """Column coordinates (..., 2) in mm as pixels."""
-        points = (points_mm - np.asarray(self.draw.origin_mm)) / self.draw.spacing_mm
+        points: np.ndarray = (points_mm - np.asarray(self.draw.origin_mm)) / self.draw.spacing_mm
         if self.draw.mirrored:
             points[..., 0] = self.draw.size_px[1] - 1 - points[..., 0]
         return points

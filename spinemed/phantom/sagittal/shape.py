@@ -75,7 +75,8 @@ class Column:
 
     def place(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Column coordinates (n, k, 2) of local points u, v (n, k)."""
-        return self.centre[:, None] + u[..., None] * self.front[:, None] + v[..., None] * self.up[:, None]
+        placed: np.ndarray = self.centre[:, None] + u[..., None] * self.front[:, None] + v[..., None] * self.up[:, None]
+        return placed
 
 
 def build_column(

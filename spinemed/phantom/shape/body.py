@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from spinemed.anatomy import Level, Region
-from spinemed.freshness import fresh
+from spinemed.compiled import fresh, njit
 from spinemed.phantom.shape.surfaces import BODY_PARAMETERS, body_distance, body_norms, body_surfaces, empty_offsets
 
 if TYPE_CHECKING:

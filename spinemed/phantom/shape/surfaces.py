@@ -13,8 +13,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from spinemed.compiled import njit
 
 __all__ = [
     "ARCH_PARAMETERS",
@@ -88,7 +89,8 @@ def superellipse_distance(x: float, y: float, a: float, b: float, power: float) 
     if s < 0.05:
         return -min(a, b)
     # s - 1 over its gradient: no root is needed, and far away only the size suffers, not the sign.
-    return max((s - 1.0) / (power * math.sqrt((un / a) ** 2 + (vn / b) ** 2)), -min(a, b))
+    distance: float = max((s - 1.0) / (power * math.sqrt((un / a) ** 2 + (vn / b) ** 2)), -min(a, b))
+    return distance
 
 
 @njit(cache=True, inline="always")
@@ -101,7 +103,8 @@ def _bilinear(grid: Numbers, u: float, v: float) -> float:
     du, dv = fu - iu, fv - iv
     low = grid[iv, iu] * (1 - du) + grid[iv, iu + 1] * du
     high = grid[iv + 1, iu] * (1 - du) + grid[iv + 1, iu + 1] * du
-    return low * (1 - dv) + high * dv
+    value: float = low * (1 - dv) + high * dv
+    return value
 
 
 @njit(cache=True, inline="always")
@@ -211,8 +214,8 @@ def blob_distance(p: float, q: float, t: float, blob: Numbers) -> float:
     length = blob[0]
     s = min(max(t, 0.0), length)
     share = s / length if length > 0.0 else 0.0
-    rp = blob[1] + (blob[2] - blob[1]) * share
-    rq = blob[3] + (blob[4] - blob[3]) * share
+    rp: float = blob[1] + (blob[2] - blob[1]) * share
+    rq: float = blob[3] + (blob[4] - blob[3]) * share
     re = blob[5]
     a, b, c = p / rp, q / rq, (t - s) / re
     if blob[6] > 3.0:
@@ -228,7 +231,8 @@ def blob_distance(p: float, q: float, t: float, blob: Numbers) -> float:
             return -min(rp, rq)
         rho = math.sqrt(k)
         gradient = math.sqrt((a / rp) ** 2 + (b / rq) ** 2 + (c / re) ** 2) / rho
-    return (rho - 1.0) / gradient
+    distance: float = (rho - 1.0) / gradient
+    return distance
 
 
 @njit(cache=True, inline="always")
@@ -255,7 +259,8 @@ def arch_distance(x: float, y: float, z: float, a: Numbers, canal: float) -> flo
     round_mm = 0.4 * a[5]
     e0, e1 = max(shell + round_mm, 0.0), max(edge + round_mm, 0.0)
     rounded = math.sqrt(e0 * e0 + e1 * e1) - round_mm + min(max(shell, edge) + round_mm, 0.0)
-    return max(rounded, front)
+    distance: float = max(rounded, front)
+    return distance
 
 
 @njit(cache=True, inline="always")
@@ -268,7 +273,8 @@ def blob_level(p: float, q: float, t: float, blob: Numbers) -> float:
     b = q / (blob[3] + (blob[4] - blob[3]) * share)
     c = (t - s) / blob[5]
     a, b, c = a * a, b * b, c * c
-    return a * a + b * b + c * c if blob[6] > 3.0 else a + b + c
+    level: float = a * a + b * b + c * c if blob[6] > 3.0 else a + b + c
+    return level
 
 
 @njit(cache=True, inline="always")
@@ -276,7 +282,8 @@ def blob_limit(blob: Numbers, distance_mm: float) -> float:
     """`blob_level` beyond which a point is further than `distance_mm` outside (or, negative, deeper inside)."""
     least = min(min(blob[1], blob[2]), min(min(blob[3], blob[4]), blob[5]))
     rho = max(1.0 + distance_mm / least, 0.0)
-    return rho**4 if blob[6] > 3.0 else rho * rho
+    limit: float = rho**4 if blob[6] > 3.0 else rho * rho
+    return limit
 
 
 @njit(cache=True, inline="always")
@@ -294,7 +301,8 @@ def arch_edge(y: float, z: float, a: Numbers) -> float:
     share = min(max(-dy / a[1], 0.0), 1.0)
     share = share * share * (3.0 - 2.0 * share)
     z_mid = a[6] + (a[7] - a[6]) * share
-    return max(abs(z - z_mid) - (a[8] + (a[9] - a[8]) * share), dy - a[11])
+    distance: float = max(abs(z - z_mid) - (a[8] + (a[9] - a[8]) * share), dy - a[11])
+    return distance
 
 
 def empty_offsets() -> np.ndarray:

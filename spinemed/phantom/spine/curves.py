@@ -185,7 +185,8 @@ def _balancing_kyphosis(
     )
     back_corner = -column.depths[-1] / 2 * math.cos(math.radians(slope))
     target = sva.mean + 0.6 * sva.sd * _clip(wanted_z) + back_corner
-    return trial[0] + (target - low) * (trial[1] - trial[0]) / (high - low)
+    kyphosis: float = trial[0] + (target - low) * (trial[1] - trial[0]) / (high - low)
+    return kyphosis
 
 
 def _c7_forward_mm(column: _Column, bodies: Array, discs: Array, slope: float) -> float:

@@ -61,7 +61,8 @@ def gwet_ac(
     def of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         share = sums[..., 3:] / sums[..., 2:3]
         expected = factor * (share * (1 - share)).sum(axis=-1)
-        return (sums[..., 1] / sums[..., 0] - expected) / (1 - expected)
+        chance_corrected: NDArray[np.float64] = (sums[..., 1] / sums[..., 0] - expected) / (1 - expected)
+        return chance_corrected
 
     name = "Gwet's AC1" if weights == "nominal" else f"Gwet's AC2, {weights} weights"
     return estimate(

@@ -169,7 +169,9 @@ def paper_straighten(
 def _windowed(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """-300 … 800 HU to 0 … 255. (The original skips this when all values lie inside the window; a fault, not kept.)"""
     low, high = _WINDOW_HU
-    return np.clip(255.0 * (np.asarray(hu, np.float32) - low) / (high - low), 0, 255).astype(np.float32)
+    grey = 255.0 * (np.asarray(hu, np.float32) - low) / (high - low)
+    cut: NDArray[np.float32] = np.clip(grey, 0, 255).astype(np.float32)
+    return cut
 
 
 def _extended(points: Array, shape: tuple[int, ...]) -> Array:

@@ -79,7 +79,8 @@ class GeneratorConfig(Config):
 def to_unit(hu: NDArray[Any]) -> NDArray[np.float32]:
     """HU to -1 … 1, clipped to -300 … 800."""
     middle, half = (_LOW_HU + _HIGH_HU) / 2, (_HIGH_HU - _LOW_HU) / 2
-    return ((np.clip(hu, _LOW_HU, _HIGH_HU) - middle) / half).astype(np.float32)
+    scaled: NDArray[np.float32] = ((np.clip(hu, _LOW_HU, _HIGH_HU) - middle) / half).astype(np.float32)
+    return scaled
 
 
 def from_unit(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -287,7 +288,7 @@ def healthy_attention(classifier: FractureClassifier, masked: torch.Tensor) -> t
     from monai.visualize import GradCAMpp
     from monai.visualize.class_activation_maps import ModelWithHooks
 
-    class EachByItself(ModelWithHooks):
+    class EachByItself(ModelWithHooks):  # type: ignore[misc]
         """MONAI multiplies gradients by the scores of a batch along the wrong axis; here each sample has its own."""
 
         def class_score(self, logits: torch.Tensor, class_idx: int) -> torch.Tensor:

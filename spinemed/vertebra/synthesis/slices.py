@@ -144,7 +144,8 @@ def rows_at(values: Picture, rows: NDArray[np.floating]) -> Picture:
     inside = np.clip(rows, 0, last)
     below = np.minimum(inside.astype(int), max(last - 1, 0))
     part = (inside - below).astype(np.float32)
-    return values[:, :, below] * (1 - part) + values[:, :, np.minimum(below + 1, last)] * part
+    picture: Picture = values[:, :, below] * (1 - part) + values[:, :, np.minimum(below + 1, last)] * part
+    return picture
 
 
 def _laid(pieces: list[Piece], distances: NDArray[np.floating]) -> Picture:

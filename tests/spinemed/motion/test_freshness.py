@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spinemed.freshness import source_digest
+from spinemed.compiled import source_digest
 
 PACKAGE = "spinemed.motion."
 KERNELS = {PACKAGE + name for name in ("camera_kernels", "frames", "kernels", "linear", "solver", "tiles")}
