@@ -120,7 +120,8 @@ class CentroidSet:
     def __getitem__(self, level: Level) -> Array:
         """The centroid (3,) of a level, world mm. KeyError if it is not in the set."""
         try:
-            return self.points.values[self.levels.index(level)]
+            centroid: Array = self.points.values[self.levels.index(level)]
+            return centroid
         except ValueError:
             raise KeyError(level) from None
 
