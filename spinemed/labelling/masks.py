@@ -308,7 +308,8 @@ def _renumbered(data: NDArray[Any], moves: Mapping[int, int]) -> NDArray[np.uint
     order = "F" if data.flags.f_contiguous else "C"
     if not (data.flags.f_contiguous or data.flags.c_contiguous):
         flat = data.ravel(order="C")
-    return table[flat].reshape(data.shape, order=order)
+    renamed: NDArray[np.uint8] = table[flat].reshape(data.shape, order=order)
+    return renamed
 
 
 # --- one mask per structure ------------------------------------------------------------------------------------------
