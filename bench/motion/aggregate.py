@@ -22,7 +22,7 @@ from bench.motion.groups import GROUPS, PICTURE_GROUPS, REGION_ROWS
 from bench.motion.metrics import METRICS
 from bench.motion.records import ClipScore, LevelScore, PictureScore, PointScore, SummaryRow
 from bench.motion.scoring import ClipResult
-from spinemed.metrics.motion import average_precision
+from spinemed.metrics.keypoints import average_precision
 from spinemed.motion.conventions import DIRECTIONS
 from spinemed.motion.dataset import SEGMENTS
 from spinemed.motion.dataset.predictions import POINT_NAMES

@@ -21,6 +21,7 @@ from bench.motion.checks import check_frames, check_radians, check_size, swapped
 from bench.motion.groups import GROUPS, LENGTHS, LIMITS_DEG, PICTURE_GROUPS, REGION_ROWS, SIGMAS, Group
 from bench.motion.records import ClipError, ClipFlag, ClipScore, Settings
 from spinemed.errors import SpineMedError
+from spinemed.metrics.keypoints import oks, picture_area_px2
 from spinemed.metrics.motion import (
     AngleErrors,
     angle_errors,
@@ -28,9 +29,7 @@ from spinemed.metrics.motion import (
     covered,
     jitter,
     mean_of,
-    oks,
     pck,
-    picture_area_px2,
     pose_errors,
     range_violations,
     seen_points,

@@ -20,7 +20,8 @@ from bench.motion.evaluate import evaluate_folder
 from bench.motion.groups import GROUPS, LENGTHS, LIMITS_DEG, PICTURE_GROUPS
 from bench.motion.records import ClipScore, Scores
 from bench.motion.scoring import reference_points, spread_points
-from spinemed.metrics.motion import average_precision, oks, picture_area_px2, pose_errors
+from spinemed.metrics.keypoints import average_precision, oks, picture_area_px2
+from spinemed.metrics.motion import pose_errors
 from spinemed.motion.dataset import SEGMENTS, MotionDataset, read_dataset
 from spinemed.motion.dataset.config import CameraConfig, SimulateConfig
 from spinemed.motion.dataset.predictions import (

@@ -22,7 +22,7 @@ from spinemed.errors import ReadError
 from spinemed.geometry import VoxelPoints, WorldPoints, resample_to_grid, voxel_to_world, world_to_voxel
 from spinemed.labelling.assignment import KIND_OF, Kind
 from spinemed.labelling.dataset import VerseCase, read_case_centroids
-from spinemed.labelling.inference import AIR_HU, canonical_grids, crop_around, hint_map
+from spinemed.labelling.grids import AIR_HU, canonical_grids, crop_around, hint_map
 from spinemed.labelling.masks import SACRUM, LabelMask, read_label_mask
 from spinemed.labelling.networks import KINDS, OFFSET_MM, LocatorConfig, NamerConfig, SegmenterConfig, normalise
 from spinemed.volume import Volume, read_nifti, require_same_grid

@@ -13,14 +13,11 @@ from spinemed.errors import VolumeError
 from spinemed.geometry import VoxelPoints, voxel_to_world
 from spinemed.labelling.assignment import AssignmentModel, Kind
 from spinemed.labelling.gaps import gap_weights
+from spinemed.labelling.grids import Grid, canonical, canonical_grids, crop_around
 from spinemed.labelling.inference import (
     Detection,
-    Grid,
     _order,
     _peaks,
-    canonical,
-    canonical_grids,
-    crop_around,
     name_row,
     segment,
     tell_kinds,

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from spinemed.errors import MetricError
+from spinemed.metrics.keypoints import average_precision, oks, picture_area_px2
 from spinemed.metrics.motion import (
     angle_errors,
     auc,
-    average_precision,
     capped_mean,
     coverage,
     jitter,
     mean_of,
-    oks,
     pck,
-    picture_area_px2,
     pose_errors,
     range_violations,
     segment_variation_percent,
