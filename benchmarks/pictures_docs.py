@@ -154,7 +154,7 @@ def levels() -> str:
     heads = ["neck", "thorax", "lumbar spine", "sacrum, coccyx"]
     parts = []
     for place, (head, column) in enumerate(zip(heads, columns, strict=True)):
-        x = 26.0 + place * 206
+        x = 26.0 + place * 222
         parts.append(text(x, 34, head, 14, 'font-weight="600"'))
         for number, level in enumerate(column):
             y = 48 + number * 27
@@ -177,7 +177,7 @@ def levels() -> str:
             12,
         )
     )
-    return page(870, 48 + rows * 27 + 40, "Levels in anatomical order with their VerSe labels", parts)
+    return page(850, 48 + rows * 27 + 40, "Levels in anatomical order with their VerSe labels", parts)
 
 
 DRAWINGS = {"life.svg": life, "run_folder.svg": run_folder, "levels.svg": levels}

@@ -22,7 +22,7 @@ from api import api_modules, api_pages  # noqa: E402
 from commands import command_pages  # noqa: E402
 from configuration import JOBS, config_links, config_pages, config_places  # noqa: E402
 from formats import expand, record_places, schemas  # noqa: E402
-from links import ROOT, Links, taken_in  # noqa: E402
+from links import PACKAGES, ROOT, Links, taken_in  # noqa: E402
 from mkdocs.structure.files import File, Files  # noqa: E402
 
 _made: dict[str, Any] = {}
@@ -41,37 +41,55 @@ def on_config(config: Any) -> Any:
     for old, new in own.items():  # finds the pictures that lie outside docs/
         links.rewrite((ROOT / old).read_text(encoding="utf-8"), old, new)
     _made.update(pages=made, links=links, own={new: old for old, new in own.items()}, records=record_places())
-    lists = {
+    lists: dict[str, list[Any]] = {
         "commands": sorted(page for page in made if page.startswith("reference/commands/")),
         "configs": ["reference/configs/index.md", *(f"reference/configs/{job.page}.md" for job in JOBS)],
-        "api": ["api/index.md", *(f"api/{name}.md" for name in api_modules())],
-        "rooms": sorted(new for new in outside.values() if new.startswith("rooms/")),
+        "api": ["api/index.md", *_by_package([f"api/{name}.md" for name in sorted(api_modules())])],
+        "rooms": _by_package(sorted(new for new in outside.values() if new.startswith("rooms/"))),
     }
-    for name in ("commands",):
-        index = f"reference/{name}/index.md"
-        lists[name] = [index, *(page for page in lists[name] if page != index)]
+    index = "reference/commands/index.md"
+    lists["commands"] = [index, *(page for page in lists["commands"] if page != index)]
     config.nav = [_filled(entry, lists) for entry in config.nav]
     return config
 
 
-def _filled(entry: Any, lists: dict[str, list[str]]) -> Any:
+def _by_package(pages: list[str]) -> list[dict[str, list[str]]]:
+    """Pages in groups, one for each package of the repository."""
+    groups: dict[str, list[str]] = {}
+    for page in pages:
+        groups.setdefault(page.split("/")[1].split(".")[0], []).append(page)
+    order = {name: place for place, name in enumerate(PACKAGES)}
+    return [
+        {name: sorted(groups[name], key=lambda page: page.removesuffix("index.md"))}
+        for name in sorted(groups, key=lambda one: order.get(one, len(order)))
+    ]
+
+
+def _filled(entry: Any, lists: dict[str, list[Any]]) -> Any:
     if isinstance(entry, dict):
         return {key: _section(value, lists) for key, value in entry.items()}
     return entry
 
 
-def _section(value: Any, lists: dict[str, list[str]]) -> Any:
+def _section(value: Any, lists: dict[str, list[Any]]) -> Any:
     if isinstance(value, str) and value.startswith("made:"):
-        return [{_title(page): page} if not page.endswith("index.md") or value == "made:rooms" else page
-                for page in lists[value.removeprefix("made:")]]  # fmt: skip
+        return [_named(one) for one in lists[value.removeprefix("made:")]]
     if isinstance(value, list):
         return [_filled(one, lists) for one in value]
     return value
 
 
+def _named(one: Any) -> Any:
+    if isinstance(one, dict):
+        return {name: [_named(page) for page in pages] for name, pages in one.items()}
+    own = one in ("reference/commands/index.md", "reference/configs/index.md", "api/index.md")
+    return one if own else {_title(one): one}
+
+
 def _title(page: str) -> str:
     if page.startswith("rooms/"):
-        return page.removeprefix("rooms/").removesuffix("/index.md").removesuffix(".md")
+        inside = page.split("/", 2)[2].removesuffix("index.md").removesuffix(".md").strip("/")
+        return inside or "the package"
     if page.startswith("api/"):
         return page.removeprefix("api/").removesuffix(".md")
     for job in JOBS:
