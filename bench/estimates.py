@@ -24,12 +24,17 @@ class Estimate(Record):
     """A mean with its interval; see :class:`spinemed.statistics.Interval`."""
 
     value: float | None
+    """The mean; None where nothing has a value."""
     low: float | None
+    """Lower bound of the 95 % interval; None where there is none."""
     high: float | None
+    """Upper bound of the 95 % interval; None where there is none."""
     n: int
+    """How many values it is the mean of."""
     clusters: int
     """Patients or subjects."""
     method: str
+    """How the interval was made, or why there is none."""
 
 
 def estimate_columns(

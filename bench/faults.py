@@ -23,9 +23,13 @@ class FoundError(Record):
     kind: str
     """Name of the error's class."""
     problem: str
+    """What is wrong, in one sentence."""
     file: str | None = None
+    """The file at fault, where there is one."""
     field: str | None = None
+    """The place in it."""
     cure: str | None = None
+    """What to do about it."""
 
     @property
     def text(self) -> str:

@@ -60,32 +60,54 @@ class PairTest(Record):
     """Two graders in one quantity."""
 
     quantity: str
+    """What is compared."""
     first: str
+    """The first of the two."""
     second: str
+    """The second of the two."""
     vertebrae: int
+    """How many vertebrae."""
     patients: int
+    """How many patients or phantoms."""
     first_value: float | None
+    """Of the first."""
     second_value: float | None
+    """Of the second."""
     difference: float | None
+    """First minus second, in the quantity's own unit."""
     low: float | None
+    """Lower bound of the 95 % interval."""
     high: float | None
+    """Upper bound of the 95 % interval."""
     method: str
+    """How the interval was made, or why there is none."""
     p: float | None
+    """Of the paired test, before correction."""
     corrected_p: float | None = None
+    """After Holm's correction over all tests of the file."""
     winner: str | None = None
+    """The better one if the corrected p lies below alpha."""
 
 
 class Comparison(Record):
     """What `spinemed fracture compare` writes."""
 
     kind: Literal["fracture comparison"] = "fracture comparison"
+    """What file or record this is."""
     names: tuple[str, ...]
+    """The methods, in the order given."""
     vertebrae: int
+    """How many vertebrae."""
     patients: int
+    """How many patients or phantoms."""
     alpha: float
+    """A test counts where its corrected p lies below it."""
     seed: int
+    """Of the resampling."""
     resamples: int
+    """Bootstrap resamples of each interval."""
     tests: tuple[PairTest, ...]
+    """All pairs in all quantities."""
 
 
 def read_entries(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Scores]:

@@ -65,11 +65,17 @@ class ReadGrade(Record):
     """One vertebra as it was read."""
 
     case: str
+    """Name of the scan."""
     patient: str
+    """Patient or phantom: the cluster that intervals resample."""
     level: Level
+    """Which vertebra."""
     grade: GenantGrade
+    """Grade after Genant, 0 to 3."""
     split: str = ""
+    """Split of the data set that it belongs to; empty where none is stated."""
     shape: Shape | None = None
+    """Shape of the fracture after Genant."""
     loss_percent: float | None = None
     """Largest loss of height where it is known (phantoms)."""
     mimic: str = ""

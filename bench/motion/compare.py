@@ -51,36 +51,58 @@ class PairTest(Record):
     """Two methods in one quantity."""
 
     quantity: str
+    """What is compared."""
     first: str
+    """The first of the two."""
     second: str
+    """The second of the two."""
     n: int
     """Clips that both have a value in."""
     unpaired: int
     """Clips that only one of the two has a value in."""
     subjects: int
+    """How many subjects."""
     first_mean: float | None
+    """Mean of the first."""
     second_mean: float | None
+    """Mean of the second."""
     difference: float | None
+    """First minus second, in the quantity's own unit."""
     low: float | None
+    """Lower bound of the 95 % interval."""
     high: float | None
+    """Upper bound of the 95 % interval."""
     method: str
+    """How the interval was made, or why there is none."""
     p: float | None
+    """Of the paired test, before correction."""
     corrected_p: float | None
+    """After Holm's correction over all tests of the file."""
     winner: str | None
+    """The better one if the corrected p lies below alpha."""
 
 
 class Comparison(Record):
     """What `spinemed motion compare` writes."""
 
     kind: Literal["motion comparison"] = "motion comparison"
+    """What file or record this is."""
     names: tuple[str, ...]
+    """The methods, in the order given."""
     origin: str
+    """What the reference is, in words; a simulated one says so."""
     clips: int
+    """How many clips."""
     subjects: int
+    """How many subjects."""
     alpha: float
+    """A test counts where its corrected p lies below it."""
     seed: int
+    """Of the resampling."""
     resamples: int
+    """Bootstrap resamples of each interval."""
     tests: tuple[PairTest, ...]
+    """All pairs in all quantities."""
 
 
 def read_entries(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Scores]:

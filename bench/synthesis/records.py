@@ -39,23 +39,32 @@ class VertebraError(FoundError):
     """Why a vertebra, or a part of it, could not be scored."""
 
     part: Literal["reference", "prediction", "height loss"]
+    """Which part it is."""
 
 
 class VertebraScore(Record):
     """One vertebra of the reference."""
 
     case: str
+    """Name of the scan."""
     patient: str
+    """Patient or phantom: the cluster that intervals resample."""
     level: Level
+    """Which vertebra."""
     status: Status
+    """What became of it."""
     hidden: bool
     """Whether the reference is the body itself, hidden and made again; else the body as it is was given apart."""
     grade: int | None = None
     """As it was read, or for phantoms as it was made; None where nothing says."""
     shape: str | None = None
+    """Shape of the fracture after Genant."""
     split: str = ""
+    """Split of the data set that it belongs to; empty where none is stated."""
     neighbour_broken: bool | None = None
+    """Whether the vertebra above or below is fractured."""
     values: dict[str, float] = {}
+    """Its quantities by name."""
     truth: Thirds | None = None
     """Height loss against the healthy body in percent: anterior, middle, posterior."""
     found: Thirds | None = None
@@ -65,39 +74,55 @@ class VertebraScore(Record):
     resampled: bool = False
     """The synthesis lay on another grid and was brought on to the reference's (trilinear, surface at 0.5)."""
     errors: tuple[VertebraError, ...] = ()
+    """Why it, or a part of it, could not be scored."""
     prediction_sha256: str | None = None
+    """Hash of the file that was scored."""
 
 
 class SummaryRow(Record):
     """All quantities over some vertebrae."""
 
     by: str
+    """What the group is made by."""
     key: str
+    """Which group."""
     vertebrae: int
+    """How many vertebrae."""
     missed: int
     """Without a usable synthesis."""
     patients: int
+    """How many patients or phantoms."""
     values: dict[str, Estimate]
+    """Quantities by name."""
 
 
 class Scores(Record):
     """`scores.json`."""
 
     kind: Literal["synthesis scores"] = "synthesis scores"
+    """What file or record this is."""
     version: str
+    """Of SpineMed."""
     name: str
+    """Name of the method."""
     made_by: tuple[str, ...] = ()
     """What the synthesiser says of itself, from its own files."""
     seed: int
+    """Of the resampling."""
     resamples: int
+    """Bootstrap resamples of each interval."""
     families: tuple[str, ...]
     """body, loss, and image where the method makes pictures that the reference has too."""
     counts: dict[str, int]
+    """What happened how often."""
     summary: tuple[SummaryRow, ...]
+    """All quantities by group."""
     vertebrae: tuple[VertebraScore, ...]
+    """One entry a vertebra of the reference."""
     extra: tuple[str, ...] = ()
     """Syntheses of vertebrae that the reference does not hold: counted, not scored."""
     warnings: tuple[str, ...] = ()
+    """What a reader of the numbers must know."""
 
     @property
     def failed(self) -> list[VertebraScore]:

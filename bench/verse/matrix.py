@@ -114,61 +114,98 @@ class Cell(Record):
     """One algorithm on one data set; None where it was not tested."""
 
     algorithm: str
+    """Row of the matrix."""
     trained_on: str
+    """Data set that it was trained on."""
     tested_on: str
+    """Column of the matrix."""
     values: dict[str, Estimate]
+    """Quantities by name."""
     vertebrae: int
+    """How many vertebrae."""
     missed: int
+    """Of these, how many it missed."""
 
 
 class Drop(Record):
     """What one algorithm loses away from home."""
 
     algorithm: str
+    """Whose drop it is."""
     metric: str
+    """What is compared."""
     home: str
+    """Data set that it was trained on."""
     away: str
+    """The other data set."""
     home_value: float
+    """At home."""
     away_value: float
+    """Away."""
     drop: float
     """Positive: worse away, whichever way the quantity counts."""
     low: float | None
+    """Lower bound of the 95 % interval."""
     high: float | None
+    """Upper bound of the 95 % interval."""
     patients: tuple[int, int]
+    """Patients at home and away."""
     pairing: Pairing
+    """Whether the same patients stand on both sides."""
     method: str
+    """How the interval was made, or why there is none."""
 
 
 class Gap(Record):
     """On one data set: an algorithm trained on it against one that was trained elsewhere."""
 
     data_set: str
+    """Where both were tested."""
     metric: str
+    """What is compared."""
     native: str
+    """The algorithm that was trained on it."""
     visitor: str
+    """The algorithm that was trained elsewhere."""
     native_value: float
+    """Of the native one."""
     visitor_value: float
+    """Of the visitor."""
     advantage: float
     """Positive: the native one is better, whichever way the quantity counts."""
     low: float | None
+    """Lower bound of the 95 % interval."""
     high: float | None
+    """Upper bound of the 95 % interval."""
     patients: int
+    """How many patients or phantoms."""
     method: str
+    """How the interval was made, or why there is none."""
 
 
 class Matrix(Record):
     """`matrix.json`."""
 
     kind: Literal["verse matrix"] = "verse matrix"
+    """What file or record this is."""
     title: str
+    """Heading of the page."""
     data_sets: tuple[str, ...]
+    """Columns."""
     algorithms: tuple[str, ...]
+    """Rows."""
     metrics: tuple[str, ...]
+    """Quantities that are compared."""
     seed: int
+    """Of the resampling."""
     resamples: int
+    """Bootstrap resamples of each interval."""
     cells: tuple[Cell, ...]
+    """One entry for each algorithm on each data set."""
     drops: tuple[Drop, ...]
+    """What algorithms lose away from home."""
     gaps: tuple[Gap, ...]
+    """Native against visitor on each data set."""
 
 
 def build_matrix(config: MatrixConfig) -> Matrix:

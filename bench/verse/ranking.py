@@ -113,19 +113,27 @@ class PairTest(Record):
     """Two algorithms in one quantity."""
 
     metric: str
+    """What is compared."""
     first: str
+    """The first of the two."""
     second: str
+    """The second of the two."""
     n: int
     """Scans or patients that both were scored on."""
     patients: int
+    """How many patients or phantoms."""
     first_mean: float
+    """Mean of the first."""
     second_mean: float
+    """Mean of the second."""
     difference: float
     """First minus second, in the quantity's own unit."""
     rank_sums: tuple[float, float]
     """Of the differences in favour of the first and of the second (by value, not by merit)."""
     wilcoxon_p: float
+    """Of Wilcoxon's signed-rank test."""
     sign_flip_p: float
+    """Of the sign-flip test clustered by patient."""
     corrected_p: float
     """Of the test that the rules chose, after correction."""
     winner: str | None
@@ -136,8 +144,11 @@ class Rank(Record):
     """One algorithm's place."""
 
     name: str
+    """Name of the method."""
     rank: int
+    """1 is best; equals share a place."""
     score: float
+    """Weighted points, from 0 to 1."""
     points: dict[str, float]
     """Wins per opponent, by quantity."""
 
@@ -146,15 +157,22 @@ class Comparison(Record):
     """What `spinemed verse compare` writes."""
 
     kind: Literal["verse comparison"] = "verse comparison"
+    """What file or record this is."""
     rules: dict[str, object]
+    """The rules of the ranking."""
     names: tuple[str, ...]
+    """The methods, in the order given."""
     scans: int
+    """Scans that all were scored on."""
     tests: tuple[PairTest, ...]
+    """All pairs in all quantities."""
     ranking: tuple[Rank, ...]
+    """Places, best first."""
     note: str = (
         "A point per significant win, normalised by the number of opponents. The organisers' own ranking code was "
         "never published; this does not claim to reproduce it."
     )
+    """What a reader must know beside it."""
 
 
 def compare_scores(entries: Mapping[str, Scores], rules: RankingRules | None = None, *, seed: int = 0) -> Comparison:

@@ -58,6 +58,7 @@ class Settings(Record):
     mode: Mode = "strict"
     """`strict`: the rules of this package. `compat`: labelling by the published code's rule, warts and all."""
     task: Task = "both"
+    """What is scored: labelling, segmentation, or both."""
     tolerance_mm: float = 1.0
     """Tolerance of the surface Dice."""
     hd_penalty_mm: float = 100.0
@@ -78,15 +79,20 @@ class CaseError(FoundError):
     part: Literal["reference", "prediction", "pair"]
     """Whose fault it is. A faulty prediction counts as missed; a faulty reference leaves the case out, and says so."""
     concerns: Literal["everything", "labelling", "segmentation"] = "everything"
+    """Which half cannot be scored for it."""
 
 
 class VertebraScore(Record):
     """One vertebra of the reference."""
 
     case: str
+    """Name of the scan."""
     patient: str
+    """Patient or phantom: the cluster that intervals resample."""
     level: Level
+    """Which vertebra."""
     region: Region
+    """Region that the vertebra lies in."""
     anomaly: tuple[Anomaly, ...] = ()
     """Of the spine it belongs to."""
     at_edge: bool = False
@@ -99,11 +105,13 @@ class VertebraScore(Record):
     dice_any_name: float | None = None
     """Dice with whatever vertebra of the prediction covers most of it: the outline without the name. 0 if none does."""
     iou: float | None = None
+    """Voxels in both masks over voxels in either; 0 where missed."""
     nsd: float | None = None
     """Surface Dice at `tolerance_mm`."""
     hd_mm: float | None = None
     """Hausdorff distance; None where missed."""
     hd_penalised_mm: float | None = None
+    """Hausdorff distance, a miss counting as the penalty, which no match exceeds."""
     hd95_pooled_mm: float | None = None
     """95th percentile of the distances of both directions together."""
     hd95_directed_mm: float | None = None
@@ -115,7 +123,9 @@ class VertebraScore(Record):
     masd_mm: float | None = None
     """Mean of the two directions' means."""
     volume_reference_mm3: float | None = None
+    """Volume of the reference mask."""
     volume_prediction_mm3: float | None = None
+    """Volume of the predicted mask of this level."""
     components: int | None = None
     """26-connected pieces of the prediction."""
     covered_by: str | None = None
@@ -132,33 +142,44 @@ class VertebraScore(Record):
     localisation_mm: float | None = None
     """From the reference centre to the predicted centre of the same level; None where that level is not predicted."""
     localisation_penalised_mm: float | None = None
+    """The same, a miss counting as 1000 mm."""
 
 
 class ShiftRun(Record):
     """Neighbouring vertebrae, all called the same number of levels too low (positive) or too high."""
 
     first: Level
+    """Uppermost vertebra of the run."""
     last: Level
+    """Lowest vertebra of the run."""
     offset: int
+    """Levels too low (positive) or too high."""
     vertebrae: int
+    """How many vertebrae the run holds."""
 
 
 class WrongLevel(Record):
     """A vertebra that the prediction found and called by another name."""
 
     level: Level
+    """Its true level."""
     called: Level
+    """What the prediction calls it."""
     offset: int
+    """Steps from the true level, positive towards the feet."""
     distance_mm: float | None = None
+    """Between the two centres."""
 
 
 class ExtraLevel(Record):
     """A level in the prediction that the reference does not have."""
 
     level: Level
+    """What the prediction calls it."""
     nearest: Level | None = None
     """The nearest vertebra of the reference."""
     distance_mm: float | None = None
+    """To that vertebra's centre."""
     excuse: str = ""
     """Why it is counted and not held against the prediction; empty if it is."""
 
@@ -169,39 +190,56 @@ class Confusion(Record):
     reference: str
     """A level, "sacrum", "coccyx" or "background"."""
     prediction: str
+    """The same of the prediction."""
     voxels: int
+    """How many."""
 
 
 class CaseScore(Record):
     """One scan."""
 
     case: str
+    """Name of the scan."""
     patient: str
+    """Patient or phantom: the cluster that intervals resample."""
     status: Status
+    """What became of it."""
     levels: tuple[Level, ...] = ()
     """Levels of the reference, head to foot."""
     field_of_view: str = ""
+    """Regions that the reference shows, as one word."""
     anomaly: tuple[Anomaly, ...] = ()
+    """Anomalies of number in the spine."""
     errors: tuple[CaseError, ...] = ()
+    """Why it, or a part of it, could not be scored."""
     notes: tuple[str, ...] = ()
     """What was done to the files before scoring, and what looked doubtful in them."""
     reference: str | None = None
     """Mask file, relative to the reference folder."""
     image: str | None = None
+    """Image file, where there is one."""
     prediction: str | None = None
+    """Mask file, relative to the prediction folder."""
     inputs_sha256: dict[str, str] = {}
+    """Hash of every file read, by what it is."""
     reoriented: bool = False
+    """Whether the prediction's axes had to be turned."""
     resampled: bool = False
+    """Whether the prediction lay on another grid and was brought on to the reference's."""
     unscored_labels: dict[str, int] = {}
     """Predicted labels that are no vertebra, by their number in the prediction's own map, and their voxels: counted,
     not scored."""
 
     hits: int | None = None
+    """Vertebrae identified."""
     predicted: int | None = None
     """Levels predicted, without those excused at the edge."""
     precision: float | None = None
+    """Hits over predicted levels."""
     recall: float | None = None
+    """Hits over levels of the reference."""
     f1: float | None = None
+    """Harmonic mean of precision and recall."""
     official_dice: float | None = None
     """`compat` only: the published Dice, of all foreground whatever its label."""
     compat_warnings: tuple[str, ...] = ()
@@ -216,11 +254,15 @@ class CaseScore(Record):
     hits_admissible: int | None = None
     """Hits under the best of them."""
     wrong_levels: tuple[WrongLevel, ...] = ()
+    """Centres that the prediction has and calls by another name."""
     wrong_outlines: tuple[WrongLevel, ...] = ()
     """Vertebrae most of whose voxels the prediction gave to another level, whatever became of the centres."""
     missed: tuple[Level, ...] = ()
+    """Levels of the reference that the prediction lacks."""
     extra: tuple[ExtraLevel, ...] = ()
+    """Levels of the prediction that the reference lacks."""
     confusion: tuple[Confusion, ...] = ()
+    """Voxels by what they are in either mask."""
     means: dict[str, float] = {}
     """Scan means of the summary's metrics; a metric without a value is absent."""
 
@@ -236,39 +278,57 @@ class CaseResult(Record):
     key: str
     """Hash of inputs, settings and code version."""
     case: CaseScore
+    """The scan."""
     vertebrae: tuple[VertebraScore, ...]
+    """Its vertebrae."""
 
 
 class SummaryRow(Record):
     """All metrics over one group of vertebrae or scans."""
 
     by: str
+    """What the group is made by."""
     key: str
+    """Which group."""
     vertebrae: int
+    """How many vertebrae."""
     missed: int
+    """Of these, how many the prediction lacks."""
     scans: int
+    """How many scans."""
     patients: int
+    """How many patients or phantoms."""
     values: dict[str, Estimate]
+    """Quantities by name."""
 
 
 class Scores(Record):
     """`scores.json`."""
 
     kind: Literal["verse scores"] = "verse scores"
+    """What file or record this is."""
     version: str
     """Of SpineMed."""
     name: str
+    """Name of the method."""
     settings: Settings
+    """What decides the numbers."""
     seed: int
+    """Of the resampling."""
     resamples: int
+    """Bootstrap resamples of each interval."""
     warnings: tuple[str, ...] = ()
+    """What a reader of the numbers must know."""
     unmatched_predictions: tuple[str, ...] = ()
     """Files in the prediction folder that belong to no case of the reference."""
     counts: dict[str, int]
     """What happened how often: files, misses, extras, shifts."""
     summary: tuple[SummaryRow, ...]
+    """All quantities by group."""
     cases: tuple[CaseScore, ...]
+    """One entry a scan."""
     vertebrae: tuple[VertebraScore, ...]
+    """One entry a vertebra of the reference."""
 
     def row(self, by: str, key: str = "all") -> SummaryRow:
         """One row of the summary. A KeyError if there is none."""
