@@ -10,16 +10,11 @@ Trap: the matcher must never read this file, and this file takes nothing from th
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
 
 import numpy as np
-from reportlab.lib.enums import TA_CENTER, TA_JUSTIFY, TA_LEFT
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
@@ -27,26 +22,13 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
 
-
-def _sibling(name: str) -> ModuleType:
-    """A module of this folder, which is no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-parts = _sibling("figure_gold_parts")
+from benchmarks import figure_gold_parts as parts
+from benchmarks.figure_gold_looks import KINDS, Kind, Looks, draw_looks
 
 __all__ = ["HELD_OUT", "KINDS", "GoldDocument", "GoldFigure", "make_document"]
 
 HELD_OUT = 5000
 """First seed of the held-out documents."""
-Kind = Literal["single", "two", "shared"]
-KINDS: tuple[Kind, ...] = ("single", "two", "shared")
 Box = tuple[float, float, float, float]
 
 
@@ -75,89 +57,13 @@ class GoldDocument:
     distractors: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Looks:
-    """Everything about a document that is drawn once."""
-
-    width: float
-    height: float
-    margin: float
-    columns: int
-    gutter: float
-    body: ParagraphStyle
-    caption: ParagraphStyle
-    heading: ParagraphStyle
-    word: str
-    number: str
-    separator: str
-    bold: bool
-    place: str
-    gap: float
-    after: float
-    panel_gap: float
-    letters: str
-    logo: str
-    han: bool
-
-    @property
-    def column(self) -> float:
-        """Width of a column."""
-        return (self.width - 2 * self.margin - (self.columns - 1) * self.gutter) / self.columns
-
-
-_FACES = (("Times-Roman", "Times-Bold", "Times-Italic"), ("Helvetica", "Helvetica-Bold", "Helvetica-Oblique"))
-
-
-def _looks(rng: np.random.Generator, kind: Kind, han: bool) -> _Looks:
-    columns = 1 if kind == "single" else 2 if kind == "two" else int(rng.integers(1, 3))
-    width, height = [(595.0, 842.0), (612.0, 792.0), (540.0, 700.0)][rng.integers(3)]
-    if han:
-        faces = ("STSong-Light",) * 3
-    else:
-        faces = _FACES[rng.integers(2)]
-    cap_faces = faces if han or rng.random() < 0.7 else _FACES[rng.integers(2)]
-    size = float(rng.choice([9, 9.5, 10, 10.5, 11] if columns == 1 else [8.5, 9, 9.5, 10]))
-    lead = float(rng.choice([1.15, 1.2, 1.3, 1.45]))
-    down = float(rng.choice([0, 0.5, 1, 1.5, 2]))
-    slanted = bool(rng.random() < 0.2)
-    bold = bool(rng.random() < 0.55) and not han
-    separator = str(rng.choice([".", ".", ".", ":", " |", "", " \u2014"] if not han else ["", "", ".", "："]))
-    if down == 0 and not bold and separator == "":
-        down = 1.0  # nothing at all would set such a caption off, for a reader neither
-    word = "图" if han else str(rng.choice(["Figure", "Figure", "Fig.", "FIGURE", "Fig"]))
-    align = TA_CENTER if rng.random() < 0.25 else TA_JUSTIFY if rng.random() < 0.5 else TA_LEFT
-    wrap = {"wordWrap": "CJK"} if han else {}
-    body = ParagraphStyle(
-        "body", fontName=faces[0], fontSize=size, leading=size * lead,
-        alignment=TA_LEFT if han else TA_JUSTIFY if rng.random() < 0.7 else TA_LEFT,
-        firstLineIndent=float(rng.choice([0, 0, 12])), spaceAfter=float(rng.choice([2, 4, 7])), **wrap,
-    )  # fmt: skip
-    caption = ParagraphStyle(
-        "caption", fontName=cap_faces[2] if slanted else cap_faces[0], fontSize=size - down,
-        leading=(size - down) * float(rng.choice([1.15, 1.2, 1.3])), alignment=align, **wrap,
-    )  # fmt: skip
-    heading = ParagraphStyle(
-        "heading", fontName=faces[1], fontSize=size + float(rng.choice([1, 2, 3])), leading=size * 1.6,
-        spaceAfter=4, **wrap,
-    )  # fmt: skip
-    place = str(
-        rng.choice(["below", "below", "below", "above", "beside"] if kind != "two" else ["below"] * 4 + ["above"])
-    )
-    return _Looks(
-        width, height, float(rng.uniform(45, 75)), columns, float(rng.uniform(14, 26)), body, caption, heading, word,
-        str(rng.choice(["n", "n", "n", "3.n", "2-n"])), separator, bold, place, float(rng.uniform(3, 14)),
-        float(rng.uniform(10, 26)), float(rng.uniform(4, 20)), str(rng.choice(["", "A", "(a)", "in"])),
-        str(rng.choice(["", "picture", "drawn", "picture"])), han,
-    )  # fmt: skip
-
-
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
 class _Printer:
     """Flows paragraphs and figures over columns and pages, and keeps the truth."""
 
-    def __init__(self, canvas: Canvas, looks: _Looks, rng: np.random.Generator, gold: GoldDocument) -> None:
+    def __init__(self, canvas: Canvas, looks: Looks, rng: np.random.Generator, gold: GoldDocument) -> None:
         self.canvas, self.looks, self.rng, self.gold = canvas, looks, rng, gold
         self.page = 1
         self.column = 0
@@ -475,7 +381,7 @@ def make_document(path: Path, seed: int, kind: Kind, *, figures: int = 5, langua
     han = language == "zh" or (not language and rng.random() < 0.2)
     if han and "STSong-Light" not in pdfmetrics.getRegisteredFontNames():
         pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
-    looks = _looks(rng, kind, han)
+    looks = draw_looks(rng, kind, han)
     gold = GoldDocument(seed, kind, "zh" if han else "en")
     canvas = Canvas(str(path), pagesize=(looks.width, looks.height), invariant=1)
     printer = _Printer(canvas, looks, rng, gold)

@@ -13,35 +13,21 @@ from __future__ import annotations
 
 import base64
 import html
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pdfplumber
 
+from benchmarks import figure_gold_parts
+
 __all__ = ["HELD_OUT", "HtmlFigure", "chromium_path", "print_document", "printer"]
 
 HELD_OUT = 5000
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
-
-
-def _sibling(name: str) -> ModuleType:
-    """A module of this folder, which is no package."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -106,7 +92,7 @@ class _Page:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
-        self.gold = _sibling("figure_gold_parts")
+        self.gold = figure_gold_parts
         self.paragraphs, self.captions, self.pictures = self.gold.module_texts()
         self.figures: list[HtmlFigure] = []
         self.looks = ""
