@@ -56,7 +56,13 @@ def cell(text: str) -> str:
 
 def code(text: str) -> str:
     """Text as code in a table's cell; a bar inside is kept."""
-    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("*", "&#42;")
+    safe = (
+        text.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace("|", "&#124;")
+        .replace("*", "&#42;")
+        .replace("[", "&#91;")
+    )
     return f"<code>{safe}</code>"
 
 

@@ -30,7 +30,7 @@ def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` does, elsewhere."""
     place = tmp_path_factory.mktemp("docs") / "site"
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--config-file", str(root / "mkdocs.yml"),
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(root / "mkdocs.yml"),
          "--site-dir", str(place)],
         cwd=root, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
