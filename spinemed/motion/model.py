@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from spinemed.motion.joints import LIMIT_FACTOR, ROOT_MOTIONS, Freedom, limb_fre
 from spinemed.motion.rotations import elementary
 from spinemed.motion.tables import MOBILE_SEGMENTS, read_table
 
-__all__ = ["SCALE_GROUPS", "BodyModel", "MarkerSet", "Vertebra", "build_model"]
+__all__ = ["SCALE_GROUPS", "BodyModel", "MarkerSet", "Vertebra", "build_model", "model_of"]
 
 SCALE_GROUPS = (
     "pelvis", "trunk", "neck", "head", "shoulder", "upper_arm", "forearm", "thigh", "shank", "foot",
@@ -209,6 +210,41 @@ class BodyModel:
             ),
             scale=tuple(float(old * new) for old, new in zip(self.scale, step, strict=True)),
         )
+
+
+class _Subject(Protocol):
+    """What a simulated subject's body is built from; `scale` in the order of `SCALE_GROUPS`."""
+
+    @property
+    def sex(self) -> str: ...
+    @property
+    def stature_mm(self) -> float: ...
+    @property
+    def pelvic_incidence_deg(self) -> float: ...
+    @property
+    def age_years(self) -> float: ...
+    @property
+    def kyphosis_deg(self) -> float: ...
+    @property
+    def cervical_lordosis_deg(self) -> float: ...
+    @property
+    def scale(self) -> tuple[float, ...]: ...
+
+
+def model_of(subject: _Subject) -> BodyModel:
+    """The body of a simulated subject: its alignment, stature and the factors of its parts.
+
+    Raises:
+        MotionError: as :func:`build_model` and :meth:`BodyModel.scaled`.
+    """
+    alignment = Alignment(
+        pelvic_incidence_deg=subject.pelvic_incidence_deg,
+        age_years=subject.age_years,
+        kyphosis_deg=subject.kyphosis_deg,
+        cervical_lordosis_deg=subject.cervical_lordosis_deg,
+    )
+    model = build_model(subject.sex, subject.stature_mm, alignment)
+    return model.scaled(dict(zip(SCALE_GROUPS, subject.scale, strict=True)))
 
 
 def build_model(

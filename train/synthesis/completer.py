@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spinemed.errors import RunError, VolumeError
+from spinemed.errors import VolumeError
 from spinemed.measure.field import BodyFrame
 from spinemed.metrics.pictures import rhdr
 from spinemed.run import Run
@@ -28,12 +28,11 @@ from spinemed.vertebra.synthesis.completer import batch_of
 from spinemed.vertebra.synthesis.completer_net import CompleterConfig, CompleterNet
 from spinemed.vertebra.synthesis.shape import draw_shape, set_heights
 from spinemed.vertebra.synthesis.spine_shapes import SLOTS, Context, context_of, describe_spine
-from train.synthesis.loop import Pace, Trained, train_loop
+from train.synthesis.loop import Arrays, Pace, Trained, load_arrays, train_loop
 from train.synthesis.spines import SpinePair
 
 __all__ = ["completer_samples", "fit_completer", "load_samples"]
 
-Arrays = dict[str, NDArray[Any]]
 
 _NAMES = ("shapes", "thirds", "levels", "course", "target", "goal", "goal_thirds", "mean_thirds", "beside")
 _FEW = 5  # samples without which a level takes the mean of its nearest level
@@ -80,14 +79,9 @@ def load_samples(folder: Path) -> Arrays:
     Raises:
         RunError: there is none.
     """
-    parts = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as file:
-            if "goal" in file:
-                parts.append({name: file[name] for name in _NAMES})
-    if not parts:
-        raise RunError("no spine gave a healthy target with another body beside it", file=folder, cure="give more data")
-    return {name: np.concatenate([part[name] for part in parts]) for name in _NAMES}
+    return load_arrays(
+        folder, _NAMES, mark="goal", lacking="no spine gave a healthy target with another body beside it"
+    )
 
 
 def fit_completer(

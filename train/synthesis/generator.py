@@ -35,7 +35,7 @@ from spinemed.vertebra.synthesis.generator_net import (
     to_unit,
 )
 from spinemed.vertebra.synthesis.slices import Piece, hide_target, net_crop, rows_at
-from train.synthesis.loop import Pace, train_loop
+from train.synthesis.loop import Arrays, Pace, load_arrays, train_loop
 from train.synthesis.spines import SpinePair
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "soft_edges",
 ]
 
-Arrays = dict[str, NDArray[Any]]
 Batch = dict[str, torch.Tensor]
 
 _NAMES = ("picture", "body", "near", "height", "ratio", "plane", "broken")
@@ -148,14 +147,7 @@ def load_slices(folder: Path) -> Arrays:
     Raises:
         RunError: there is none.
     """
-    parts = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as file:
-            if "picture" in file:
-                parts.append({name: file[name] for name in _NAMES})
-    if not parts:
-        raise RunError("no spine gave a healthy target with an image", file=folder, cure="give more data")
-    return {name: np.concatenate([part[name] for part in parts]) for name in _NAMES}
+    return load_arrays(folder, _NAMES, mark="picture", lacking="no spine gave a healthy target with an image")
 
 
 def soft_edges(body: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,14 @@ gives the validation split's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from spinemed.config import Config
@@ -25,7 +27,10 @@ from spinemed.run import Run
 from spinemed.tables import atomic_write, write_json
 from train.trainer import COMPLETE, claim_checkpoints, newest_checkpoint
 
-__all__ = ["Pace", "Trained", "train_loop"]
+__all__ = ["Arrays", "Pace", "Trained", "load_arrays", "train_loop"]
+
+Arrays = dict[str, NDArray[Any]]
+"""Samples by name, one row a sample."""
 
 
 class Pace(Config):
@@ -70,6 +75,28 @@ class Trained:
     step: int
     scores: dict[str, float]
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+def load_arrays(folder: Path, names: Sequence[str], *, mark: str, lacking: str) -> Arrays:
+    """All prepared samples of a folder, in the order of their files.
+
+    Args:
+        folder: Of `.npz` files.
+        names: Of the arrays.
+        mark: The array that a file has if it holds samples at all.
+        lacking: What to say where none does.
+
+    Raises:
+        RunError: There is none.
+    """
+    parts = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as file:
+            if mark in file:
+                parts.append({name: file[name] for name in names})
+    if not parts:
+        raise RunError(lacking, file=folder, cure="give more data")
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def train_loop(

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from spinemed.anatomy import REGULAR
-from spinemed.motion.alignment import Alignment
 from spinemed.motion.cameras import Camera
 from spinemed.motion.conventions import DIRECTIONS, MotionError
 from spinemed.motion.keypoints import SPINETRACK_37
-from spinemed.motion.model import SCALE_GROUPS, BodyModel, build_model
+from spinemed.motion.model import SCALE_GROUPS, BodyModel, model_of
 from spinemed.motion.tables import MOBILE_SEGMENTS
 
 __all__ = ["LEVELS", "SCHEMA", "SEGMENTS", "SPLITS", "ClipRow", "SimulatedClip"]
@@ -70,7 +69,9 @@ class ClipRow(BaseModel):
     seed: int
     shard: int
     first_row: int
+    """First of its frames in the shard."""
     frames: int
+    """How many frames it has."""
     cameras: int
 
 
@@ -149,14 +150,7 @@ class SimulatedClip:
 
     def model(self) -> BodyModel:
         """The body of the clip's subject."""
-        alignment = Alignment(
-            pelvic_incidence_deg=self.pelvic_incidence_deg,
-            age_years=self.age_years,
-            kyphosis_deg=self.kyphosis_deg,
-            cervical_lordosis_deg=self.cervical_lordosis_deg,
-        )
-        model = build_model(self.sex, self.stature_mm, alignment)
-        return model.scaled(dict(zip(SCALE_GROUPS, self.scale, strict=True)))
+        return model_of(self)
 
     def row(self, shard: int, first_row: int) -> ClipRow:
         """The clip's row in the table, once its place in a shard is known."""

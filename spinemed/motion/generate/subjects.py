@@ -14,9 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from spinemed.motion.alignment import Alignment
 from spinemed.motion.generate.norms import draw
-from spinemed.motion.model import SCALE_GROUPS, BodyModel, build_model
+from spinemed.motion.model import SCALE_GROUPS, BodyModel, model_of
 from spinemed.motion.rhythm import RHYTHMS, Rhythm, build_rhythm
 from spinemed.motion.tables import read_table
 
@@ -55,14 +54,7 @@ class Subject:
     @cached_property
     def model(self) -> BodyModel:
         """The body."""
-        alignment = Alignment(
-            pelvic_incidence_deg=self.pelvic_incidence_deg,
-            age_years=self.age_years,
-            kyphosis_deg=self.kyphosis_deg,
-            cervical_lordosis_deg=self.cervical_lordosis_deg,
-        )
-        model = build_model(self.sex, self.stature_mm, alignment)
-        return model.scaled(dict(zip(SCALE_GROUPS, self.scale, strict=True)))
+        return model_of(self)
 
     @cached_property
     def prior(self) -> Rhythm:
