@@ -7,7 +7,6 @@ Trap: a file of another benchmark, or of another version, is JSON too; only the 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Record
+from spinemed.tables import parse_json
 
 __all__ = ["SCORES_FILE", "find_row", "read_entries", "read_scores_file"]
 
@@ -74,7 +74,7 @@ def read_scores_file(path: str | os.PathLike[str], model: type[R], command: str)
     file = file / SCORES_FILE if file.is_dir() else file
     cure = f"give the {SCORES_FILE} that `{command}` of this version wrote"
     try:
-        values: Any = json.loads(file.read_bytes())
+        values: Any = parse_json(file.read_bytes())
     except OSError as error:
         raise ReadError(f"cannot be read ({error.strerror})", file=file, cure=cure) from error
     except ValueError as error:

@@ -28,6 +28,7 @@ from spinemed.records import Message, ReleaseRow
 from spinemed.tables import (
     atomic_folder,
     atomic_write,
+    parse_json,
     read_manifest,
     read_records,
     write_bytes,
@@ -144,7 +145,7 @@ def read_export(folder: Path) -> Iterator[ExportedRow]:
     for split in SPLITS:
         file = folder / f"{split}.{'jsonl' if layout == 'msswift' else 'json'}"
         text = file.read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in text.split("\n") if line] if layout == "msswift" else json.loads(text)
+        rows = [parse_json(line) for line in text.split("\n") if line] if layout == "msswift" else json.loads(text)
         for row in rows:
             if layout == "msswift":
                 turns = [Message(role=turn["role"], content=turn["content"]) for turn in row["messages"]]

@@ -9,13 +9,12 @@ nobody has counted those unless reviews are told.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from spinemed.anatomy import LEVELS, Level
-from spinemed.tables import read_manifest
+from spinemed.tables import parse_json, read_manifest
 
 __all__ = ["gaps", "levels_covered", "read_account"]
 
@@ -41,7 +40,7 @@ def read_account(
     for name, place in sorted(hospitals.items()):
         report = place / _DEIDENTIFIED
         if report.is_file():
-            account["held"][name] = json.loads(report.read_bytes())["counts"]
+            account["held"][name] = parse_json(report.read_bytes())["counts"]
     return account
 
 

@@ -12,7 +12,6 @@ retire and train again.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ from data_pipeline.deidentify.status import DeidRecord
 from data_pipeline.sources import read_sources, source_path
 from spinemed.errors import ReadError, SourceError
 from spinemed.records import Record, Sha256
-from spinemed.tables import MANIFEST, read_jsonl, read_manifest, read_records, write_jsonl, write_manifest
+from spinemed.tables import MANIFEST, parse_json, read_jsonl, read_manifest, read_records, write_jsonl, write_manifest
 
 __all__ = ["WITHDRAWN", "Withdrawal", "Withdrawn", "find_checkpoints", "find_others", "find_releases", "withdraw_case"]
 
@@ -36,7 +35,9 @@ class Withdrawn(Record):
     """One line of `withdrawn.jsonl`."""
 
     case_id: str
+    """Pseudonym of the case."""
     reason: str = ""
+    """Why it was withdrawn; names nobody."""
 
 
 class _Group(Record):
@@ -207,7 +208,7 @@ def _table_holds(file: Path, case_id: str) -> bool:
 def _made_from(manifest: Path) -> str:
     """Hash of the release that a folder says it was made from, if it is no checkpoint, which are listed apart."""
     try:
-        facts = json.loads(manifest.read_bytes())
+        facts = parse_json(manifest.read_bytes())
     except (OSError, ValueError):
         return ""
     if not isinstance(facts, dict) or facts.get("kind") in ("checkpoint", "adapter"):
@@ -220,7 +221,7 @@ def find_checkpoints(releases: set[Sha256], places: Iterable[Path]) -> dict[str,
     about: dict[str, tuple[str, set[str], str]] = {}
     for manifest in _manifests(places):
         try:
-            facts = json.loads(manifest.read_bytes())
+            facts = parse_json(manifest.read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(facts, dict) and facts.get("kind") in ("checkpoint", "adapter"):

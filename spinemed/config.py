@@ -61,6 +61,10 @@ class ConfigFaults(ConfigError):
         return (ConfigFaults, (self.faults,))
 
 
+_MOST_PLACES = 100_000
+"""Keys and items of one file: the longest list of sources that was seen has a thousandth of it."""
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML; scientific notation without a dot is a number, as everywhere else."""
 
@@ -104,13 +108,22 @@ def load_yaml(path: str | os.PathLike[str]) -> tuple[Any, dict[Path_, int]]:
         raise ConfigError(
             f"is not YAML ({error.problem})", file=path, line=line, cure="mend the indentation or quoting here"
         ) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        # The last two come from PyYAML's constructors, where a tag stands on a value that is none of its kind.
         raise ConfigError(f"is not YAML ({error})", file=path, cure="mend the file") from error
+    except RecursionError as error:
+        raise ConfigError("is nested too deeply", file=path, cure="write it with fewer levels") from error
 
 
 def _index(
     node: yaml.Node, at: Path_, lines: dict[Path_, int], path: str | os.PathLike[str], above: tuple[yaml.Node, ...] = ()
 ) -> None:
+    if len(lines) > _MOST_PLACES:
+        # A few aliases of aliases can stand for more values than any memory holds.
+        raise ConfigError(
+            f"holds more than {_MOST_PLACES} values, aliases written out", file=path, line=node.start_mark.line + 1,
+            cure="write fewer aliases (*name)",
+        )  # fmt: skip
     if node in above:
         raise ConfigError(
             "holds itself", file=path, line=node.start_mark.line + 1, cure="remove the alias (*name) inside its anchor"

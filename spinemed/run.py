@@ -36,7 +36,7 @@ from spinemed import __version__
 from spinemed.config import dump_config
 from spinemed.errors import RunError, SpineMedError
 from spinemed.records import content_hash
-from spinemed.tables import MANIFEST, atomic_folder, read_manifest, write_json, write_manifest, write_text
+from spinemed.tables import MANIFEST, atomic_folder, parse_json, read_manifest, write_json, write_manifest, write_text
 
 __all__ = ["LOCK", "Run", "alone_in", "make_folder", "open_run", "versions"]
 
@@ -204,7 +204,7 @@ def _claim(root: Path, command: str, config: BaseModel) -> None:
     about, digest = root / "run.json", content_hash(config)
     if about.is_file():
         try:
-            known = json.loads(about.read_bytes())
+            known = parse_json(about.read_bytes())
         except ValueError as error:
             raise RunError("is damaged", file=about, cure="give another --out") from error
         if not isinstance(known, dict):

@@ -36,6 +36,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "file_sha256",
+    "parse_json",
     "plain",
     "read_jsonl",
     "read_manifest",
@@ -107,6 +108,22 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         raise ReadError(
             f"cannot be read ({error.strerror})", file=path, cure="check the path and its permissions"
         ) from error
+
+
+def parse_json(text: str | bytes | bytearray, **how: Any) -> Any:
+    """`json.loads` for a file that anybody may have written.
+
+    Args:
+        text: JSON, as text or UTF-8.
+        how: Arguments of `json.loads`.
+
+    Raises:
+        ValueError: It is no JSON, or nests more deeply than Python can follow.
+    """
+    try:
+        return json.loads(text, **how)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
@@ -225,14 +242,13 @@ def read_records(
         ReadError: The file is missing, truncated or no Parquet file.
         RecordError: A column is absent or unknown, or a row breaks the contract; file, row and field are named.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         stream = pq.ParquetFile(path)
     except FileNotFoundError as error:
         raise ReadError("no such file", file=path, cure="run the stage that writes it first") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except _parquet_damage() as error:
         raise _damaged(path, error) from error
     with stream:
         wanted, found = set(columns or model.model_fields), set(stream.schema_arrow.names)
@@ -249,12 +265,19 @@ def read_records(
                 for values in part.to_pylist():
                     row += 1
                     yield _validate(model, values, path, row)
-        except (pa.ArrowInvalid, OSError) as error:
+        except _parquet_damage() as error:
             raise _damaged(path, error) from error
 
 
+def _parquet_damage() -> tuple[type[Exception], ...]:
+    """What pyarrow raises on damaged bytes: its own, texts that are no UTF-8, sizes that no memory holds."""
+    import pyarrow as pa
+
+    return (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeDecodeError)
+
+
 def _damaged(path: str | os.PathLike[str], error: Exception) -> ReadError:
-    first = str(error).splitlines()[0][:160]
+    first = (str(error) or type(error).__name__).splitlines()[0][:160]
     return ReadError(
         f"is not a complete Parquet file ({first})", file=path, cure="delete it and run the stage that writes it again"
     )
@@ -317,7 +340,7 @@ def read_jsonl(path: str | os.PathLike[str], model: type[R], *, torn_tail: bool 
             if not line.strip():
                 continue
             try:
-                values = json.loads(line)
+                values = parse_json(line)
             except ValueError as error:
                 raise ReadError(
                     f"is not JSON ({error})", file=path, line=number, cure="mend or remove this line"
@@ -392,7 +415,7 @@ def read_manifest(folder: str | os.PathLike[str], kind: str, *, verify: bool = F
     root = Path(folder)
     path = root / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ReadError(
             f"holds no {MANIFEST}, so it is no finished {kind}", file=root, cure=f"run the stage that writes the {kind}"
@@ -406,6 +429,12 @@ def read_manifest(folder: str | os.PathLike[str], kind: str, *, verify: bool = F
     if manifest.get("kind") != kind:
         raise ReadError(f"is a {manifest.get('kind')!r}, expected a {kind!r}", file=path, cure="give another folder")
     for name, facts in manifest["files"].items():
+        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not inside or not isinstance(facts, dict) or not {"sha256", "bytes"} <= facts.keys():
+            raise ReadError(
+                "says no hash and size of a file of this folder", file=path, field=f"files.{name}",
+                cure=f"write the {kind} again",
+            )  # fmt: skip
         file = root / name
         if not file.is_file():
             raise ReadError("is listed in the manifest but missing", file=file, cure=f"write the {kind} again")

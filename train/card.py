@@ -10,7 +10,6 @@ from the run folder around the checkpoint, where it still stands there.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from pydantic import ValidationError
 from spinemed.errors import ConfigError, ReadError, RecordError
 from spinemed.intended import INTENDED_USE, INTENDED_USERS, NOT_A_DEVICE, OUT_OF_SCOPE, PHANTOM_STATEMENT
 from spinemed.records import Record
-from spinemed.tables import MANIFEST, read_manifest, write_text
+from spinemed.tables import MANIFEST, parse_json, read_manifest, write_text
 from train.card_rates import rates_of_reports, rates_of_scores
 
 __all__ = [
@@ -347,8 +346,8 @@ def _hardware(folder: Path) -> list[str]:
     if folder.resolve().parent.name != "outputs" or not about.is_file():
         return []
     try:
-        told = json.loads(about.read_bytes())
-        done = [json.loads(line) for line in ledger.read_bytes().splitlines()] if ledger.is_file() else []
+        told = parse_json(about.read_bytes())
+        done = [parse_json(line) for line in ledger.read_bytes().splitlines()] if ledger.is_file() else []
         lines = [f"- Machine: {told['platform']}, {told['cpu_count']} processors; config {told['config_sha256']}."]
         for line in done:
             since = f" from step {line['from_step']}" if line["from_step"] else ""

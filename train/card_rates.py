@@ -8,13 +8,13 @@ Trap: rows of one table overlap (axis, region, level), and nothing is corrected 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from spinemed.errors import ReadError, RecordError
+from spinemed.tables import parse_json
 
 __all__ = ["rates_of_reports", "rates_of_scores"]
 
@@ -180,7 +180,7 @@ def _summary(folder: Path) -> dict[str, Any]:
         file = place / _SUMMARY
         if file.is_file():
             try:
-                told = json.loads(file.read_bytes())
+                told = parse_json(file.read_bytes())
             except ValueError as error:
                 raise RecordError("is not JSON", file=file, cure="score again") from error
             if isinstance(told, dict):

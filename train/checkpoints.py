@@ -10,14 +10,13 @@ as wrote it. Under DDP, or alone, any number will do.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from spinemed.errors import RunError
 from spinemed.run import Run
-from spinemed.tables import write_json, write_text
+from spinemed.tables import parse_json, write_json, write_text
 
 __all__ = ["COMPLETE", "check_world", "claim_checkpoints", "mark_complete", "newest_checkpoint"]
 
@@ -43,7 +42,7 @@ def newest_checkpoint(folder: Path, *, clean: bool = True) -> Path | None:
     complete: list[tuple[int, Path]] = []
     for path in sorted(folder.glob("checkpoint-*")):
         try:
-            mark = json.loads((path / COMPLETE).read_bytes())
+            mark = parse_json((path / COMPLETE).read_bytes())
             whole = all((path / name).stat().st_size == size for name, size in mark["bytes"].items())
         except (OSError, ValueError, KeyError):
             whole = False
@@ -79,7 +78,7 @@ def check_world(checkpoint: Path, *, world: int, zero: int) -> None:
     Raises:
         RunError: It was written under ZeRO by another number of processes, or with and without ZeRO.
     """
-    mark = json.loads((checkpoint / COMPLETE).read_bytes())
+    mark = parse_json((checkpoint / COMPLETE).read_bytes())
     before, kind = int(mark.get("world", 1)), int(mark.get("zero", 0))
     if kind == zero and (not zero or before == world):
         return

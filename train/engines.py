@@ -11,7 +11,6 @@ first step.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from spinemed.errors import ConfigError, MissingPartError, RunError
+from spinemed.tables import parse_json
 
 __all__ = [
     "check_engine",
@@ -53,7 +53,7 @@ def read_deepspeed(file: Path) -> dict[str, Any]:
         ConfigError: It is no JSON object, names no ZeRO stage of 1 to 3, or fixes what the schedule says.
     """
     try:
-        values = json.loads(file.read_bytes())
+        values = parse_json(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", file=file, cure="check the path") from error
     except ValueError as error:

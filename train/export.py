@@ -13,13 +13,12 @@ layer by its full path; a list of last names would reach into the tower.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 from spinemed.errors import ModelError
-from spinemed.tables import atomic_folder, write_json, write_text
+from spinemed.tables import atomic_folder, parse_json, write_json, write_text
 from spinemed.vlm.load import base_of, is_adapter
 from train.card import CARD, CardFacts, card_facts, licence_of, model_card, writers
 from train.merge import Precision, merge_adapter, save_checkpoint
@@ -91,7 +90,7 @@ def check_servable(adapter: Path) -> tuple[dict[str, Any], list[str]]:
     if not is_adapter(adapter):
         raise ModelError("holds no adapter_config.json", file=adapter, cure="give the adapter folder of a LoRA run")
     try:
-        settings = dict(json.loads(file.read_bytes()))
+        settings = dict(parse_json(file.read_bytes()))
     except ValueError as error:
         raise ModelError("is not JSON", file=file, cure="train the adapter again") from error
     for field, reason in (

@@ -25,7 +25,7 @@ from spinemed.config import load_config
 from spinemed.errors import RunError
 from spinemed.records import content_hash
 from spinemed.run import Run, open_run
-from spinemed.tables import MANIFEST, read_manifest
+from spinemed.tables import MANIFEST, parse_json, read_manifest
 from train.config import Stage, TrainConfig
 
 __all__ = ["base_identity", "existing_base", "resume", "run_training"]
@@ -162,7 +162,7 @@ def base_identity(base: Path) -> str:
 
     file = base / MANIFEST
     if file.is_file():
-        return str(json.loads(file.read_bytes()).get("sha256", ""))
+        return str(parse_json(file.read_bytes()).get("sha256", ""))
     return checkpoint_hash(base)
 
 
@@ -176,7 +176,7 @@ def _enter(run: Run, stage: Stage, made: Path, spent: dict[str, float], processe
     """One line in the ledger for a stage that was trained now; none for one that was kept."""
     if not spent["seconds"]:
         return
-    facts = json.loads((made / MANIFEST).read_bytes())
+    facts = parse_json((made / MANIFEST).read_bytes())
     line = {
         "stage": stage.name,
         "method": stage.method,

@@ -15,12 +15,12 @@ one third of the step, not two.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from spinemed.errors import ModelError
+from spinemed.tables import parse_json
 
 __all__ = ["KNOWN_SHAPES", "ModelShape", "TextShape", "VisionShape", "known_shape", "read_shape", "step_flops"]
 
@@ -200,7 +200,7 @@ def read_shape(folder: Path) -> ModelShape:
     """
     file = folder / "config.json"
     try:
-        values = json.loads(file.read_bytes())
+        values = parse_json(file.read_bytes())
     except OSError as error:
         raise ModelError("cannot be read", file=file, cure="give a checkpoint folder") from error
     except ValueError as error:

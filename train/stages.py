@@ -11,7 +11,6 @@ a picture gets a small one whose row carries no loss.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ import torch
 
 from spinemed.errors import ConfigError, ModelError, RecordError, RunError
 from spinemed.run import Run
-from spinemed.tables import file_sha256, write_json, write_text
+from spinemed.tables import file_sha256, parse_json, write_json, write_text
 from spinemed.vlm.layout import Encoded, Layout
 from spinemed.vlm.load import load_model
 from spinemed.vlm.processor import save_processor
@@ -443,7 +442,7 @@ def _save_adapter(
             cure="raise the learning rate if it is tiny; otherwise report this with the journal",
         )
     file = folder / "adapter_config.json"
-    settings = json.loads(file.read_bytes())
+    settings = parse_json(file.read_bytes())
     # A relative path keeps the run folder free of machine names and movable together with its base.
     settings["base_model_name_or_path"] = os.path.relpath(base, outputs / "adapter")
     write_json(file, settings)

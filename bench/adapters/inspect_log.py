@@ -10,7 +10,6 @@ Trap: newer inspect compresses `.eval` files with Zstandard (method 93 of zip), 
 
 from __future__ import annotations
 
-import json
 import shutil
 import struct
 import zipfile
@@ -21,6 +20,7 @@ from bench.adapters.replies import Heard, Reply
 from bench.samples import SAMPLES_FILE
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Outcome, Sample
+from spinemed.tables import parse_json
 
 __all__ = ["TASK_FILE", "read_inspect", "write_inspect"]
 
@@ -90,11 +90,11 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                log = json.loads(_member(archive, "header.json"))
+                log = parse_json(_member(archive, "header.json"))
                 names = sorted(name for name in archive.namelist() if name.startswith("samples/"))
-                log["samples"] = [json.loads(_member(archive, name)) for name in names]
+                log["samples"] = [parse_json(_member(archive, name)) for name in names]
         else:
-            log = json.loads(path.read_bytes())
+            log = parse_json(path.read_bytes())
     except (OSError, ValueError, KeyError, struct.error, zipfile.BadZipFile) as error:
         raise ReadError(f"cannot be read as a log ({error})", file=path, cure=CURE) from error
     if not isinstance(log, dict):

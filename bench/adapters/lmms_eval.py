@@ -24,7 +24,7 @@ from bench.adapters.replies import Heard, Reply
 from bench.samples import SAMPLES_FILE
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Sample
-from spinemed.tables import write_jsonl, write_text
+from spinemed.tables import parse_json, write_jsonl, write_text
 
 __all__ = ["read_lmms_eval", "write_lmms_eval"]
 
@@ -112,7 +112,7 @@ def read_lmms_eval(path: Path, *, model: str | None) -> Heard:
     results = path.with_name(path.name.split("_samples_")[0] + "_results.json")
     about: dict[str, Any] = {}
     if results.is_file():
-        about = json.loads(results.read_bytes())
+        about = parse_json(results.read_bytes())
     named = model or about.get("model_name") or about.get("config", {}).get("model_args")
     if not named:
         raise RecordError(

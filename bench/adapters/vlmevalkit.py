@@ -26,7 +26,7 @@ from bench.adapters.questions import flat_text, picture_bytes, stem, without_pla
 from bench.adapters.replies import Heard, Reply
 from spinemed.errors import MissingPartError, ReadError, RecordError
 from spinemed.records import Sample
-from spinemed.tables import write_text
+from spinemed.tables import parse_json, write_text
 
 __all__ = ["FILES", "read_vlmevalkit", "way", "write_vlmevalkit"]
 
@@ -112,7 +112,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     cure = "give a .tsv, .csv, .json or .xlsx file of predictions"
     try:
         if path.suffix == ".json":
-            rows = json.loads(path.read_bytes())
+            rows = parse_json(path.read_bytes())
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 raise ReadError("is JSON, but no list of rows", file=path, cure=cure)
             return rows

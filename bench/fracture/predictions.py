@@ -16,7 +16,6 @@ patient. The prefix `sub-` is therefore part of a name.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from spinemed.errors import LevelError, ReadError, RecordError, SpineMedError
 from spinemed.labelling.dataset import case_key
 from spinemed.measure import GenantGrade
 from spinemed.records import Record
+from spinemed.tables import parse_json
 from spinemed.vertebra.grading import GradedVertebra, GradeReport
 
 __all__ = ["PredictedGrade", "Predictions", "match_cases", "read_predictions"]
@@ -45,12 +45,17 @@ class PredictedGrade(Record):
     """What a grader says of one vertebra."""
 
     level: Level
+    """Which vertebra."""
     grade: GenantGrade | None
+    """Grade after Genant, 0 to 3."""
     shape: Shape | None = None
+    """Shape of the fracture after Genant."""
     probabilities: tuple[float, float, float, float] | None = None
+    """Of grades 0 to 3; None where the grader states none."""
     loss_percent: float | None = None
     """Largest of the three losses."""
     look_again: bool = False
+    """The grader asks for a second look."""
     reason: str = ""
     """Why there is no grade."""
 
@@ -104,7 +109,7 @@ def _take(file: Path, root: Path, found: Predictions) -> None:
     if not name and file.parent != (root if root.is_dir() else root.parent):
         name = file.parent.name
     try:
-        values = json.loads(file.read_bytes(), parse_constant=_no_number)
+        values = parse_json(file.read_bytes(), parse_constant=_no_number)
     except (OSError, ValueError) as error:
         if file.name.endswith("grades.json"):
             name = name or file.stem

@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from bench.folders import whole_folder
 from bench.samples import SAMPLES_FILE, modality_of
 from spinemed.errors import ReadError, RecordError
 from spinemed.records import Message, Sample, content_hash, escape_placeholder
-from spinemed.tables import file_sha256, write_bytes, write_jsonl, write_manifest
+from spinemed.tables import file_sha256, parse_json, write_bytes, write_jsonl, write_manifest
 
 __all__ = ["Gathered", "below", "question", "read_lines", "read_table", "required", "write_questions"]
 
@@ -143,10 +142,10 @@ def read_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     text = _text(file)
     try:
-        whole = json.loads(text) if text.lstrip().startswith("[") else None
+        whole = parse_json(text) if text.lstrip().startswith("[") else None
         rows = list(enumerate(whole, 1)) if whole is not None else []
         if whole is None:
-            rows = [(number, json.loads(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+            rows = [(number, parse_json(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     except ValueError as error:
         raise ReadError(f"is neither a JSON list nor JSON lines ({error})", file=file, cure="give the published file") \
             from error  # fmt: skip

@@ -189,10 +189,12 @@ def _coordinates(file: Path, found: Gathered) -> dict[tuple[str, str, str], tupl
 
 def _dicom_png(path: Path) -> bytes:
     import pydicom
-    from pydicom.errors import InvalidDicomError
+
+    from spinemed.volume.decode import stored_pixels
+    from spinemed.volume.dicom import damage
 
     try:
-        pixels = pydicom.dcmread(io.BytesIO(path.read_bytes())).pixel_array
-    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
+        pixels = stored_pixels(pydicom.dcmread(io.BytesIO(path.read_bytes())))
+    except damage() as error:
         raise ReadError(f"cannot be read as a DICOM picture ({error})", file=path, cure="give --images") from error
     return png_bytes(grey(pixels))

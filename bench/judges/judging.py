@@ -33,7 +33,7 @@ from spinemed.chat.server import ServerConfig
 from spinemed.config import Config
 from spinemed.errors import ConfigError, ReadError, RecordError
 from spinemed.records import DIMENSIONS, ReaderScore, Record, Sample
-from spinemed.tables import read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
+from spinemed.tables import parse_json, read_jsonl, read_manifest, write_json, write_jsonl, write_manifest
 
 __all__ = ["FEWEST_JUDGES", "LEAST_COVERAGE", "Bench", "JudgeConfig", "JudgesConfig", "Verdict", "judge_reports"]
 
@@ -78,25 +78,34 @@ class Verdict(Record):
     """What one judge said to one question about one report."""
 
     judge: str
+    """Name of the judge."""
     system: str
+    """System whose report was judged."""
     sample_id: str
+    """The case."""
     item: str
     """Id of a rubric item, or a dimension."""
     value: int | None
     """1 or 0 for an item, 1 to 5 for a dimension; None where the verdict is missing."""
     missing: str = ""
+    """Why there is no verdict; empty where there is one."""
 
 
 class Bench(Record):
     """One judge and whether it counts."""
 
     name: str
+    """Name of the judge."""
     model: str
+    """The judge's model."""
     family: str
+    """Family of that model."""
     identity: dict[str, Any]
+    """What its replies depend on besides the request."""
     examined: bool
     """An examination of this very judge was given."""
     passed: bool
+    """Whether it passed the examination."""
     loose: tuple[str, ...] = ()
     """Bounds of its examination that are looser than the bundled ones."""
     kin: tuple[str, ...]
@@ -210,7 +219,7 @@ def _examinations(folders: Sequence[str | os.PathLike[str]]) -> dict[str, tuple[
         read_manifest(folder, "examination", verify=True)
         file = Path(folder) / "summary.json"
         try:
-            summary = json.loads(file.read_bytes())
+            summary = parse_json(file.read_bytes())
             loose = Thresholds.model_validate(summary["thresholds"]).looser_than(default_thresholds())
             found[json.dumps(summary["identity"], sort_keys=True)] = bool(summary["passed"]), loose
         except (ValueError, KeyError) as error:

@@ -11,7 +11,6 @@ Trap: the row over all questions averages axes that measure different things; re
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from spinemed.statistics import (
     paired_gap,
     power_table,
 )
-from spinemed.tables import read_manifest
+from spinemed.tables import parse_json, read_manifest
 
 __all__ = ["compare_pair", "power_of_samples", "power_of_scores"]
 
@@ -159,7 +158,7 @@ def power_of_scores(
     """
     folder = Path(scores)
     read_manifest(folder, "scores", verify=True)
-    summary = json.loads((folder / SUMMARY_FILE).read_bytes())
+    summary = parse_json((folder / SUMMARY_FILE).read_bytes())
     found = []
     for row in summary["rows"]:
         if "power" not in row:

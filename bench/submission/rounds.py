@@ -31,7 +31,7 @@ from typing import Any
 from bench.samples import read_samples
 from spinemed.errors import ConfigError, ReadError, RunError
 from spinemed.run import make_folder
-from spinemed.tables import file_sha256, read_manifest, write_json
+from spinemed.tables import file_sha256, parse_json, read_manifest, write_json
 
 __all__ = ["COMMITMENT", "REVEAL", "SECRET", "commitment_of", "open_round", "reveal_round", "verify_round"]
 
@@ -183,7 +183,7 @@ def _check(root: Path, commitment: dict[str, Any], secret: dict[str, Any]) -> No
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
     except OSError as error:
         raise ReadError(f"cannot be read ({error.strerror})", file=path, cure="give the folder of a round") from error
     except ValueError as error:

@@ -16,7 +16,6 @@ fractures are found.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ from spinemed.errors import ReadError, RecordError, SpineMedError
 from spinemed.labelling.dataset import patient_of
 from spinemed.run import alone_in, make_folder
 from spinemed.statistics.intervals import FEWEST_CLUSTERS
-from spinemed.tables import write_text
+from spinemed.tables import parse_json, write_text
 
 __all__ = ["FEWEST_PATIENTS", "GROUPS", "REPORT_FILE", "evaluate_folder", "files_of"]
 
@@ -256,7 +255,7 @@ def _made_by(folder: Path) -> tuple[str, ...]:
     found = set()
     for path in sorted(folder.rglob("*_synthesis.json")):
         try:
-            values = json.loads(path.read_bytes())
+            values = parse_json(path.read_bytes())
         except (OSError, ValueError):
             continue  # not needed for any score
         if isinstance(values, dict) and isinstance(values.get("made_by"), str):

@@ -16,7 +16,6 @@ Trap: a case is skipped on resuming only if the bytes of its files, the settings
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +48,7 @@ from spinemed.labelling import (
 )
 from spinemed.records import content_hash
 from spinemed.run import alone_in, make_folder
-from spinemed.tables import file_sha256, write_text
+from spinemed.tables import file_sha256, parse_json, write_text
 from spinemed.workers import end_with_parent
 
 __all__ = ["REPORT_FILE", "Job", "evaluate_case", "evaluate_folder", "read_inputs"]
@@ -398,7 +397,7 @@ def _file_names(jobs: Sequence[Job]) -> list[str]:
 def _kept(path: Path, key: str) -> CaseResult | None:
     """What an earlier run kept for exactly this; None otherwise."""
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_json(path.read_bytes())
         result = CaseResult.model_validate(values)
     except (OSError, ValueError, ValidationError):
         return None  # absent, or of another version: scored again

@@ -10,7 +10,6 @@ Trap: everything is held back unless its record says `clean`. A failure is count
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import struct
@@ -31,7 +30,7 @@ from data_pipeline.deidentify.pixels import TextFinder, blank_boxes, clean_pixel
 from data_pipeline.deidentify.status import DeidRecord, Sealed, SignOff, sign_off, text_hash
 from data_pipeline.deidentify.text import Tags, deidentify_text
 from spinemed.errors import ReadError, SourceError, SpineMedError
-from spinemed.tables import atomic_folder, write_json, write_jsonl, write_manifest
+from spinemed.tables import atomic_folder, parse_json, write_json, write_jsonl, write_manifest
 
 __all__ = ["age_band", "deidentify_export"]
 
@@ -135,7 +134,7 @@ def _withdrawn(out: Path) -> set[str]:
     file = out / _WITHDRAWN
     if not file.is_file():
         return set()
-    return {str(json.loads(line)["case_id"]) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()}
+    return {str(parse_json(line)["case_id"]) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()}
 
 
 def _case(
@@ -263,12 +262,14 @@ def _one_image(
     """The cleaned file and the records of header, pixels and face."""
     from pydicom.uid import ExplicitVRLittleEndian
 
+    from spinemed.volume.decode import stored_pixels
+
     with quiet_pydicom():
         part = " ".join(
             str(dataset.get(tag, "")) for tag in ("BodyPartExamined", "SeriesDescription", "StudyDescription")
         )
         header = clean_header(dataset, identity, key, raw.patient.open_for_deidentification(), id_=id_)
-        stored = np.array(dataset.pixel_array)
+        stored = np.array(stored_pixels(dataset))
         planes = stored if stored.ndim == 3 else stored[None]
         records = [header]
         for frame, plane in enumerate(planes):

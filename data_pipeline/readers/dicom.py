@@ -30,6 +30,7 @@ from spinemed.marks import png_bytes
 from spinemed.records import Finding, ImageBlob, Source, Study
 from spinemed.tables import file_sha256
 from spinemed.volume import Volume, percentile_window, read_dicom_series, read_mask, slice_image, to_uint8
+from spinemed.volume.dicom import damage
 
 __all__ = ["DicomOptions", "list_series", "parse_series", "read_dicom", "render_dicom_picture"]
 
@@ -47,8 +48,11 @@ class DicomOptions(FileOptions):
     most_slices: int = Field(default=MOST_SLICES, ge=1, le=MOST_SLICES)
     """Of one volume."""
     wall_s: float = 300.0
+    """Longest time that reading one file may take."""
     cpu_s: float = 200.0
+    """Longest processor time of it."""
     memory_mib: int = 2048
+    """Most memory of it."""
 
 
 def read_dicom(source: Source, root: Path) -> Reading:
@@ -173,7 +177,7 @@ def list_series(folder: str) -> Answer:
         except InvalidDicomError:
             left_out.append((file.name, "not DICOM"))
             continue
-        except (AttributeError, EOFError, KeyError, NotImplementedError, OSError, TypeError, ValueError):
+        except damage():
             left_out.append((file.name, "damaged DICOM file"))
             continue
         kind = "frames" if frames > 1 else "volume" if modality in _VOLUMES else "plain" if modality in _PLAIN else ""

@@ -10,7 +10,6 @@ only when header, pixels and face are clean; the folder's manifest is checked by
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from data_pipeline.readers.reading import Blocks, Reading, read_options, short_i
 from data_pipeline.slices import MOST_SLICES
 from spinemed.errors import SourceError
 from spinemed.records import Case, CaseEvent, Source, content_hash
-from spinemed.tables import read_jsonl, read_manifest
+from spinemed.tables import parse_json, read_jsonl, read_manifest
 
 __all__ = ["HospitalOptions", "read_hospital", "sentences"]
 
@@ -40,28 +39,41 @@ class HospitalOptions(FileOptions):
     most_slices: int = Field(default=MOST_SLICES, ge=0, le=MOST_SLICES)
     """Of one volume; 0 reads no images."""
     wall_s: float = 300.0
+    """Longest time that reading one case may take."""
     cpu_s: float = 200.0
+    """Longest processor time of it."""
     memory_mib: int = 2048
+    """Most memory of it."""
 
 
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     day: int = Field(ge=0)
+    """Days from the first note."""
     kind: str
+    """What kind of event it was."""
     note: str
+    """File of its note."""
 
 
 class _CaseFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     case_id: str
+    """Pseudonym."""
     site: str
+    """Code of the hospital."""
     sex: str
+    """As recorded."""
     age_band: str
+    """Ten years wide."""
     language: str
+    """Of the notes."""
     events: list[_Event]
+    """What happened, in the order of days."""
     images: list[str]
+    """Files of its images."""
 
 
 def read_hospital(source: Source, root: Path) -> Reading:
@@ -98,7 +110,7 @@ def _case(
 ) -> None:
     name = folder.name
     try:
-        facts = _CaseFile.model_validate(json.loads((folder / "case.json").read_bytes()))
+        facts = _CaseFile.model_validate(parse_json((folder / "case.json").read_bytes()))
     except (OSError, ValueError, ValidationError):
         reading.drop("case", name, "case.json is missing or broken", failed=True)
         return

@@ -12,7 +12,6 @@ each fills a hidden folder of its own, the first to finish gives it the name, an
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from pydantic import BaseModel
 
 from spinemed.errors import RunError
 from spinemed.records import content_hash
-from spinemed.tables import arrow_schema, atomic_write, write_json
+from spinemed.tables import arrow_schema, atomic_write, parse_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +90,7 @@ def make_shard(task: Job) -> str:
 
 def facts_of(folder: Path) -> dict[str, Any]:
     """What the work said about a shard."""
-    return dict(json.loads((folder / FACTS).read_bytes()))
+    return dict(parse_json((folder / FACTS).read_bytes()))
 
 
 def join_tables(

@@ -11,7 +11,6 @@ Trap: what a model wrote is a claim until the criteria and a person have looked 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from data_pipeline.settle import Revision
 from data_pipeline.shards.store import CorpusStore
 from data_pipeline.writers.prompts import prompts_sha256
 from spinemed.errors import ConfigError
-from spinemed.tables import write_json
+from spinemed.tables import parse_json, write_json
 
 __all__ = ["DraftPart", "Requests", "RuleWriter", "Writer", "open_writer"]
 
@@ -141,7 +140,7 @@ class RuleWriter:
 
 @functools.lru_cache(maxsize=1)
 def _pools(file: Path) -> dict[str, list[str]]:
-    return dict(json.loads(file.read_bytes()))
+    return dict(parse_json(file.read_bytes()))
 
 
 def open_writer(config: BuildConfig, requests: Requests) -> Writer:

@@ -49,13 +49,14 @@ from spinemed.geometry import (
 )
 from spinemed.labelling.masks import COCCYX, SACRUM, LabelMask, vertebra_of_label
 from spinemed.labelling.poi import is_poi, plain_entries, require_stated_grid
-from spinemed.tables import write_text
+from spinemed.tables import parse_json, write_text
 from spinemed.volume import Volume, read_nifti
 
 __all__ = ["CentroidKind", "CentroidSet", "read_centroids", "write_centroids"]
 
 Array = NDArray[np.float64]
 CentroidKind = Literal["subject", "miccai2019", "miccai2020"]
+"""Which of VerSe's layouts a file of centroids has."""
 Source = Literal["file", "mask_body", "mask_whole", "computed"]
 
 _CURE = "give a VerSe centroid file, or derive centroids from the mask"
@@ -276,7 +277,7 @@ def _kind(path: str | os.PathLike[str], direction: str | None) -> CentroidKind:
 def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str | None, dict[str, Any]]:
     """Label and coordinates (NaN kept) of each entry, the direction if one is stated, and all of the first entry."""
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise ReadError(
             f"cannot be read ({error.strerror})", file=path, cure="check the path, or derive centroids from the mask"

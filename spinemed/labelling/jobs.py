@@ -11,7 +11,6 @@ Trap: where the numbering cannot be decided no VerSe names are written, for a nu
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +29,7 @@ from spinemed.labelling.assignment import CLASSES, Kind
 from spinemed.labelling.centroids import CentroidSet, write_centroids
 from spinemed.labelling.inference import Labeller, LabelResult
 from spinemed.records import Record
-from spinemed.tables import file_sha256, write_json
+from spinemed.tables import file_sha256, parse_json, write_json
 from spinemed.volume import Volume, read_nifti, write_nifti
 
 __all__ = [
@@ -86,9 +85,13 @@ class NamingReport(Record):
     """One way to name the row."""
 
     levels: tuple[Level | None, ...]
+    """Names of the row, head to foot; None where one has none."""
     probability: float
+    """Of this naming among those looked at."""
     thoracic: int
+    """Thoracic vertebrae of the spine under this naming."""
     lumbar: int
+    """Lumbar vertebrae of the spine under this naming."""
     missed: tuple[Level, ...]
     """Levels between the first and the last that no detection bears."""
 
@@ -97,9 +100,11 @@ class LabelReport(Record):
     """What was said about one scan, and by which model."""
 
     case: str
+    """Name of the scan."""
     image: str
     """File name."""
     image_sha256: str
+    """Hash of the image."""
     determinable: bool
     """Whether one naming reached the bound below."""
     bound: float | None = None
@@ -115,7 +120,9 @@ class LabelReport(Record):
     model: dict[str, Any]
     """What the model says about its training, and the hash of its files."""
     spinemed: str = __version__
+    """Version of SpineMed."""
     note: str = NOTE
+    """What a reader must know beside it."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +283,7 @@ def run_over(
 def _held(target: Path, sha256: str, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The report of an earlier run, if it is of the same bytes and the same model."""
     try:
-        told = json.loads(target.read_bytes())
+        told = parse_json(target.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:

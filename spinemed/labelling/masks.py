@@ -22,7 +22,6 @@ are not integers, are negative, or name nothing in the scheme are refused with t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 from spinemed.anatomy import LABEL_MAPS, LabelMap, Level, Region
 from spinemed.errors import LevelError, ReadError, VolumeError
+from spinemed.tables import parse_json
 from spinemed.volume import Volume, read_mask, require_same_grid
 
 __all__ = [
@@ -228,7 +228,7 @@ def read_nnunet_labels(path: str | os.PathLike[str]) -> LabelMap:
     """
     cure = "give nnU-Net's dataset.json, whose `labels` name each number"
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise ReadError(f"cannot be read ({error.strerror})", file=path, cure=cure) from error
     except ValueError as error:
@@ -240,8 +240,8 @@ def read_nnunet_labels(path: str | os.PathLike[str]) -> LabelMap:
     regions: dict[int, Region] = {}
     for key, value in named.items():
         # nnU-Net v2 writes name: number, v1 number: name.
-        name, number = (value, key) if str(key).isdigit() else (key, value)
-        if not str(number).isdigit():
+        name, number = (value, key) if str(key).isdecimal() else (key, value)
+        if not str(number).isdecimal():
             raise ReadError(f"the label of '{name}' is no number ({number!r})", file=path, field="labels", cure=cure)
         if int(number) == 0:
             continue

@@ -79,7 +79,7 @@ def plain_entries(content: Sequence[Mapping[str, Any]], path: str | os.PathLike[
 
 
 def _label(name: str, path: str | os.PathLike[str]) -> int:
-    if name.isdigit():
+    if name.isdecimal():
         return int(name)
     if name.upper() in _LABELS:
         return _LABELS[name.upper()]

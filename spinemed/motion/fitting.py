@@ -9,7 +9,6 @@ only where rhythm and proportions are right; `flags` come first in the report fo
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from spinemed.tables import (
     atomic_folder,
     atomic_write,
     file_sha256,
+    parse_json,
     read_manifest,
     write_json,
     write_manifest,
@@ -349,7 +349,7 @@ def read_clip_fit(folder: str | os.PathLike[str]) -> StoredFit:
     """
     root = Path(folder)
     read_manifest(root, KIND, verify=True)
-    report = json.loads((root / "fit.json").read_bytes())
+    report = parse_json((root / "fit.json").read_bytes())
     body = report["body"]
     model = build_model(body["sex"], body["stature_mm"], Alignment(**body["alignment"]), limbs=body["limbs"])
     subject = model.scaled(dict(zip(SCALE_GROUPS, body["scale"], strict=True)))

@@ -11,7 +11,6 @@ The trap: two commands may share a folder, so each has records of its own; nothi
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from spinemed import __version__
 from spinemed.errors import ReadError, SpineMedError
 from spinemed.records import content_hash
 from spinemed.run import alone_in, make_folder
-from spinemed.tables import file_sha256, write_text
+from spinemed.tables import file_sha256, parse_json, write_text
 from spinemed.vertebra.files import Scan
 from spinemed.vertebra.records import CaseRecord, FileFact
 
@@ -155,7 +154,7 @@ def _write(path: Path, record: CaseRecord) -> None:
 def _read(path: Path) -> CaseRecord | None:
     """The record of an earlier run; None if there is none, or one of another version."""
     try:
-        return CaseRecord.model_validate(json.loads(path.read_bytes()))
+        return CaseRecord.model_validate(parse_json(path.read_bytes()))
     except (OSError, ValueError, ValidationError):
         return None
 

@@ -11,7 +11,6 @@ Trap: a missing weight is not an error for transformers, which fills it at rando
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 from spinemed.errors import ModelError
 from spinemed.records import content_hash
-from spinemed.tables import MANIFEST, file_sha256
+from spinemed.tables import MANIFEST, file_sha256, parse_json
 
 __all__ = ["base_of", "check_revision", "checkpoint_hash", "is_adapter", "load_model", "load_pair", "peft_calls"]
 
@@ -52,7 +51,7 @@ def base_of(path: str | os.PathLike[str]) -> Path:
     """
     file = Path(path) / "adapter_config.json"
     try:
-        name = json.loads(file.read_bytes())["base_model_name_or_path"]
+        name = parse_json(file.read_bytes())["base_model_name_or_path"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError("names no base model", file=file, cure="train the adapter again") from error
     base = Path(name) if Path(name).is_absolute() else (Path(path) / name)

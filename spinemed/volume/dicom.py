@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from spinemed.errors import MissingPartError, ReadError, VolumeError
 from spinemed.volume.core import Unit, Volume
+from spinemed.volume.decode import stored_pixels
 from spinemed.volume.nifti import rescale
 
-__all__ = ["read_dicom_series"]
+__all__ = ["damage", "read_dicom_series"]
 
 Array = NDArray[np.float64]
 
@@ -162,7 +163,7 @@ def _scan(folder: str | os.PathLike[str]) -> tuple[list[tuple[Path, str, Any]], 
             header = dcmread(io.BytesIO(content))
             for name in _USED:  # pydicom parses a value when it is first asked for: ask here, where damage is caught
                 header.get(name)
-        except _damage() as error:
+        except damage() as error:
             raise ReadError(f"damaged DICOM file ({error})", file=file, cure=_EXPORT) from error
         if "Rows" not in header:
             kind = header.file_meta.get("MediaStorageSOPClassUID")
@@ -174,12 +175,21 @@ def _scan(folder: str | os.PathLike[str]) -> tuple[list[tuple[Path, str, Any]], 
     return images, dict(left_out)
 
 
-def _damage() -> tuple[type[Exception], ...]:
+def damage() -> tuple[type[Exception], ...]:
     """What pydicom and its decoders raise on damaged bytes; the first two derive from Exception itself."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     built_in = (AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError)
-    return (BytesLengthException, InvalidDicomError, *built_in, struct.error, zlib.error)
+    return (
+        BytesLengthException,
+        InvalidDicomError,
+        *built_in,
+        IndexError,
+        OverflowError,
+        RecursionError,
+        struct.error,
+        zlib.error,
+    )
 
 
 def _one_series(
@@ -359,16 +369,19 @@ def _values(item: _Slice, unit: Unit) -> NDArray[Any]:
         raise ReadError("the attribute is missing", file=item.file, field="TransferSyntaxUID", cure=_EXPORT)
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError:
+    except (NotImplementedError, AttributeError):
         raise VolumeError(
-            f"the transfer syntax {syntax.name} is not known", file=item.file, field="TransferSyntaxUID", cure=_EXPORT
+            f"the transfer syntax {getattr(syntax, 'name', syntax)!s} is not known",
+            file=item.file,
+            field="TransferSyntaxUID",
+            cure=_EXPORT,
         ) from None
     if not decoder.is_available:
         package = next((plugin for family, plugin in _PLUGINS if family in syntax.name), "python-gdcm")
         raise MissingPartError(f"{item.file}: an image compressed as {syntax.name}", package)
     try:
-        raw = header.pixel_array
-    except _damage() as error:
+        raw = stored_pixels(header)
+    except damage() as error:
         raise ReadError(
             f"the pixels cannot be decoded ({error})", file=item.file, field="PixelData", cure=_EXPORT
         ) from error

@@ -32,6 +32,7 @@ _DAMAGED = "copy or export the file again; it was cut short or changed on its wa
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown (read as mm), metre, millimetre, micrometre
 _DEFLATE_LIMIT = 1100  # deflate packs at most about 1032 to 1: a header that claims more than that is wrong
 _CHUNK = 1 << 20
+_MOST_BEHIND = 1 << 26  # what a writer may have left behind the image, on top of the image's own size
 
 
 def read_nifti(path: str | os.PathLike[str], *, unit: Unit = "a.u.") -> Volume:
@@ -162,7 +163,7 @@ def _unpack(packed: bytes, path: str | os.PathLike[str]) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
             start = stream.read(544)
             header = _header(start, path)
-            wanted = int(header.get_data_offset()) + _data_bytes(header)
+            wanted = _offset(header, path) + _data_bytes(header)
             if wanted > _DEFLATE_LIMIT * len(packed) + 544:
                 raise ReadError(
                     f"the header announces {wanted} bytes, more than {len(packed)} compressed bytes can hold",
@@ -170,8 +171,13 @@ def _unpack(packed: bytes, path: str | os.PathLike[str]) -> bytes:
                     cure=_DAMAGED,
                 )
             content = start + stream.read(max(0, wanted - len(start)))
-            while stream.read(_CHUNK):  # to the end, so that the checksum is compared
-                pass
+            behind = 0
+            while more := stream.read(_CHUNK):  # to the end, so that the checksum is compared
+                behind += len(more)
+                if behind > _MOST_BEHIND + wanted:
+                    raise ReadError(
+                        f"more than {behind >> 20} MiB follow the image inside the gzip file", file=path, cure=_DAMAGED
+                    )
             return content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ReadError(f"truncated or damaged gzip file ({error})", file=path, cure=_DAMAGED) from error
@@ -214,6 +220,14 @@ def _shape(header: Any, path: str | os.PathLike[str]) -> tuple[int, ...]:
     return sizes
 
 
+def _offset(header: Any, path: str | os.PathLike[str]) -> int:
+    """Where the voxels begin. NIfTI-1 keeps it as a floating-point number, which may be none."""
+    offset = float(header["vox_offset"])
+    if not np.isfinite(offset) or abs(offset) > 2**53:
+        raise ReadError(f"damaged NIfTI header (vox_offset {offset})", file=path, field="vox_offset", cure=_DAMAGED)
+    return int(header.get_data_offset())
+
+
 def _data_bytes(header: Any) -> int:
     count = 1
     for n in header["dim"][1 : max(int(header["dim"][0]), 0) + 1]:
@@ -239,7 +253,7 @@ def _values(header: Any, content: bytes, path: str | os.PathLike[str]) -> NDArra
             field="datatype",
             cure="convert colour or complex images to one grey value per voxel",
         )
-    offset, wanted = int(header.get_data_offset()), _data_bytes(header)
+    offset, wanted = _offset(header, path), _data_bytes(header)
     if offset < 0 or len(content) < offset + wanted:
         raise ReadError(
             f"truncated: {len(content)} bytes where the header announces {offset + wanted}", file=path, cure=_DAMAGED

@@ -11,7 +11,6 @@ The trap: in a single picture size and distance are one. The scale of "rest" is 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from spinemed.errors import ModelError
 from spinemed.motion.keypoints import centroid_markers, keypoint_markers
 from spinemed.motion.kinematics import marker_points
 from spinemed.motion.model import build_model
+from spinemed.tables import parse_json
 from train.lifting.inputs import FEATURES, POINTS, ROOT, Material
 
 __all__ = [
@@ -283,7 +283,7 @@ def load_baselines(folder: str | os.PathLike[str]) -> tuple[NDArray[np.float64],
     root = Path(folder)
     try:
         arrays = load_file(root / "baselines.safetensors")
-        about = json.loads((root / "baselines.json").read_bytes())
+        about = parse_json((root / "baselines.json").read_bytes())
         linear = {
             name: Linear(
                 tuple(own["offsets"]),

@@ -12,7 +12,6 @@ loaded together with these buffers; `load_lifter` does.
 
 from __future__ import annotations
 
-import json
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +25,7 @@ from torch import nn
 
 from spinemed.config import Config
 from spinemed.errors import ModelError
+from spinemed.tables import parse_json
 from train.lifting.inputs import FEATURES, POINTS, ROOT, Material, flip_features, flip_points
 
 __all__ = ["LifterConfig", "LifterNetwork", "apply_lifter", "build_lifter", "load_lifter", "save_lifter"]
@@ -185,7 +185,7 @@ def load_lifter(folder: str | os.PathLike[str]) -> tuple[LifterNetwork, dict[str
     cure = "give the folder that `spinemed train lifter` wrote (RUN/outputs/model)"
     try:
         config = LifterConfig.model_validate_json((root / "config.json").read_bytes())
-        about = json.loads((root / "about.json").read_bytes())
+        about = parse_json((root / "about.json").read_bytes())
     except OSError as error:
         raise ModelError("is no lifter: config.json or about.json is missing", file=root, cure=cure) from error
     except (ValidationError, ValueError) as error:

@@ -11,7 +11,6 @@ log holds that it was asked for.
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from data_pipeline.deidentify.headers import quiet_pydicom
 from data_pipeline.deidentify.keys import read_key
 from data_pipeline.deidentify.status import Sealed
 from spinemed.errors import ReadError, SpineMedError
-from spinemed.tables import write_json
+from spinemed.tables import parse_json, write_json
 
 __all__ = ["QUARANTINE", "find_original", "name_originals"]
 
@@ -73,7 +72,7 @@ def _known(data: Path) -> dict[str, dict[str, str]]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_bytes())
+        found = parse_json(file.read_bytes())
     except ValueError as error:
         raise ReadError("is no JSON", file=QUARANTINE, cure="name the originals again") from error
     return {str(key): dict(value) for key, value in found.items()}

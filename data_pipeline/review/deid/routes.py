@@ -156,10 +156,11 @@ def _pixels(dataset: Any) -> Any:
         ReadError: it holds no picture that can be decoded.
     """
     from data_pipeline.deidentify.headers import quiet_pydicom
+    from spinemed.volume.decode import stored_pixels
 
     try:
         with quiet_pydicom():
-            return dataset.pixel_array
+            return stored_pixels(dataset)
     except (AttributeError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
         raise ReadError("the picture cannot be decoded", field="held", cure="look at it where it lies") from error
 

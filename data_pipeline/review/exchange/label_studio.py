@@ -29,7 +29,7 @@ from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import Assignment, Decision, Item, User, Version
 from spinemed.errors import ReadError
 from spinemed.records import content_hash
-from spinemed.tables import atomic_folder, write_json, write_manifest, write_text
+from spinemed.tables import atomic_folder, parse_json, write_json, write_manifest, write_text
 
 __all__ = ["export_tasks", "import_annotations"]
 
@@ -195,7 +195,7 @@ def _read_tasks(file: Path) -> list[_Task]:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise ReadError("is larger than 256 MiB", file=file, cure="export in parts")
-        found = json.loads(file.read_bytes())
+        found = parse_json(file.read_bytes())
         if not isinstance(found, list):
             raise ReadError("is no list of tasks", file=file, cure="export as JSON, not as JSON-MIN")
         return [_Task.model_validate(task) for task in found]

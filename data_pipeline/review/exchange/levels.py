@@ -9,7 +9,6 @@ Trap: a folder of a version without a row is none (its transaction failed): the 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from data_pipeline.review.store.tables import LevelCorrection, User, Volume
-from spinemed.tables import file_sha256, write_bytes, write_json
+from spinemed.tables import file_sha256, parse_json, write_bytes, write_json
 
 __all__ = ["write_levels"]
 
@@ -51,7 +50,7 @@ def write_levels(session: Session, data: Path, out: Path, counts: Counter[str]) 
             continue
         for part in (mask, centroids):
             write_bytes(out / case / part, (found[0] / part).read_bytes())
-        told = json.loads((found[0] / "correction.json").read_bytes())
+        told = parse_json((found[0] / "correction.json").read_bytes())
         ending = ".nii.gz" if volume.name.endswith(".gz") else ".nii"
         facts = {
             "source_id": volume.source_id, "scan": volume.name, "scan_sha256": volume.sha256,

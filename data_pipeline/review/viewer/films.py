@@ -131,13 +131,14 @@ def _dicom(content: bytes, digest: str) -> Film:
     from pydicom.errors import InvalidDicomError
 
     from data_pipeline.deidentify.headers import quiet_pydicom
+    from spinemed.volume.decode import stored_pixels
 
     try:
         with quiet_pydicom():
             dataset = dcmread(io.BytesIO(content))
             if int(dataset.get("Rows", 0)) * int(dataset.get("Columns", 0)) > _LARGEST:
                 raise VolumeError("the picture is too large", field="image", cure="give at most 128 million pixels")
-            pixels = _rescaled(np.array(dataset.pixel_array), dataset)
+            pixels = _rescaled(np.array(stored_pixels(dataset)), dataset)
     except (InvalidDicomError, AttributeError, KeyError, ValueError, RuntimeError, OSError) as error:
         # No detail of the original message: it may quote the header.
         raise ReadError("is no DICOM picture that can be read", field="image", cure="export it again") from error

@@ -6,7 +6,6 @@ in memory at a time. The trap: the table's column `cameras` counts views; the ca
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from spinemed.errors import ReadError
 from spinemed.motion.conventions import MotionError
 from spinemed.motion.dataset.records import SCHEMA, SPLITS, ClipRow, SimulatedClip
 from spinemed.motion.dataset.shards import open_shard, read_clip, shard_path
-from spinemed.tables import read_records
+from spinemed.tables import parse_json, read_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +97,7 @@ def read_dataset(folder: str | os.PathLike[str]) -> MotionDataset:
     root = Path(folder)
     path = root / INFO
     try:
-        info = json.loads(path.read_bytes())
+        info = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ReadError(
             f"holds no {INFO}, so it is no finished data set of motion", file=root,

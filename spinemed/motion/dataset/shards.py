@@ -22,6 +22,7 @@ from spinemed.errors import ReadError
 from spinemed.motion.cameras import Camera
 from spinemed.motion.dataset.records import ClipRow, SimulatedClip
 from spinemed.motion.keypoints import SPINETRACK_37
+from spinemed.tables import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -167,7 +168,7 @@ def _damaged(path: str | os.PathLike[str]) -> ReadError:
 
 def shard_rows(file: h5py.File) -> list[ClipRow]:
     """The table's rows of an open shard."""
-    return [ClipRow.model_validate(row) for row in json.loads(file["clips"][:].tobytes())]
+    return [ClipRow.model_validate(row) for row in parse_json(file["clips"][:].tobytes())]
 
 
 def read_clip(file: h5py.File, row: ClipRow, place: int) -> SimulatedClip:
@@ -184,7 +185,7 @@ def read_clip(file: h5py.File, row: ClipRow, place: int) -> SimulatedClip:
 
 def _read_cameras(file: h5py.File, place: int) -> tuple[Camera, ...]:
     group = file["cameras"]
-    names = json.loads(group["names"][:].tobytes())[place]
+    names = parse_json(group["names"][:].tobytes())[place]
     values = {name: group[name][place] for name in group if name != "names"}
     return tuple(
         Camera(

@@ -26,6 +26,7 @@ from spinemed.motion.checks import Flag
 from spinemed.motion.conventions import UNITS_MM, MotionError, from_up_axis
 from spinemed.motion.io.clips import KeypointClip, extent, read_text_lines
 from spinemed.motion.keypoints import SIMSPINE_15, SPINETRACK_37
+from spinemed.tables import parse_json
 
 __all__ = ["LAYOUTS", "keypoint_clip", "read_keypoints", "to_spinetrack"]
 
@@ -375,7 +376,7 @@ def _openpose_folder(folder: Path) -> dict[str, Any]:
     frames = []
     for file in files:
         try:
-            value = json.loads("\n".join(read_text_lines(file, "OpenPose")))
+            value = parse_json("\n".join(read_text_lines(file, "OpenPose")))
         except ValueError as error:
             raise ReadError(f"is not JSON, or cut off ({error})", file=file, cure="detect this frame again") from error
         if not isinstance(value, Mapping) or not isinstance(value.get("people"), list):

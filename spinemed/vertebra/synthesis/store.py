@@ -9,7 +9,6 @@ it is compared on reading.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spinemed.errors import ModelError
-from spinemed.tables import file_sha256, write_json
+from spinemed.tables import file_sha256, parse_json, write_json
 from spinemed.vertebra.synthesis.interface import Synthesiser
 
 __all__ = ["CARD", "CURE", "Card", "Kind", "load_synthesiser", "read_card", "write_card"]
@@ -33,9 +32,11 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: Kind
+    """Which synthesiser it is."""
     origin: str
     """What it was trained on, in a few words."""
     note: str
+    """What a reader must know beside it."""
     files: dict[str, str]
     """SHA-256 of config and weights, by file name."""
 
@@ -62,7 +63,7 @@ def read_card(folder: str | os.PathLike[str]) -> Card:
     """
     root = Path(folder)
     try:
-        card = Card.model_validate(json.loads((root / CARD).read_bytes()))
+        card = Card.model_validate(parse_json((root / CARD).read_bytes()))
     except OSError as error:
         raise ModelError("is no synthesiser: card.json is missing", file=root, cure=CURE) from error
     except (ValidationError, ValueError) as error:
