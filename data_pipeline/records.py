@@ -28,6 +28,7 @@ class Derivation(Record):
     owner_id: str
     """The study or figure whose picture that is."""
     operation: Literal["mark", "fit"]
+    """A mark drawn, or the picture fitted into a square."""
     parameters: str
     """JSON: the mark as drawn, or the longest edge."""
 
@@ -36,8 +37,11 @@ class Parts(Record):
     """The pieces that the user turn of one instance is composed of."""
 
     instance_id: str
+    """The instance."""
     template: str
+    """Name of the template."""
     wording: int
+    """Which of its wordings, from 0."""
     values: str
     """JSON: what fills the template, the passage among it."""
     note: str = ""
@@ -55,19 +59,27 @@ class FigurePair(Record):
     figure_id: str
     """Id of the figure it is, or becomes once it is approved."""
     document_id: str
+    """The document that shows it."""
     caption_span_id: str
+    """The caption that it was given."""
     mention_span_ids: tuple[str, ...] = ()
+    """Spans of the text that refer to it."""
     image_sha256: Sha256
+    """Hash of the picture."""
     label: str = ""
+    """As printed, e.g. `Figure 2`."""
     page: int
+    """Page of the picture, from 1."""
     box: tuple[float, ...]
     """Of the picture: left, bottom, right, top in points from the page's lower left corner."""
     caption_box: tuple[float, ...]
+    """The same of the caption."""
     place: Literal["below", "above", "beside", "next page", "page before"]
     """Where the caption stands; the next column counts as the next page."""
     shared: bool
     """Whether another figure has the same caption."""
     score: float
+    """From 0 to 1: how sure the pair is."""
     parts: str
     """JSON: what the score is the product of."""
     reason: str
@@ -82,10 +94,15 @@ class FigureDecision(Record):
     """One line of a source's `figure_approvals.jsonl`: what a person says of a waiting pair."""
 
     figure_id: str
+    """The pair that was looked at."""
     caption_span_id: str
+    """Its caption when it was looked at."""
     decision: Literal["approve", "reject"]
+    """What the person decided."""
     reviewer: str
+    """Pseudonym of the person."""
     reason: str = ""
+    """In the person's words."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -100,28 +117,40 @@ class Exchange(Record):
     about: str
     """The planned draft, or the id of the draft that was revised."""
     stage: Literal["draft", "revise"]
+    """Writing, or mending."""
     prompt: str
     """Name and version of the prompt file."""
     prompt_sha256: Sha256
+    """Hash of the prompt file."""
     model: str
+    """Name of the model."""
     identity: str
     """JSON: what the replies depend on besides the request."""
     seed: int | None
+    """Sent with the request; None where the server takes none."""
     request_keys: tuple[str, ...]
     """Hashes of the requests, repair turn included: where the log holds them."""
     outcome: Literal["answered", "quarantined", "failed"]
+    """What became of it."""
     reason: str = ""
+    """Why it failed or was set aside."""
     repaired_from: str = ""
+    """What was wrong with the first reply, where a second was asked for."""
     prompt_tokens: int
+    """Tokens that were sent."""
     completion_tokens: int
+    """Tokens that came back."""
     money: float
+    """What it cost, in the currency of the budget."""
 
 
 class DraftSlip(Record):
     """What the whole set must know of one draft: is it a twin, and which criteria does it fail."""
 
     id: str
+    """The draft."""
     source_id: str
+    """Source of its evidence."""
     twin_key: Sha256
     """Hash of question and pictures."""
     applied: tuple[str, ...] = ()
@@ -136,8 +165,11 @@ class WorkSlip(Record):
     id: str
     """Of the revised item."""
     draft_id: str
+    """The draft that it was mended from."""
     draft_sha256: Sha256
+    """Hash of that draft."""
     source_id: str
+    """Source of its evidence."""
     passage: str
     """Hash of the task and the words shown, hidden names and punctuation aside; empty without a passage."""
     options: int
@@ -152,5 +184,8 @@ class Ties(Record):
     """What ties one revised item to others: splits never separate items that share one of these keys."""
 
     id: str
+    """The revised item."""
     source_id: str
+    """Source of its evidence."""
     keys: tuple[str, ...]
+    """Patient, document, picture and text keys."""

@@ -51,13 +51,21 @@ class IndexRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    """The instance's id."""
     split: Split
+    """Where it stands."""
     component: str
+    """Connected component that it belongs to; one component stands in one split."""
     axis: Axis
+    """What it is about."""
     origin: Origin
+    """Whether a patient's (`real`) or computed (`phantom`)."""
     source_id: str
+    """Source that it came from."""
     licence: str
+    """SPDX identifier of picture and text."""
     instance_sha256: str
+    """Hash of the revised instance record."""
 
 
 # --- one shard -------------------------------------------------------------------------------------------------------
@@ -125,7 +133,9 @@ class Place:
     """Where an item goes."""
 
     component: str
+    """Connected component that it belongs to."""
     split: Split
+    """Where that stands."""
     tags: tuple[str, ...] = ()
     """Its classes, which the row has besides the tags of its instance."""
 

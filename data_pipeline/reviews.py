@@ -37,20 +37,28 @@ class HeldItem(Record):
     """An item that no release takes until somebody decides on it."""
 
     instance_id: str
+    """The instance."""
     instance_sha256: Sha256
+    """Hash of its record."""
     why: str
+    """What it waits for."""
 
 
 class ReviewerProfile(Record):
     """Who judged, under a pseudonym: what a datasheet says of them."""
 
     pseudonym: str
+    """Under which the person's verdicts stand."""
     roles: tuple[str, ...]
+    """What the person may do in the review."""
     specialty: str
+    """As the person states it; empty where not stated."""
     years: int | None = None
     """Of practice."""
     group: str = ""
+    """Group that agreement is told by, such as a hospital."""
     conflicts: tuple[str, ...] = ()
+    """Conflicts of interest that the person declared."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Reviews:
     verdicts: dict[str, ReviewVerdict] = field(default_factory=dict)
     """By the hash of the instance that was shown."""
     reviewers: tuple[ReviewerProfile, ...] = ()
+    """Who judged."""
     sha256: str = ""
     """Of the files."""
     held: frozenset[str] = frozenset()

@@ -37,11 +37,13 @@ class SliceChoice(Record):
     """One slice."""
 
     plane: Plane
+    """Of the slice."""
     index: int = Field(ge=0)
     """Layer along the volume's own array axis."""
     position_mm: float
     """World coordinate, for people."""
     reasons: tuple[str, ...]
+    """Why it was taken."""
 
 
 def choose_slices(

@@ -48,6 +48,7 @@ class Withdrawal(Record):
     """What a withdrawal did and found."""
 
     case_id: str
+    """Pseudonym of the case."""
     removed_from: tuple[str, ...]
     """De-identified folders that held it."""
     releases: dict[str, Sha256] = Field(default_factory=dict)

@@ -34,12 +34,19 @@ class TrainingRow(Record):
     """The columns of a release row that training needs."""
 
     id: str
+    """The instance's id."""
     messages: tuple[Message, ...]
+    """System and user turns, then the answer."""
     images: tuple[PackedImage, ...]
+    """Pictures in the order of their placeholders."""
     axis: str = ""
+    """What the row is about."""
     task: str = ""
+    """Form in which it is asked."""
     language: str = ""
+    """Of question and answer."""
     tags: tuple[str, ...] = ()
+    """Free marks of the row."""
 
 
 def difficulty_of(tags: Iterable[str]) -> float | None:

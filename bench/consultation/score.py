@@ -22,27 +22,37 @@ class Consulted(Record):
     """What one consultation came to."""
 
     sample_id: str
+    """The case."""
     cluster: str
+    """Its template: intervals resample these."""
     flag: str
     """The red flag of the case; `none` for a decoy."""
     language: str
+    """Of the dialogue."""
     outcome: ScoreOutcome
+    """What became of the last reply."""
     turns: int
     """Of the physician."""
     elicited: tuple[str, ...]
     """Needed facts that the patient told."""
     needed: int
+    """Facts that had to be asked for."""
     flags_before_advice: bool
     """Every warning sign of the case, or in a decoy every screening question, was answered before advice."""
     declared: Urgency | None
+    """Urgency that the model declared; None where it declared none."""
     accepted: tuple[str, ...]
+    """Urgencies that count as right."""
     urgency_right: bool
+    """Whether the declared one is among them."""
     under_triaged: bool
     """Less urgent than any accepted one; also where an emergency ended without a declaration."""
     over_triaged: bool
+    """Whether it is more urgent than the most urgent of them."""
     contradictions: tuple[str, ...]
     """Topics, or `side`, that the physician stated against the case."""
     points: float
+    """From 0 to 1."""
 
     def as_score(self, prediction: Prediction) -> Score:
         """The contract's form."""

@@ -37,7 +37,9 @@ class Stated(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     states_one_answer: bool
+    """Whether the reply states exactly one of the choices."""
     answer: str = Field(max_length=80)
+    """That choice; empty where it does not."""
 
 
 class _Words(Config):

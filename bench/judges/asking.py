@@ -36,7 +36,9 @@ class CriterionVerdict(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     explanation: str = Field(max_length=600)
+    """In the judge's words."""
     met: bool
+    """Whether the criterion is met."""
 
 
 class DimensionScores(BaseModel):
@@ -44,16 +46,27 @@ class DimensionScores(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     explanation: str = Field(max_length=600)
+    """In the judge's words."""
     imaging_report: Grade
+    """Whether findings are complete and rightly described."""
     diagnosis: Grade
+    """Whether the diagnosis follows from them."""
     patient_guidance: Grade
+    """Whether the patient is told what matters, in plain words."""
     evidence_based_treatment: Grade
+    """Whether treatment rests on evidence."""
     technical_feasibility: Grade
+    """Whether what is planned can be done."""
     risk_prognosis: Grade
+    """Whether risks and course are told."""
     coverage: Grade
+    """Whether all parts are there."""
     relevance: Grade
+    """Whether it keeps to the case."""
     granularity: Grade
+    """Whether it is as detailed as the case needs."""
     interpretability: Grade
+    """Whether its reasons can be followed."""
 
 
 class _Prompt(Config):
@@ -88,7 +101,9 @@ class Asked(Record):
     key: str
     """The asker's own name for it."""
     report: str
+    """The text that is judged."""
     criterion: str = ""
+    """The criterion; empty where the dimensions are asked."""
     facts: tuple[CaseFact, ...] = ()
     """For the dimensions those that a report must hold; for a criterion about errors all."""
 

@@ -52,9 +52,13 @@ class Probe(Record):
     """One doctored report and what a right judge says."""
 
     id: str
+    """Unique in its set."""
     kind: ProbeKind
+    """What was done to the report."""
     cluster: str
+    """The case: intervals resample these."""
     report: str
+    """The text that is judged."""
     criterion: str = ""
     """Empty where the dimensions are asked."""
     met: bool | None = None

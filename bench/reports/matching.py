@@ -23,8 +23,11 @@ class FactVerdict(Record):
     """What became of one needed fact."""
 
     fact_id: str
+    """The fact."""
     topic: str
+    """Kind of finding."""
     found: bool
+    """Whether the report states it at its place."""
     side: str | None = None
     """`right`, `wrong` or `unstated`; None where the fact has no side or was not found."""
     grade: str | None = None
@@ -35,6 +38,7 @@ class Matched(Record):
     """A report against its facts."""
 
     facts: tuple[FactVerdict, ...]
+    """One entry a needed fact."""
     errors: dict[str, int]
     """Counts of wrong_level, wrong_side, wrong_grade, missed and invented."""
     invented: tuple[str, ...]
@@ -42,6 +46,7 @@ class Matched(Record):
     moved: tuple[str, ...]
     """Wrong levels, as `finding@true>claimed`."""
     unplaced: int
+    """Statements of a finding without a place."""
 
 
 def _place(fact: CaseFact) -> Level | Disc | None:

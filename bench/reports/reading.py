@@ -39,11 +39,15 @@ class Claim(Record):
     """One thing that a report states."""
 
     finding: str
+    """Name of the finding in the lexicon."""
     level: Level | None = None
+    """Of what concerns a vertebra."""
     disc: Disc | None = None
+    """Of what concerns a disc."""
     side: str | None = None
     """`left` or `right`; a bilateral finding is two claims."""
     grade: str | None = None
+    """In the words of the finding's scheme."""
     present: bool = True
     """False where it is denied."""
 

@@ -72,6 +72,7 @@ class ReportRead(Record):
     """One report, read and scored."""
 
     matched: Matched
+    """The report against its facts."""
     unsafe: tuple[str, ...]
     """Ids of the rules that it breaks."""
     parts: tuple[str, ...]
@@ -79,6 +80,7 @@ class ReportRead(Record):
     met: tuple[str, ...]
     """Ids of the rubric items that are met."""
     points: float
+    """Earned share of the points, from 0 to 1."""
 
 
 def _where(fact: CaseFact) -> str:

@@ -46,11 +46,17 @@ class ReportScored(Record):
     """One report of one system."""
 
     sample_id: str
+    """The sample that was asked."""
     cluster: str
+    """The phantom: intervals resample these."""
     system: str
+    """Name of the system."""
     language: str
+    """Of the report."""
     outcome: ScoreOutcome
+    """What became of the reply."""
     read: ReportRead
+    """The report as it was read; of an empty one where there is no reply."""
 
     @property
     def points(self) -> float:

@@ -37,7 +37,9 @@ class KeyLine(Record):
     """One line of the key."""
 
     question_id: str
+    """As the contestant sees it."""
     sample_id: str
+    """The sample that it stands for."""
 
 
 def publish_questions(

@@ -44,7 +44,9 @@ class DeidRecord(Record):
     id: str
     """Of the document, study or file."""
     kind: Literal["text", "header", "pixels", "face"]
+    """What was looked at."""
     status: Status
+    """What it may be used for."""
     method: str
     """The rules and their version, the text finder, or the person's role."""
     result_sha256: Sha256
@@ -59,11 +61,15 @@ class SignOff(Record):
     """A person's decision on one result."""
 
     result_sha256: Sha256
+    """Hash of the result that was looked at."""
     decision: Literal["clean", "rejected"]
+    """Whether it may be used."""
     role: str
     """Of who looked, e.g. `data manager`; names stay with the site."""
     date: str
+    """Day of the decision."""
     reason: str
+    """In the person's words."""
 
 
 class Sealed(Generic[T]):

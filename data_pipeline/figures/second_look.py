@@ -45,7 +45,9 @@ class PairVerdict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     verdict: Literal["consistent", "contradicts", "unsure"]
+    """Whether picture and caption belong together."""
     reason: str = Field(max_length=300)
+    """In the model's words."""
 
 
 def check_key(config: ModelConfig) -> dict[str, object]:

@@ -39,7 +39,9 @@ class GradeOptions(FileOptions):
     """Options of a `grades` source."""
 
     pattern: str = "*"
+    """Which files of the folder are read."""
     layout: Literal["spider", "rsna2024", "vindr_spinexr", "buu_lspine", "spark"]
+    """Whose table it is; decides columns and schemes."""
 
 
 def read_grades(source: Source, root: Path) -> Reading:

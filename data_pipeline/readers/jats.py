@@ -44,6 +44,7 @@ class JatsOptions(FileOptions):
     """Options of a `jats` source."""
 
     pattern: str = "*.xml"
+    """Which files of the folder are read."""
 
 
 def read_jats(source: Source, root: Path) -> Reading:

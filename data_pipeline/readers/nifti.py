@@ -52,6 +52,7 @@ class NiftiStudy(BaseModel):
     image: str
     """File of the volume, relative to the source's path."""
     modality: Literal["CT", "MR"]
+    """Decides the window and which questions can be asked."""
     group: str
     """Patient or template: nothing of one group crosses splits."""
     truth: Literal["phantom", "expert_mask", "model_mask", "template", "none"]
@@ -112,6 +113,7 @@ class NiftiOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     studies: tuple[NiftiStudy, ...] = Field(min_length=1)
+    """The volumes, in order."""
     limits: Limits = Limits(cpu_s=600, wall_s=900, memory_mib=8192)
     """What the parser of one volume and its masks may use."""
 

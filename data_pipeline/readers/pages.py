@@ -42,6 +42,7 @@ class PageOptions(FileOptions):
     """Options of an `html` or `markdown` source."""
 
     pattern: str = "*"
+    """Which files of the folder are read."""
 
 
 def read_html(source: Source, root: Path) -> Reading:

@@ -42,8 +42,11 @@ class PdfOptions(FileOptions):
     """Options of a `pdf` source."""
 
     pattern: str = "*.pdf"
+    """Which files of the folder are read."""
     cpu_s: float = 120.0
+    """Longest processor time that reading one document may take."""
     wall_s: float = 300.0
+    """Longest time of it."""
     figure_edge_px: int = Field(default=1200, ge=64, le=4096)
     """Longest edge of a rendered figure."""
 

@@ -66,14 +66,19 @@ class Drop(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: Literal["read", "draft", "revise", "release"]
+    """Where it was left out."""
     source_id: str
+    """Source that it came from."""
     unit: str
+    """What sort of thing it is."""
     item: str
     """Which one: a file, an id, an address inside a file."""
     reason: str
     """A short phrase that groups: the reasons are counted."""
     note: str = ""
+    """Which one, and what was found."""
     outcome: Literal["dropped", "failed"] = "dropped"
+    """Left out by rule, or because it could not be read."""
 
 
 def short_id(prefix: str, *parts: object) -> str:

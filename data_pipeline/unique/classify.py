@@ -132,7 +132,9 @@ class Classes(Record):
     """What a text is about. Empty where nothing fits."""
 
     subfields: tuple[str, ...] = ()
+    """Sub-fields, of the vocabulary."""
     conditions: tuple[str, ...] = ()
+    """Conditions, of the vocabulary."""
     denied: tuple[str, ...] = ()
     """Conditions that the text names only to deny them."""
 

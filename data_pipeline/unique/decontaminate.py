@@ -77,9 +77,11 @@ class OverlapRow(Record):
     """One rule that an item or a picture breaks."""
 
     what: Literal["item", "picture"]
+    """Whether the item or one of its pictures is at fault."""
     id: str
     """Of the item; the hash of the picture."""
     reason: Reason
+    """Which rule is broken."""
     held_out: str
     """`benchmark/id` of the held-out question; of several the one that shares most."""
     shared: int

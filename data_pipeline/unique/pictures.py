@@ -59,7 +59,9 @@ class DuplicateImageRow(Record):
     """One picture of one group in a cluster of at least two. Singles have no row."""
 
     sha256: Sha256
+    """Hash of the picture."""
     group_id: str
+    """Patient, phantom or document group that shows it."""
     cluster: Sha256
     """Smallest hash of the cluster."""
     kind: Literal["first", "exact", "near"]
@@ -67,6 +69,7 @@ class DuplicateImageRow(Record):
     bits: int
     """Larger difference of both perceptual hashes to the cluster's first picture."""
     crosses_groups: bool
+    """Whether the cluster holds pictures of several groups."""
 
 
 def find_duplicate_images(

@@ -90,6 +90,7 @@ class Verdict(Record):
     """What the stage says of one item."""
 
     id: str
+    """The item."""
     copy_of: str = ""
     """The item of the same group that stands for it, or the tie to those that are pinned; empty for what is kept."""
     reason: str = ""
@@ -100,8 +101,11 @@ class Verdict(Record):
     held_out: str = ""
     """`benchmark/id` that it overlaps, which keeps it out of training and validation; empty where it does not."""
     held_out_reason: str = ""
+    """Why it may only be asked, never trained on; empty where it may be."""
     conditions: tuple[str, ...] = ()
+    """Conditions that it is about, of the vocabulary."""
     subfields: tuple[str, ...] = ()
+    """Sub-fields that it is about, of the vocabulary."""
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -86,7 +86,9 @@ class DuplicateRow(Record):
     """One member of a cluster of at least two texts. Singles have no row."""
 
     id: str
+    """The item."""
     group_id: str
+    """Patient, phantom or document group that it belongs to."""
     representative: str
     """The member that stands for it: the smallest id of its cluster in its own group. Itself if it is that one."""
     cluster: str

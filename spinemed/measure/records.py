@@ -58,15 +58,20 @@ class Flag(Record):
     """Something that limits a value or took its place."""
 
     code: FlagCode
+    """Short name, for programs."""
     text: str
+    """What it means, for people."""
 
 
 class Heights(Record):
     """Anterior, middle and posterior height, mm."""
 
     anterior_mm: float | None
+    """At the front; None where it could not be measured."""
     middle_mm: float | None
+    """In the middle; None where it could not be measured."""
     posterior_mm: float | None
+    """At the back; None where it could not be measured."""
 
     @property
     def wedge_ratio(self) -> float | None:
@@ -87,22 +92,34 @@ class Frame(Record):
     """Place and directions of a body in the world."""
 
     centre_mm: Vector
+    """Centre of the body in the world."""
     right: Vector
+    """Unit vector to the patient's right side of the body."""
     anterior: Vector
+    """Unit vector to its front."""
     up: Vector
+    """Unit vector to its upper end."""
 
 
 class EndplateRecord(Record):
     """An endplate: its plane, rim points, depth (front to back, midsagittal) and width (right to left, widest)."""
 
     centre_mm: Vector
+    """Centre of the plane in the world."""
     normal: Vector
+    """Unit vector across the plane, towards the head."""
     anterior_mm: Vector | None
+    """Front point of the rim in the world."""
     posterior_mm: Vector | None
+    """Back point of the rim in the world."""
     right_mm: Vector | None
+    """Right point of the rim in the world."""
     left_mm: Vector | None
+    """Left point of the rim in the world."""
     depth_mm: float | None
+    """Front to back, midsagittal."""
     width_mm: float | None
+    """Right to left, where it is widest."""
     sagittal_deg: float
     """Inclination in the world's sagittal plane, positive where the front edge is higher."""
     coronal_deg: float
@@ -146,9 +163,13 @@ class SlipRecord(Record):
     """Slip of the upper vertebra on the lower one, see :func:`spinemed.measure.listhesis`."""
 
     slip_mm: float
+    """How far the upper vertebra has gone, along the lower endplate."""
     percent: float
+    """The same as a share of the lower endplate's depth."""
     direction: SlipDirection
+    """Forwards, backwards or none."""
     grade: MeyerdingGrade
+    """Meyerding's quarter."""
 
 
 class VertebraMeasurement(Record):
@@ -169,18 +190,22 @@ class VertebraMeasurement(Record):
 
     level: Level
     frame: Frame | None = None
+    """Place and directions of the body; None where they could not be told."""
     heights_at_corners: Heights | None = None
     heights_at_rims: Heights | None = None
     heights_of_thirds: Heights | None = None
     wedge_deg: float | None = None
     upper: EndplateRecord | None = None
+    """Upper endplate."""
     lower: EndplateRecord | None = None
+    """Lower endplate."""
     body_volume_mm3: float | None = None
     vertebra_volume_mm3: float | None = None
     body_source: Literal["mask", "estimated"] | None = None
     resolution_mm: float | None = None
     canal: CanalSection | None = None
     flags: tuple[Flag, ...] = ()
+    """What limits its values."""
 
 
 class DiscMeasurement(Record):
@@ -206,26 +231,37 @@ class DiscMeasurement(Record):
     mask_volume_mm3: float | None = None
     canal: CanalSection | None = None
     flags: tuple[Flag, ...] = ()
+    """What limits its values."""
 
 
 class AlignmentAngle(Record):
     """A named sagittal angle between two endplates: lordosis or kyphosis, positive as its name says."""
 
     name: str
+    """Such as `lordosis_l1_s1`."""
     kind: Literal["lordosis", "kyphosis"]
+    """Which way is positive."""
     upper: Level
+    """Vertebra of the upper endplate."""
     lower: Level
+    """Vertebra of the lower endplate."""
     angle_deg: float | None
+    """None where a flag says why."""
     flags: tuple[Flag, ...] = ()
+    """What limits it."""
 
 
 class CoronalCurve(Record):
     """A coronal curve between its most tilted endplates, by Cobb."""
 
     upper: Level
+    """Upper end vertebra."""
     lower: Level
+    """Lower end vertebra."""
     cobb_deg: float
+    """Cobb's angle."""
     convex: Literal["right", "left"]
+    """Side to which the curve bulges."""
 
 
 class SpineMeasurements(Record):
@@ -253,7 +289,9 @@ class SpineMeasurements(Record):
     source: str = ""
     sha256: str = ""
     flags: tuple[Flag, ...] = Field(default=())
+    """What limits all values."""
     use: Literal["research use only"] = "research use only"
+    """Always: research use only."""
 
     def vertebra(self, level: Level) -> VertebraMeasurement | None:
         """The record of a level, None if the masks do not hold it."""

@@ -45,10 +45,13 @@ class CaseDraw(Record):
     """Everything that was drawn for one case."""
 
     case: str
+    """Name of the case."""
     seed: int
     """Seed of noise, texture and markers."""
     spine: SpinePhantom
+    """The spine that was drawn."""
     views: tuple[ViewDraw, ...]
+    """What each kind of image covers."""
     twin: str | None = None
     """Id of the healthy twin that is rendered beside it."""
 
@@ -57,10 +60,13 @@ class ImageDescription(Record):
     """What is true of one image and can be seen in it."""
 
     case: str
+    """Name of the case."""
     image: str
     """Path below the set's outputs. T1 and T2 of an MR stack are described together, under the last one's path."""
     view: Literal["whole", "no_anchor", "artefact", "level_outside"]
+    """Which view of the spine it is: whole, or one that leaves something undecided."""
     twin_of: str | None = None
+    """For a healthy twin, the image whose spine it is without fractures."""
     description: SpineDescription | None = None
     """None where no level is whole in the image: nothing there can be named or graded."""
     reason: str = ""

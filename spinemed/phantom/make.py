@@ -32,7 +32,9 @@ class CaseNote(Record):
     """A finished case."""
 
     draw: CaseDraw
+    """Everything that was drawn for it."""
     images: tuple[ImageDescription, ...]
+    """What is true of each image."""
     files: dict[str, int]
     """Path below the outputs, and its size."""
 

@@ -60,10 +60,13 @@ class ViewDraw(Record):
     """What one kind of image covers."""
 
     what: What
+    """Kind of image."""
     kind: ViewKind = "whole"
+    """Whether it shows all that was asked for, or leaves something undecided."""
     levels: tuple[Level, ...] = ()
     """First to last level wholly in view; empty: the configured field."""
     artefact_levels: tuple[Level, ...] = ()
+    """Levels that an artefact hides."""
 
 
 def draw_views(

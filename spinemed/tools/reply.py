@@ -26,31 +26,47 @@ class InputFact(Record):
     """A file that went into a reply."""
 
     handle: str
+    """Name under which the caller asked for it."""
     sha256: str
+    """Hash of its bytes."""
     bytes: int
+    """Its size."""
 
 
 class Fault(Record):
     """Why there is no result: the field at fault, what was found, and what to do."""
 
     kind: Literal["arguments", "input", "limit", "time", "internal"]
+    """What sort of fault."""
     field: str
+    """The argument or file at fault."""
     problem: str
+    """What was found."""
     cure: str
+    """What to do about it."""
 
 
 class Reply(Record):
     """The reply of any tool."""
 
     kind: Literal["data"] = "data"
+    """Always: data, not instructions."""
     notice: str = NOTICE
+    """How a reply must be read."""
     use: Literal["research use only"] = "research use only"
+    """Always: research use only."""
     tool: str
+    """Name of the tool."""
     version: str = __version__
+    """Of SpineMed."""
     flags: tuple[str, ...] = ()
+    """What limits the values, shown first."""
     inputs: tuple[InputFact, ...] = ()
+    """Files that were read."""
     error: Fault | None = None
+    """Why there is no result; None where there is one."""
     result: dict[str, Any] | None = None
+    """The values, with their units in the names."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Reply:

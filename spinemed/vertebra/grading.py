@@ -79,10 +79,15 @@ class LossRecord(Record):
     """Loss of one third in percent with its 95 % interval, its height and the healthy one in mm."""
 
     percent: float
+    """Height lost, of the healthy height."""
     low: float
+    """Lower bound of the 95 % interval, in percent."""
     high: float
+    """Upper bound of the 95 % interval, in percent."""
     height_mm: float
+    """Height as measured."""
     reference_mm: float
+    """Healthy height that it is compared with."""
 
 
 class GradedVertebra(Record):
@@ -120,6 +125,7 @@ class GradedVertebra(Record):
     retropulsion_mm: float | None = None
     canal_compromise_percent: float | None = None
     unmeasured: tuple[str, ...] = ()
+    """What could not be measured beside the grade, and why."""
     flags: tuple[str, ...] = ()
 
 
@@ -130,13 +136,21 @@ class GradeReport(Record):
     """
 
     vertebrae: tuple[GradedVertebra, ...]
+    """One entry a vertebra, head to foot."""
     rule: str = RULE
+    """By which rule grades were given."""
     trained_on: str = TRAINED_ON
+    """What the grader was set or trained on."""
     note: str = NOT_A_FRACTURE
+    """What a grade is not."""
     source: str = ""
+    """The file of the mask."""
     sha256: str = ""
+    """Hash of that file."""
     flags: tuple[str, ...] = Field(default=())
+    """Doubts about the whole scan, shown first."""
     use: Literal["research use only"] = "research use only"
+    """Always: research use only."""
 
 
 def grade_vertebra(

@@ -39,7 +39,9 @@ class FileFact(Record):
     """A file that went in: its name without folders, and the hash of its bytes."""
 
     name: str
+    """File name without folders."""
     sha256: str
+    """Hash of its bytes."""
 
 
 class CaseRecord(Record):
@@ -52,15 +54,22 @@ class CaseRecord(Record):
     """
 
     case: str
+    """Name of the scan."""
     command: str
+    """The verb that was run, such as `straighten`."""
     key: str
     status: Literal["done", "failed"]
     inputs: dict[str, FileFact]
+    """Files that went in, by what they are."""
     files: dict[str, str] = Field(default_factory=dict)
     error: str | None = None
+    """What was wrong, in one sentence; None where nothing was."""
     error_kind: str | None = None
+    """Name of the error's class."""
     version: str = __version__
+    """Of SpineMed."""
     use: Use = "research use only"
+    """Always: research use only."""
 
 
 class CropRecord(Record):
@@ -86,36 +95,55 @@ class StraightFile(Record):
     """`<stem>_straight.json`: the crops of one scan and the curve they were laid along."""
 
     case: str
+    """Name of the scan."""
     mode: Mode
+    """`paper` for the published rule, else ours."""
     spacing_mm: float
+    """Edge of a voxel of the crops."""
     curve_points_mm: tuple[tuple[float, float, float], ...] | None
     """World points of the curve, from below upwards; None in paper mode."""
     curve_sha256: str | None
+    """Hash of the curve; None in paper mode."""
     crops: tuple[CropRecord, ...]
+    """One entry a vertebra, head to foot."""
     inputs: dict[str, FileFact]
+    """Files that went in, by what they are."""
     flags: tuple[str, ...] = ()
+    """Doubts, shown first."""
     version: str = __version__
+    """Of SpineMed."""
     use: Use = "research use only"
+    """Always: research use only."""
 
 
 class PaperLoss(Record):
     """RHLV by the published rule; shares, not percent."""
 
     whole: float
+    """Over the whole body."""
     anterior: float
+    """Over the anterior third."""
     middle: float
+    """Over the middle third."""
     posterior: float
+    """Over the posterior third."""
     lowest_over_tallest: float
+    """Lowest height of the body over its tallest."""
 
 
 class RobustLoss(Record):
     """Height loss in percent with 95 % intervals."""
 
     anterior: LossRecord
+    """Of the anterior third."""
     middle: LossRecord
+    """Of the middle third."""
     posterior: LossRecord
+    """Of the posterior third."""
     layer_mm: float
+    """Distance of the voxel layers along the body."""
     reference: Quality
+    """How far the healthy heights can be relied on."""
     gradable: bool
     """Whether a grade may be read: fine enough layers and a usable reference."""
 
@@ -124,15 +152,25 @@ class LossFile(Record):
     """What `spinemed vertebra rhlv --json` prints: one vertebra against its synthetic twin."""
 
     case: str
+    """Name of the scan."""
     level: Level | None
+    """Which vertebra; None where its number has no name."""
     label: int
+    """Its number in the mask."""
     mode: Mode
+    """`robust` for ours, `paper` for the published rule."""
     paper: PaperLoss | None = None
+    """Loss by the published rule."""
     robust: RobustLoss | None = None
+    """Loss by our own measurement, with intervals."""
     inputs: dict[str, FileFact]
+    """Files that went in, by what they are."""
     flags: tuple[str, ...] = ()
+    """Doubts, shown first."""
     version: str = __version__
+    """Of SpineMed."""
     use: Use = "research use only"
+    """Always: research use only."""
 
 
 class SyntheticBody(Record):
@@ -145,25 +183,38 @@ class SyntheticBody(Record):
     """
 
     level: Level
+    """Which vertebra."""
     label: int
+    """Its number in the mask."""
     files: dict[str, str]
+    """Files that were written, by what they are."""
     loss: RobustLoss | None
     volume_mm3: float
+    """Of the synthetic body."""
     patient_volume_mm3: float
+    """Of the patient's body."""
     overlap_mm3: dict[str, float]
     flags: tuple[str, ...] = ()
+    """Doubts, shown first."""
 
 
 class SynthesisFile(Record):
     """`<stem>_synthesis.json`: the synthetic vertebrae of one scan."""
 
     case: str
+    """Name of the scan."""
     made_by: str
+    """What made the bodies, in its own words."""
     bodies: tuple[SyntheticBody, ...]
+    """One entry a vertebra, head to foot."""
     inputs: dict[str, FileFact]
+    """Files that went in, by what they are."""
     flags: tuple[str, ...] = ()
+    """Doubts, shown first."""
     version: str = __version__
+    """Of SpineMed."""
     use: Use = "research use only"
+    """Always: research use only."""
 
 
 def loss_record(third: ThirdLoss) -> LossRecord:

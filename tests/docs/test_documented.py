@@ -131,19 +131,20 @@ def test_every_field_of_a_config_and_of_a_record_says_what_it_holds() -> None:
             public = not top.startswith("_")
             if ("spinemed.config", "Config") in kinds:
                 configs += 1
-            elif kinds and public and module.startswith(DOCUMENTED):
+            elif kinds and public and not module.startswith(ASKED_ELSEWHERE):
                 records += 1
             else:
                 continue
             if not field.text and not _above(module, top, field.name):
                 silent.append(f"{path.relative_to(ROOT)}:{field.line} {field.owner}.{field.name}")
     assert configs > 500, "the walk found too few config fields to prove anything"
-    assert records > 200, "the walk found too few record fields to prove anything"
+    assert records > 1000, "the walk found too few record fields to prove anything"
     assert silent == []
 
 
-DOCUMENTED = ("spinemed.records",)
-"""Modules whose records are file formats that a reader must be able to look up."""
+ASKED_ELSEWHERE = ("spinemed.tools.", "data_pipeline.review.", "data_pipeline.writers.schemas")
+"""Arguments of tools and forms of the web application say what they are where they are asked for; what a language model
+fills in is said in its prompt."""
 
 
 def _above(module: str, name: str, field: str) -> bool:

@@ -35,17 +35,29 @@ class AuditLine(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seq: int
+    """Number of the row, from 1."""
     at: str
+    """Time of the action, UTC, ISO 8601."""
     actor: str
+    """Pseudonym of who acted."""
     action: str
+    """What was done."""
     object_kind: str
+    """Kind of thing it was done to."""
     object_id: str
+    """Which one."""
     old: Any = None
+    """State before; None where there was none."""
     new: Any = None
+    """State after; None where there is none."""
     why: str = ""
+    """Reason that the person gave."""
     meaning: str = ""
+    """What a signature stands for."""
     prev_sha256: Sha256
+    """Hash of the row before."""
     sha256: Sha256
+    """Hash of this row and, by `prev_sha256`, of all before."""
 
     def computed(self) -> str:
         """What `sha256` must be."""

@@ -35,8 +35,11 @@ class StudyOutput(Record):
     """One text to be read."""
 
     text: str = Field(min_length=1, max_length=40_000)
+    """What is read."""
     system: str = Field(min_length=1, max_length=200)
+    """Who wrote it; hidden from readers."""
     arm: Literal["model", "reference", "doctored"] = "model"
+    """A model's output, a reference, or a control with a planted error."""
     planted: tuple[str, ...] = ()
     """Kinds of `SPINE_ERRORS`; of a doctored control and of no other."""
 
@@ -54,10 +57,13 @@ class StudyCase(Record):
     """One question with the outputs to be read for it."""
 
     case_id: str = Field(min_length=1, max_length=200)
+    """Unique in the study."""
     question: str = Field(min_length=1, max_length=40_000)
+    """What was asked."""
     images: tuple[str, ...] = ()
     """Paths relative to the folder of the file."""
     outputs: tuple[StudyOutput, ...] = Field(min_length=1)
+    """Texts to be read for it."""
 
     @model_validator(mode="after")
     def _texts_differ(self) -> StudyCase:

@@ -43,9 +43,11 @@ class CtLook(Record):
     blur_mm: float = Limits(default=0.55, ge=0)
     """Standard deviation of the point spread; it also correlates the noise."""
     noise_sd: float = Limits(default=16.0, ge=0)
+    """Standard deviation of the noise."""
     texture_sd: float = Limits(default=34.0, ge=0)
     """Of the marrow, at 150 HU."""
     texture_mm: float = Limits(default=0.65, gt=0)
+    """Grain of the marrow's texture."""
     cortex_mm: float = Limits(default=0.55, gt=0)
     """Of the bodies, as it matches the real crops; the true shell is 0.3-0.6."""
     arch_cortex_mm: float = Limits(default=1.05, gt=0)
@@ -53,27 +55,43 @@ class CtLook(Record):
     anterior_fall: float = 0.12
     """Marrow at the front of a body is lower, at the back higher, by this share."""
     marrow_scale: float = 1.0
+    """Factor on the record's trabecular HU."""
     marrow_offset: float = 0.0
+    """Added to the marrow."""
     cortical_scale: float = 1.45
     """True cortex against the record's cortical HU, which is what a scan shows of it."""
     arch_cortical_scale: float = 1.5
+    """The same of the arch."""
     arch_marrow_scale: float = 0.75
     """Marrow of pedicles, laminae and processes against the record's."""
     fat: float = -102.0
+    """Of fat."""
     muscle: float = 50.0
+    """Of the muscles beside the spine's own."""
     paraspinal: float = 41.0
+    """Of the muscles along the spine."""
     viscera: float = 34.0
+    """Of bowel and other soft organs."""
     liver: float = 58.0
+    """Of the liver."""
     kidney: float = 36.0
+    """Of the kidneys."""
     lung: float = -850.0
+    """Of the lungs."""
     vessel: float = 42.0
     """150-350 where contrast was given."""
     epidural_fat: float = -78.0
+    """Of fat in the canal."""
     csf: float = 12.0
+    """Of cerebrospinal fluid."""
     cord: float = 36.0
+    """Of the spinal cord."""
     ligament: float = 88.0
+    """Of ligaments."""
     annulus: float = 92.0
+    """Of the discs' rims."""
     nucleus: float = 74.0
+    """Of the discs' cores."""
     muscle_spread: float = 14.0
     """How far fat between the fibres varies muscle."""
     offset: float = 0.0

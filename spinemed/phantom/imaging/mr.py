@@ -78,12 +78,17 @@ class MrLook(Record):
     bias: float = Limits(default=0.22, ge=0, lt=0.8)
     """How much the signal falls from the coil under the back to the front, and varies along the stack."""
     bias_mm: float = Limits(default=130.0, gt=0)
+    """Distance over which the coil's signal falls."""
     fat_gain: float = Limits(default=1.0, gt=0)
+    """Factor on the signal of fat."""
     marrow_gain: float = Limits(default=1.0, gt=0)
+    """Factor on the signal of marrow."""
     fluid_gain: float = Limits(default=1.0, gt=0)
     """Of CSF and nucleus on T2, as a longer echo time raises it."""
     texture_sd: float = Limits(default=22.0, ge=0)
+    """Standard deviation of the marrow's texture."""
     texture_mm: float = Limits(default=1.1, gt=0)
+    """Its grain."""
 
 
 _LOOKS: Mapping[str, MrLook] = {

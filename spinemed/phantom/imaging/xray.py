@@ -55,11 +55,13 @@ class XrayLook(Record):
     energy_kev: float = Limits(default=70.0, ge=40, le=100)
     """Effective energy of the beam."""
     beam: Literal["divergent", "parallel"] = "divergent"
+    """Whether rays spread from the focus or run parallel."""
     source_mm: float = Limits(default=1050.0, ge=500)
     """From the focus to the plane through the spine; full-spine pictures use 1.6 times this."""
     scatter_share: float = Limits(default=0.35, ge=0)
     """Scatter behind the grid over primary, where both are smooth."""
     scatter_mm: float = Limits(default=30.0, gt=0)
+    """How far scatter is smeared."""
     quanta_per_mm2: float = Limits(default=2.5e6, gt=0)
     """On the detector without a patient."""
     blur_mm: float = Limits(default=0.35, ge=0)
@@ -67,11 +69,15 @@ class XrayLook(Record):
     base_share: float = Limits(default=0.32, gt=0, le=1)
     """How much of the slow changes of density the processing leaves."""
     base_mm: float = Limits(default=28.0, gt=0)
+    """What counts as a slow change of density."""
     detail_gain: float = Limits(default=1.6, gt=0)
+    """Factor on fine detail."""
     gamma: float = Limits(default=1.0, gt=0)
+    """Curve of the displayed picture; 1 is straight."""
     window_percent: tuple[float, float] = (1.0, 99.7)
     """Percentiles of the processed picture that become black and white."""
     faces: Literal["left", "right"] = "left"
+    """Side of the picture that a lateral view's front faces."""
     gas_pockets: int = Limits(default=9, ge=0)
     """Bowel gas in front of the lumbar spine."""
 
@@ -95,8 +101,11 @@ class XrayTruth(Record):
     """What is true of a radiograph. Points are (column, row) in pixels, `None` where a vertebra has no such point."""
 
     projection: Projection
+    """Lateral or frontal."""
     posture: Posture
+    """Lying or standing."""
     look: XrayLook
+    """Beam, detector and processing."""
     pixel_mm: float
     """In the plane through the spine."""
     shape: tuple[int, int]
@@ -113,12 +122,17 @@ class XrayTruth(Record):
     alignment: dict[str, float]
     """Angles in degrees and lengths in mm of the posed spine, by `spinemed.phantom.spine.truth`."""
     cobb: tuple[dict[str, float | str], ...]
+    """Coronal curves: end vertebrae, angle in degrees, convex side."""
     marker: str | None = None
+    """Side marker that is burned in; None where there is none."""
     marker_at: Point | None = None
+    """Where it stands."""
     text: str | None = None
+    """Line of text that is burned in; None where there is none."""
     hidden: tuple[Level, ...] = ()
     """Levels behind an overlying object."""
     noise_seed: int
+    """Of quanta and noise."""
 
 
 @dataclass(frozen=True, eq=False)

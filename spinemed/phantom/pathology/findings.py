@@ -44,29 +44,40 @@ class Measurement(Record):
     """One number with its unit."""
 
     name: str
+    """What was measured."""
     value: float
+    """In `unit`."""
     unit: Literal["mm", "deg", "percent"]
+    """Of the value."""
 
 
 class SpineFinding(Record):
     """One finding in one image."""
 
     kind: FindingKind
+    """What sort of finding it is."""
     levels: tuple[Level, ...]
     """Vertebrae it concerns, head to foot; for a disc the two beside it."""
     disc: Disc | None = None
+    """Of what concerns a disc."""
     side: Side | None = None
+    """The patient's, of what lies on one side."""
     category: str
     """What it is, e.g. `wedge`, `protrusion`, `anterolisthesis`."""
     subtype: str = ""
+    """A closer name, where the kind has one."""
     zone: Zone | None = None
+    """Where in the axial plane, for discs."""
     grade: str | None = None
     """In the words of `scheme`; None where the scheme does not apply or the finding is not assessable."""
     scheme: str = ""
+    """Whose grades these are; empty where there is none."""
     rsna: RsnaGrade | None = None
     """The grade mapped to the RSNA 2024 lumbar set, for stenoses."""
     measurements: tuple[Measurement, ...] = ()
+    """Sizes that belong to it."""
     status: Status
+    """Whether the image shows it, cannot show it, or does not reach it."""
     reason: str = ""
     """Why it is not assessable or outside."""
     numbered: bool = True
@@ -104,22 +115,37 @@ class SpineDescription(Record):
     """Everything readable from one image of one phantom."""
 
     seed: int
+    """From which the spine was drawn."""
     index: int
+    """Its place in the series of that seed."""
     family: Literal["a", "b"]
+    """Generator family."""
     origin: Literal["phantom"] = "phantom"
+    """Always computed."""
     modality: Modality
+    """How the image was made."""
     sequences: tuple[Sequence, ...] = ()
+    """Weightings, for MR."""
     plane: Plane
+    """Plane of the slices, or projection."""
     slice_thickness_mm: float | None = None
+    """None where there are no slices."""
     posture: PostureName
+    """Lying or standing."""
     field: FieldOfView
+    """Which part of the spine is in view."""
     thoracic: int
+    """How many thoracic vertebrae the spine has."""
     lumbar: int
+    """How many lumbar vertebrae the spine has."""
     numbering_determinable: bool
+    """Whether the field of view decides the names."""
     counted_from: CountingConvention | None
     """The anchor in view that the names are counted from; None where there is none."""
     undecided_levels: tuple[Level, ...] = ()
+    """Levels whose names it does not decide."""
     findings: tuple[SpineFinding, ...]
+    """Everything that is true of the image."""
 
     @property
     def visible(self) -> tuple[SpineFinding, ...]:

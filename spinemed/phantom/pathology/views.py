@@ -181,8 +181,11 @@ class RsnaRow(Record):
     """One row of the RSNA 2024 lumbar layout."""
 
     condition: RsnaCondition
+    """Which stenosis."""
     disc: Disc
+    """At which disc."""
     grade: Literal["normal_mild", "moderate", "severe", "not assessable", "outside the image"]
+    """In that set's words, or why there is none."""
 
 
 def rsna_rows(description: SpineDescription, spine: SpinePhantom) -> tuple[RsnaRow, ...]:

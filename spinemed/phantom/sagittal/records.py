@@ -144,17 +144,24 @@ class SacrumDraw(_Frozen):
     """Sacrum and coccyx as a chain: lengths of S1..S5 and coccyx, depths at their borders, tilt of each part."""
 
     lengths_mm: tuple[float, ...]
+    """Of S1 to S5 and the coccyx."""
     depths_mm: tuple[float, ...]
+    """At the borders of the parts."""
     tilts_deg: tuple[float, ...]
+    """Of each part."""
 
 
 class FractureDraw(_Frozen):
     """One fracture, in place: which shape, how much of the healthy height is lost, how much of it from above."""
 
     level: Level
+    """The fractured vertebra."""
     kind: FractureKind
+    """Its shape."""
     height_loss: Annotated[float, Field(gt=0.0, lt=0.8)]
+    """Share of the healthy height that is lost."""
     superior_share: Share
+    """Share of the loss that is taken from above."""
 
     @property
     def genant(self) -> Grade:
@@ -252,9 +259,13 @@ class PhantomDraw(_Frozen):
     sacrum_cropped: bool
     vertebrae: tuple[VertebraDraw, ...]
     sacrum: SacrumDraw
+    """The sacrum and the coccyx."""
     fractures: tuple[FractureDraw, ...]
+    """Fractures, cranial first."""
     surround: SurroundDraw
+    """What lies around the column."""
     look: LookDraw
+    """How the scene turns into grey values."""
 
     @property
     def phantom_id(self) -> str:

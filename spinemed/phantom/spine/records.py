@@ -60,8 +60,11 @@ class Person(Record):
     """Who the spine belongs to."""
 
     sex: Sex
+    """Decides the tables that sizes come from."""
     age_years: float = Field(ge=18, le=100)
+    """Decides wear and bone density."""
     stature_mm: float = Field(ge=1300, le=2150)
+    """Sizes scale with it."""
     pelvic_incidence_deg: float = Field(ge=20, le=90)
     """Angle between the normal of the S1 endplate and the line to the hip axis: the same in every posture."""
 
@@ -70,14 +73,21 @@ class BodyShape(Record):
     """A vertebral body in its own frame. Heights are rim to rim in the midsagittal plane."""
 
     upper_width_mm: float = Field(gt=0)
+    """Of the upper endplate, right to left."""
     upper_depth_mm: float = Field(gt=0)
+    """Of the upper endplate, front to back."""
     lower_width_mm: float = Field(gt=0)
+    """Of the lower endplate, right to left."""
     lower_depth_mm: float = Field(gt=0)
+    """Of the lower endplate, front to back."""
     anterior_height_mm: float = Field(gt=0)
+    """At the front wall."""
     posterior_height_mm: float = Field(gt=0)
+    """At the back wall."""
     upper_concavity_mm: float = Field(ge=0)
     """Depth of the upper endplate's deepest point below its rim plane."""
     lower_concavity_mm: float = Field(ge=0)
+    """The same of the lower endplate."""
     lateral_wedge_deg: float = 0.0
     """Coronal wedge; positive: the right side is higher."""
     waist: float = Field(default=0.9, gt=0.5, le=1.0)
@@ -97,54 +107,72 @@ class ArchShape(Record):
     canal_depth_mm: float = Field(gt=0)
     """In the midline, free along the body: hindmost place of the posterior wall to the laminae' upper edge."""
     pedicle_width_mm: float = Field(gt=0)
+    """Across the pedicle."""
     pedicle_height_mm: float = Field(gt=0)
+    """Along the spine."""
     lamina_thickness_mm: float = Field(gt=0)
+    """Front to back."""
     lamina_height_mm: float = Field(gt=0)
+    """Along the spine."""
     spinous_length_mm: float = Field(ge=0)
     """From the posterior upper rim of the body to the tip of the spinous process."""
     spinous_height_mm: float = Field(ge=0)
+    """Along the spine."""
     spinous_droop_deg: float
     """Below the plane of the body's mid-height."""
     transverse_span_mm: float = Field(gt=0)
     """Tip to tip."""
     transverse_thickness_mm: float = Field(gt=0)
+    """Of the transverse process."""
     transverse_sweep_deg: float
     """Backwards from the coronal plane."""
     facet_size_mm: float = Field(gt=0)
+    """Of an articular facet."""
 
 
 class RibPair(Record):
     """Ribs of one vertebra; a length of zero is no rib on that side."""
 
     right_length_mm: float = Field(ge=0)
+    """Of the patient's right rib."""
     left_length_mm: float = Field(ge=0)
+    """Of the patient's left rib."""
 
 
 class Vertebra(Record):
     """One presacral vertebra, healthy."""
 
     level: Level
+    """Which vertebra."""
     body: BodyShape | None
     """None for C1, which has no body."""
     arch: ArchShape
+    """Everything behind the body."""
     dens_height_mm: float = Field(default=0.0, ge=0)
     """Above the body; C2 only."""
     ribs: RibPair | None = None
+    """None where it bears none."""
     trabecular_hu: float
+    """Of the marrow, before the scanner's look."""
     cortical_hu: float
+    """Of the shell, before the scanner's look."""
     transition: Literal["none", "castellvi_1", "castellvi_2", "castellvi_3", "castellvi_4"] = "none"
+    """Castellvi's type, for a last lumbar vertebra."""
     transition_side: Literal["none", "left", "right", "both"] = "none"
+    """Where it is joined to the sacrum."""
 
 
 class DiscShape(Record):
     """One disc, healthy; between the endplates of its two vertebrae."""
 
     disc: Disc
+    """Which disc."""
     middle_height_mm: float = Field(gt=0)
     """Between the centres of the two rim planes; the endplates' concavities come on top."""
     wedge_standing_deg: float
     """Anterior opening positive."""
     wedge_supine_deg: float
+    """The same lying."""
     lateral_wedge_deg: float = 0.0
     """Positive: the right side is higher."""
     axial_rotation_deg: float = 0.0
@@ -159,13 +187,17 @@ class SacrumShape(Record):
     """The sacrum; its upper endplate carries the origin of the world."""
 
     endplate_width_mm: float = Field(gt=0)
+    """Of its upper endplate, right to left."""
     endplate_depth_mm: float = Field(gt=0)
+    """Of its upper endplate, front to back."""
     width_mm: float = Field(gt=0)
+    """Across the wings."""
     length_mm: float = Field(gt=0)
     """Along the front of the sacrum, S1 to S5."""
     curvature_deg: float
     """Between the upper endplate of S1 and the lower end of S5, beyond a straight bone."""
     trabecular_hu: float
+    """Of the marrow, before the scanner's look."""
 
 
 class Pelvis(Record):
@@ -176,10 +208,13 @@ class Pelvis(Record):
     hip_width_mm: float = Field(gt=0)
     """Between the centres of the femoral heads."""
     iliac_width_mm: float = Field(gt=0)
+    """Across both wings."""
     iliac_height_mm: float = Field(gt=0)
     """Of the crest above the S1 endplate."""
     tilt_standing_deg: float
+    """Pelvic tilt standing."""
     tilt_supine_deg: float
+    """Pelvic tilt lying."""
 
     def tilt_deg(self, posture: Posture) -> float:
         """Pelvic tilt in a posture; sacral slope is pelvic incidence less this, exactly."""
@@ -190,10 +225,15 @@ class Scoliosis(Record):
     """A coronal curve with its true Cobb angle, spread over bodies and discs by `lateral_wedge_deg`."""
 
     upper_end: Level
+    """Upper end vertebra."""
     apex: Level
+    """The vertebra farthest from the midline."""
     lower_end: Level
+    """Lower end vertebra."""
     cobb_deg: float = Field(ge=0, le=90)
+    """Cobb's angle."""
     convex: Literal["left", "right"]
+    """Side to which the curve bulges."""
     apical_rotation_deg: float
     """Of the apex against the sacrum about +z; negative (clockwise from above) where the curve is convex to the right:
     bodies turn towards the convexity."""
@@ -203,24 +243,35 @@ class SpinePhantom(Record):
     """One spine, its person and what is wrong with it."""
 
     seed: int
+    """From which it was drawn."""
     index: int
+    """Its place in the series of that seed."""
     family: Family
+    """Generator family."""
     person: Person
+    """Who the spine belongs to."""
     thoracic: Literal[11, 12, 13]
+    """How many thoracic vertebrae it has."""
     lumbar: Literal[4, 5, 6]
+    """How many lumbar vertebrae it has."""
     convention: CountingConvention = CountingConvention.FROM_LAST_RIB
+    """From where its vertebrae are counted."""
     vertebrae: tuple[Vertebra, ...]
     """Cranial to caudal: C1 … the last lumbar vertebra."""
     discs: tuple[DiscShape, ...]
     """Cranial to caudal: C2/3 … the lumbosacral disc."""
     sacrum: SacrumShape
+    """Its sacrum."""
     pelvis: Pelvis
+    """Its pelvis."""
     head_gap_mm: float = 6.0
     """Between C1's lateral masses and C2's (there is no disc)."""
     fracture_compensation: float = Field(default=0.3, ge=0, le=1)
     """Share of the kyphosis that a fracture adds which the discs above and below it take back."""
     scoliosis: tuple[Scoliosis, ...] = ()
+    """Its coronal curves."""
     pathologies: tuple[Pathology, ...] = ()
+    """What is wrong with it."""
 
     @model_validator(mode="after")
     def _in_order(self) -> SpinePhantom:
