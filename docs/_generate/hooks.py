@@ -50,6 +50,7 @@ def on_config(config: Any) -> Any:
     index = "reference/commands/index.md"
     lists["commands"] = [index, *(page for page in lists["commands"] if page != index)]
     config.nav = [_filled(entry, lists) for entry in config.nav]
+    _place_the_rest(config.nav, [new for new in made if not new.startswith(("rooms/", "reference/", "api/"))])
     return config
 
 
@@ -69,6 +70,15 @@ def _filled(entry: Any, lists: dict[str, list[Any]]) -> Any:
     if isinstance(entry, dict):
         return {key: _section(value, lists) for key, value in entry.items()}
     return entry
+
+
+def _place_the_rest(nav: list[Any], pages: list[str]) -> None:
+    """Pages that are taken in and that the navigation does not name: guides to the guides, others to the project."""
+    named = str(nav)
+    for page in pages:
+        if page not in named:
+            section = "Guides" if page.startswith("guides/") else "Project"
+            next(entry[section] for entry in nav if isinstance(entry, dict) and section in entry).append(page)
 
 
 def _section(value: Any, lists: dict[str, list[Any]]) -> Any:
