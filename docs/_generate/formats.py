@@ -1,8 +1,7 @@
 """Reference of the file formats: tables of every record class, a valid example of each, and their JSON Schemas.
 
 Convention: hand-written pages under `docs/formats/` say what a file is for and where it lies; a line
-`<!-- records: Source PatientBasis -->` in them is replaced by the tables of those classes, and a line
-`<!-- card: FOLDER -->` by the model card of a checkpoint.
+`<!-- records: Source PatientBasis -->` in them is replaced by the tables of those classes.
 
 Trap: examples are validated while the site is built, so a record whose rules change must have its example changed too.
 """
@@ -11,8 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from example_records import examples
@@ -25,7 +22,6 @@ from spinemed.documentation import field_texts
 from spinemed.records import Record, Sparse
 
 _MACRO = re.compile(r"^<!-- records: ([\w ]+) -->$", re.MULTILINE)
-_CARD = re.compile(r"^<!-- card: ([\w/]+) -->$", re.MULTILINE)
 
 
 def record_classes() -> list[type[Record]]:
@@ -61,16 +57,7 @@ def expand(markdown: str, here: str, places: dict[type[BaseModel], str]) -> str:
             parts.append(f"JSON Schema: [{name}.json](../schemas/{name}.json)\n")
         return "\n".join(parts)
 
-    return _CARD.sub(lambda match: _card(match[1]), _MACRO.sub(tables, markdown))
-
-
-def _card(checkpoint: str) -> str:
-    """The model card of a checkpoint of the repository, as the program writes it, in a box of its own."""
-    from train.card import write_card
-
-    with tempfile.TemporaryDirectory() as folder:
-        page = write_card(ROOT / checkpoint, Path(folder) / "card.md").read_text(encoding="utf-8")
-    return f'??? example "MODEL_CARD.md"\n\n    ````markdown\n{_indented(page.rstrip())}\n    ````\n'
+    return _MACRO.sub(tables, markdown)
 
 
 def _indented(text: str) -> str:
