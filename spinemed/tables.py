@@ -36,6 +36,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "file_sha256",
+    "parquet_damage",
     "parse_json",
     "plain",
     "read_jsonl",
@@ -248,7 +249,7 @@ def read_records(
         stream = pq.ParquetFile(path)
     except FileNotFoundError as error:
         raise ReadError("no such file", file=path, cure="run the stage that writes it first") from error
-    except _parquet_damage() as error:
+    except parquet_damage() as error:
         raise _damaged(path, error) from error
     with stream:
         wanted, found = set(columns or model.model_fields), set(stream.schema_arrow.names)
@@ -265,12 +266,12 @@ def read_records(
                 for values in part.to_pylist():
                     row += 1
                     yield _validate(model, values, path, row)
-        except _parquet_damage() as error:
+        except parquet_damage() as error:
             raise _damaged(path, error) from error
 
 
-def _parquet_damage() -> tuple[type[Exception], ...]:
-    """What pyarrow raises on damaged bytes: its own, texts that are no UTF-8, sizes that no memory holds."""
+def parquet_damage() -> tuple[type[Exception], ...]:
+    """What pyarrow raises on damaged Parquet: its own, texts that are no UTF-8, sizes that no memory holds."""
     import pyarrow as pa
 
     return (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeDecodeError)

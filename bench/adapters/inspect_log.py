@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,16 @@ def _load(path: Path) -> dict[str, Any]:
                 log["samples"] = [parse_json(_member(archive, name)) for name in names]
         else:
             log = parse_json(path.read_bytes())
-    except (OSError, ValueError, KeyError, struct.error, zipfile.BadZipFile) as error:
+    except (
+        EOFError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ReadError(f"cannot be read as a log ({error})", file=path, cure=CURE) from error
     if not isinstance(log, dict):
         raise ReadError("is JSON, but no log", file=path, cure=CURE)

@@ -100,7 +100,7 @@ def read_lmms_eval(path: Path, *, model: str | None) -> Heard:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             name, text = str(row[TASK]["sample_id"]), _raw(row)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ReadError(

@@ -17,6 +17,9 @@ import base64
 import csv
 import io
 import json
+import struct
+import zipfile
+import zlib
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -35,6 +38,7 @@ LETTERS = "ABCDEFGH"
 NO_WAY = "words alone without options, which that engine has no class for"
 # A cell holds whole pictures; the csv module's limit is for files that somebody else sends.
 _CELL = 1 << 28
+_LARGEST = 1 << 28
 
 
 def way(sample: Sample) -> str | None:
@@ -133,6 +137,26 @@ def _sheet(path: Path) -> list[dict[str, Any]]:
             f"a reader for {path.name} is not installed",
             cure="pip install openpyxl, or let that engine write TSV (environment variable PRED_FORMAT=tsv)",
         ) from error  # fmt: skip
-    with closing(load_workbook(path, read_only=True)) as book:
-        rows = list(book.active.values)
-    return [dict(zip(map(str, rows[0]), row, strict=True)) for row in rows[1:]] if rows else []
+    _require_reasonable(path)
+    try:
+        with closing(load_workbook(path, read_only=True)) as book:
+            rows = [] if book.active is None else list(book.active.values)
+        return [dict(zip(map(str, rows[0]), row, strict=True)) for row in rows[1:]] if rows else []
+    except (AttributeError, LookupError, RuntimeError, SyntaxError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        # openpyxl lets through whatever its XML and ZIP readers raise; XML's parse errors are SyntaxErrors.
+        raise ValueError(f"is no workbook: {error}") from error
+
+
+def _require_reasonable(path: Path) -> None:
+    """Refuse a workbook that unpacks to more than memory should hold.
+
+    Raises:
+        ValueError: It does, or it is no ZIP file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(one.file_size for one in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        raise ValueError(f"is no workbook: {error}") from error
+    if unpacked > _LARGEST:
+        raise ValueError(f"unpacks to {unpacked >> 20} MiB")

@@ -22,7 +22,6 @@ shape given as a number in the wide sheet is not read (its code is published now
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import re
@@ -36,6 +35,7 @@ from spinemed.errors import LevelError, ReadError, RecordError
 from spinemed.labelling.dataset import patient_of
 from spinemed.measure import GenantGrade, GenantShape
 from spinemed.records import Record
+from spinemed.tables import parse_json
 
 __all__ = ["GRADES", "SPLITS", "ReadGrade", "Reference", "Shape", "Split", "read_reference"]
 
@@ -129,7 +129,7 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
 
 def _from_json(text: str, file: Path) -> Reference:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise ReadError(f"is not JSON ({error})", file=file, cure="give {split: {CASE_LABEL: grade}}") from error
     if not isinstance(values, dict) or not all(isinstance(part, dict) for part in values.values()):

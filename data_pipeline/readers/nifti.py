@@ -22,7 +22,7 @@ from data_pipeline.readers.files import pack, parse
 from data_pipeline.readers.reading import Reading, read_options, short_id
 from data_pipeline.sandbox import Answer, Limits
 from spinemed.anatomy import LABEL_MAPS, Level, Region, Spine, number_view
-from spinemed.errors import LevelError, ReadError
+from spinemed.errors import LevelError, ReadError, SpineMedError
 from spinemed.geometry import WorldPoints, label_centroids_mm
 from spinemed.labelling.facts import facts_from_levels
 from spinemed.marks import png_bytes
@@ -140,7 +140,12 @@ def parse_study(source: dict[str, Any], root: str, study: dict[str, Any]) -> Ans
     """One volume with its masks: what the sandbox runs."""
     entry = Source.model_validate(source)
     reading = Reading(entry.id)
-    _read_study(entry, Path(root), NiftiStudy.model_validate(study), reading)
+    told = NiftiStudy.model_validate(study)
+    try:
+        _read_study(entry, Path(root), told, reading)
+    except SpineMedError as error:
+        error.file = error.file or told.image  # what goes wrong later, with its picture, is this file's fault too
+        raise
     return pack(reading)
 
 

@@ -137,11 +137,13 @@ def read_pages(path: str) -> list[Page]:
     try:
         if len(document) > _MOST_PAGES:
             raise ValueError(f"{len(document)} pages")
-        raws, pages = [], []
+        raws, pages, number = [], [], 0
         for number in range(len(document)):
             raw, page = _page(document, number, path)
             raws.append(raw)
             pages.append(page)
+    except pdfium.PdfiumError as error:
+        raise ValueError(f"page {number + 1} is damaged") from error
     finally:
         document.close()
     _arrange(pages, raws)

@@ -12,7 +12,6 @@ any code.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from spinemed.motion.checks import Flag
 from spinemed.motion.conventions import UNITS_MM, MotionError, from_up_axis
 from spinemed.motion.io.clips import KeypointClip, extent, read_text_lines
 from spinemed.motion.keypoints import SIMSPINE_15, SPINETRACK_37
-from spinemed.tables import parse_json
+from spinemed.tables import parquet_damage, parse_json
 
 __all__ = ["LAYOUTS", "keypoint_clip", "read_keypoints", "to_spinetrack"]
 
@@ -253,9 +252,17 @@ def to_spinetrack(clip: KeypointClip) -> KeypointClip:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def _damage() -> tuple[type[Exception], ...]:
+    """What NumPy raises on damaged arrays: of the archive, of the header (which it reads as Python), of the sizes."""
+    import tokenize
     import zipfile
+    import zlib
 
+    of_archive = (EOFError, KeyError, NotImplementedError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
+    return (*of_archive, MemoryError, OverflowError, SyntaxError, TypeError, ValueError, tokenize.TokenError)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ReadError("no such file", file=path, cure="check the path")
     if path.stat().st_size == 0:
@@ -266,7 +273,7 @@ def _arrays(path: Path) -> dict[str, Any]:
             if isinstance(loaded, np.ndarray):
                 return {"values": _numeric(loaded, path)}
             files = {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _damage() as error:
         raise ReadError(
             f"cannot be read ({error})", file=path,
             cure="write plain numeric arrays: pickled objects are refused, and a cut-off file must be copied again",
@@ -282,27 +289,30 @@ def _arrays(path: Path) -> dict[str, Any]:
     if score is not None:
         raw["confidence"] = _numeric(files[score], path)
     if "names" in files:
-        raw["names"] = [str(name) for name in files["names"].tolist()]
+        raw["names"] = [str(name) for name in np.atleast_1d(files["names"]).ravel().tolist()]
     if "rate_hz" in files:
-        raw["rate_hz"] = float(files["rate_hz"])
+        rate = _numeric(files["rate_hz"], path)
+        if rate.size != 1:
+            raise ReadError(f"{rate.size} rates", file=path, field="rate_hz", cure="write one number")
+        raw["rate_hz"] = float(rate.ravel()[0])
     return raw
 
 
 def _numeric(array: NDArray[Any], path: Path) -> NDArray[np.float64]:
-    if array.dtype.kind not in "fiu":
-        raise ReadError(f"an array of {array.dtype}", file=path, cure="write plain numbers")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ReadError(f"an array of {getattr(array, 'dtype', 'no numbers')}", file=path, cure="write plain numbers")
     return array.astype(np.float64)
 
 
 def _json(path: Path) -> dict[str, Any]:
     text = "\n".join(read_text_lines(path, "JSON"))
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise ReadError(f"is not JSON, or cut off ({error})", file=path, cure="write it again") from error
     names: list[str] | None = None
     rate: float | None = None
-    if isinstance(value, Mapping) and "people" in value:
+    if isinstance(value, Mapping) and isinstance(value.get("people"), list):
         return _people([value], path)
     if isinstance(value, Mapping) and isinstance(value.get("annotations"), list):
         categories = value.get("categories") or [{}]
@@ -344,7 +354,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         array = np.array(points, dtype=np.float64).reshape(len(points), -1, 3)
         box = np.array(boxes, dtype=np.float64).reshape(len(points), 4)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ReadError(f"holds what is no number ({error})", file=path, cure="write it again") from error
     order = np.argsort(frames, kind="stable")
     array, box = array[order], box[order]
@@ -399,27 +409,29 @@ def _people(frames: Sequence[Mapping[str, Any]], path: Path, files: Sequence[Pat
             )  # fmt: skip
         if people and not isinstance(people[0], Mapping):
             raise ReadError("holds no people of OpenPose", file=where, field="people", cure="give OpenPose files")
-        rows.append(people[0].get("pose_keypoints_2d") if people else None)
+        found = people[0].get("pose_keypoints_2d") if people else None
+        if found is not None and not isinstance(found, list):
+            raise ReadError("holds no list of keypoints", file=where, field="pose_keypoints_2d", cure="detect again")
+        rows.append(found)
     width = next((len(row) for row in rows if row), 0)
     if width == 0 or width % 3 or any(row and len(row) != width for row in rows):
         raise ReadError("no frame shows anyone, or their keypoints differ in number", file=path, field="people",
                         cure="check the detector's output")  # fmt: skip
     try:
         array = np.array([row or [0.0] * width for row in rows], dtype=np.float64).reshape(len(rows), -1, 3)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ReadError(f"holds what is no number ({error})", file=path, cure="detect again") from error
     return {"values": array[..., :2], "confidence": array[..., 2]}
 
 
 def _parquet(path: Path) -> dict[str, Any]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
         raise ReadError("no such file", file=path, cure="check the path") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except parquet_damage() as error:
         raise ReadError(f"is no complete Parquet file ({error})", file=path, cure="write it again") from error
     columns = table.column_names
     names = [name[:-2] for name in columns if name.endswith("_x") and f"{name[:-2]}_y" in columns]

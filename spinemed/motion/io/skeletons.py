@@ -287,7 +287,8 @@ def _read_asf(path: str | os.PathLike[str]) -> tuple[dict[str, _Bone], float, bo
                     if words[0] == "name":
                         bone.name = words[1]
                     elif words[0] == "direction":
-                        bone.direction = np.array([float(word) for word in words[1:4]])
+                        x, y, z = (float(word) for word in words[1:4])
+                        bone.direction = np.array([x, y, z])
                     elif words[0] == "length":
                         bone.length = float(words[1])
                     elif words[0] == "axis":

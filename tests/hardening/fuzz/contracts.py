@@ -227,7 +227,7 @@ def change_engine(rng: Generator, seeds: list[Seed]) -> Input:
                 if way < 0.2:
                     how = f"{name} left out"
                     continue
-                if way < 0.3:
+                if way < 0.22:
                     data, how = bytes(300_000_000), f"{name} unpacks to 300 MB"
                 elif way < 0.7 and name.endswith("json"):
                     value, how = damage_value(rng, json.loads(data))
