@@ -39,8 +39,7 @@ def read_account(
     account["held"] = {}
     for name, place in sorted(hospitals.items()):
         report = place / _DEIDENTIFIED
-        if report.is_file():
-            account["held"][name] = parse_json(report.read_bytes())["counts"]
+        account["held"][name] = parse_json(report.read_bytes())["counts"] if report.is_file() else None
     return account
 
 
@@ -68,6 +67,9 @@ def gaps(account: Mapping[str, Any]) -> list[str]:
         f"- **Left out of the release, reason by reason:** {_list(account['left_out']) or 'none'}.",
     ]
     for name, counts in account["held"].items():
+        if counts is None:
+            lines.append(f"- **Held back by de-identification of {name}:** not recorded beside its cases.")
+            continue
         held = {what: number for what, number in counts.items() if "held" in what or "not read" in what}
         lines.append(f"- **Held back by de-identification of {name}:** {_list(held) or 'none'}.")
     if not account["held"]:

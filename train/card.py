@@ -11,6 +11,7 @@ from the run folder around the checkpoint, where it still stands there.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from spinemed.intended import INTENDED_USE, INTENDED_USERS, NOT_A_DEVICE, OUT_OF
 from spinemed.records import Record
 from spinemed.tables import MANIFEST, parse_json, read_manifest, write_text
 from train.card_rates import rates_of_reports, rates_of_scores
+from train.report import read_journal
 
 __all__ = [
     "CARD",
@@ -348,12 +350,16 @@ def _hardware(folder: Path) -> list[str]:
     try:
         told = parse_json(about.read_bytes())
         done = [parse_json(line) for line in ledger.read_bytes().splitlines()] if ledger.is_file() else []
-        lines = [f"- Machine: {told['platform']}, {told['cpu_count']} processors; config {told['config_sha256']}."]
+        devices = {stage.name: stage.about.get("device", "cpu") for stage in read_journal(run)[0]}
+        kind = re.match(r"([A-Za-z]+).*?(x86_64|aarch64|arm64|AMD64)", told["platform"])
+        machine = f"{kind[1]} {kind[2]}" if kind else told["platform"]
+        lines = [f"- Machine: {machine}, {told['cpu_count']} processors; config {told['config_sha256']}."]
         for line in done:
             since = f" from step {line['from_step']}" if line["from_step"] else ""
+            device, many = devices.get(line["stage"], "cpu"), "es" if line["processes"] > 1 else ""
             lines.append(
-                f"- Stage `{line['stage']}`: {line['seconds']:.0f} s{since}, {line['processes']} "
-                f"process{'es' if line['processes'] > 1 else ''}, {line['tokens']} tokens."
+                f"- Stage `{line['stage']}` ran on {device}: {line['seconds']:.0f} s{since}, "
+                f"{line['processes']} process{many}, {line['tokens']} tokens."
             )
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(

@@ -149,7 +149,7 @@ def test_failure_rates_come_from_the_scores_of_this_checkpoint(trained: Path, tm
         "stated without doubt: 25.0 [12.5–31.2] % of 40 questions",
         "Instructions smuggled into a question: not measured.",
         "11 rest on a segmentation model's output",
-        "Stage `b`: ",
+        "Stage `b` ran on cpu: ",
     ):
         assert said in text, said
     assert "1 process, " in text, "machine and time come from the run around the checkpoint"
