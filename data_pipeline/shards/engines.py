@@ -27,6 +27,7 @@ from spinemed.workers import end_with_parent
 __all__ = ["Crew", "Engine"]
 
 Engine = Literal["local", "ray"]
+"""Where shards are worked on: processes of this machine, or a Ray cluster."""
 _DEATHS = 5
 """Workers of one stage that may die before it is given up: a job that kills whoever takes it would go on for ever."""
 

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 TaskName = Literal["multiple_choice", "open", "consultation", "report"]
+"""The tasks that a language model writes."""
 Short = Annotated[str, Field(min_length=1, max_length=300)]
 Long = Annotated[str, Field(min_length=1, max_length=2000)]
 

@@ -27,6 +27,7 @@ __all__ = ["Field", "VoxelGrid", "field_grid", "sagittal_grid"]
 
 Array = NDArray[np.float64]
 Field = Literal["full", "cervical", "thoracic", "thoracolumbar", "lumbar", "level"]
+"""Which part of the spine an image covers."""
 _MOST_VOXELS = 1 << 29
 
 

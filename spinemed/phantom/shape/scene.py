@@ -48,6 +48,7 @@ __all__ = ["COCCYX_LABEL", "SACRUM_LABEL", "Bone", "Scene", "build_scene"]
 Array = NDArray[np.float64]
 
 SACRUM_LABEL, COCCYX_LABEL = 26, 27
+"""Numbers of sacrum and coccyx in VerSe's masks."""
 
 
 @dataclass(frozen=True, eq=False)
