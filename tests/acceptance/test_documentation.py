@@ -48,7 +48,7 @@ def test_every_readme_command_runs(root: Path, work: Path, record: Callable[...,
             folder = work / "readme" / place.replace("/", "-").replace(":", "-")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            for name in ("samples", "configs"):
+            for name in ("samples", "configs", "examples"):
                 (folder / name).symlink_to(root / name)
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             start = time.monotonic()

@@ -245,7 +245,7 @@ def test_what_an_installation_block_names_is_there() -> None:
 
 @pytest.mark.parametrize(("place", "block"), FAST, ids=[place for place, _ in FAST])
 def test_readme_commands_run(place: str, block: BashBlock, tmp_path: Path) -> None:
-    for name in ("samples", "configs"):
+    for name in ("samples", "configs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     shell = shutil.which("bash")
     assert shell is not None
