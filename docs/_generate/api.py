@@ -71,7 +71,7 @@ def _first_line(name: str) -> str:
 def _one_of_several(package: str, name: str) -> str | None:
     """A constant that is assigned together with others (`A, B = ...`), which the reader of sources does not see."""
     module = _parsed(package)
-    for node in module.body:
+    for node in ast.walk(module):  # names that are loaded late are imported for type checks alone
         if isinstance(node, ast.ImportFrom) and node.module and any(one.name == name for one in node.names):
             module = _parsed(node.module)
             break
