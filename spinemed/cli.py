@@ -47,7 +47,7 @@ def _source_file(entry: EntryPoint) -> Path | None:
 
 def _sentence(entry: EntryPoint) -> str:
     try:
-        _require_ours(entry)
+        require_ours(entry)
         file = _source_file(entry)
         if file is None:
             return "(cannot be found: install SpineMed again)"
@@ -59,7 +59,7 @@ def _sentence(entry: EntryPoint) -> str:
     return (text or "").split("\n", 1)[0]
 
 
-def _require_ours(entry: EntryPoint) -> None:
+def require_ours(entry: EntryPoint) -> None:
     """Refuse a first-party application that another file shadows.
 
     Raises:
@@ -94,7 +94,7 @@ class Applications(typer.core.TyperGroup):
         entry = _registered().get(cmd_name)
         if entry is None:
             return None
-        _require_ours(entry)
+        require_ours(entry)
         module = importlib.import_module(entry.module)
         loaded: Any = getattr(module, entry.attr)
         return typer.main.get_command(loaded)
