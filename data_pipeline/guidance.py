@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_pipeline.criteria.verify import Criterion, load_criteria
+from data_pipeline.criteria.apply import Criterion, load_criteria
 from data_pipeline.writers.prompts import Prompt, load_prompts
 from spinemed.config import load_config
 from spinemed.errors import ConfigError

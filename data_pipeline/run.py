@@ -24,7 +24,7 @@ import spinemed
 from data_pipeline.components import keys_of
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import shard_count, write_corpus
-from data_pipeline.criteria.verify import Lookup, criteria_sha256, load_criteria
+from data_pipeline.criteria.apply import Lookup, criteria_sha256, load_criteria
 from data_pipeline.drafting.rules import join_drafts, write_drafts
 from data_pipeline.drafting.tasks import TEMPLATES
 from data_pipeline.guidance import read_guidance

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from train.verify.verify import Verified
+    from train.verify.job import Verified
 
 __all__ = ["register"]
 
@@ -185,7 +185,7 @@ def _look(config: Path, overrides: list[str] | None, **how: Any) -> Verified:
 
     from spinemed.config import load_config
     from train.config import TrainConfig
-    from train.verify.verify import verify as look
+    from train.verify.job import verify as look
 
     if not how["dry_run"]:
         _quiet()

@@ -6,7 +6,9 @@ against each other. The commands are `spinemed synthesis evaluate` and `spinemed
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bench.synthesis.compare import compare_scores
@@ -15,18 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "compare_scores", "evaluate_folder", "read_scores"]
 
-_HOMES = {
-    "evaluate_folder": "evaluate",
-    "compare_scores": "compare",
-    "Scores": "records",
-    "read_scores": "records",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the command line lists the verbs without importing what scores.
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"bench.synthesis.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "compare": "compare_scores",
+        "evaluate": "evaluate_folder",
+        "records": "Scores read_scores",
+    },
+)

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
     from bench.verse.evaluate import evaluate_case, evaluate_folder
@@ -15,20 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores", "Settings", "compare_scores", "evaluate_case", "evaluate_folder", "read_scores"]
 
-_HOMES = {
-    "evaluate_case": "evaluate",
-    "evaluate_folder": "evaluate",
-    "compare_scores": "ranking",
-    "Scores": "records",
-    "Settings": "records",
-    "read_scores": "records",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the scoring kernels take seconds to import, and single modules here need none of them.
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"bench.verse.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "evaluate": "evaluate_case evaluate_folder",
+        "ranking": "compare_scores",
+        "records": "Scores Settings read_scores",
+    },
+)

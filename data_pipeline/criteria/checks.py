@@ -24,7 +24,10 @@ from spinemed.anatomy import REGULAR, Disc, Spine
 from spinemed.questions import NOT_ASSESSABLE, Template, construct, overlapping, significant_words, span_text
 from spinemed.records import NOT_DETERMINABLE, Span, Study
 
-__all__ = ["CHECKS", "MASKS", "Lookup", "answer_text", "giveaway_names", "letters_balanced", "passage_of", "words"]
+__all__ = [
+    "CHECKS", "MASKS", "Lookup", "answer_text", "giveaway_names", "kind_of", "letters_balanced", "name_pattern",
+    "passage_of", "words",
+]  # fmt: skip
 
 MASKS = {"condition": "[this condition]", "definition": "[this term]"}
 """What stands where a name is hidden, by the first word of the template's name."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.criteria.verify import Criterion, Lookup, load_criteria, verify
+from data_pipeline.criteria.apply import Criterion, Lookup, load_criteria, verify
 from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Desk, Item
 from data_pipeline.readers.reading import Drop

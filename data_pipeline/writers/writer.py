@@ -20,7 +20,7 @@ import numpy as np
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.criteria.verify import Lookup
+from data_pipeline.criteria.apply import Lookup
 from data_pipeline.drafting.rules import draft_corpus
 from data_pipeline.items import Desk, Item
 from data_pipeline.records import Exchange

@@ -6,8 +6,9 @@ The trap: requests carry an egress rule of their own, and the default is this ma
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spinemed.chat.budget import Budget, Prices, prompt_bound
@@ -51,37 +52,19 @@ __all__ = [
     "start_ledger",
 ]
 
-_HOME = {
-    "ANY": "egress",
-    "LOCAL": "egress",
-    "Budget": "budget",
-    "BudgetError": "errors",
-    "Chat": "client",
-    "ChatClient": "client",
-    "ChatError": "errors",
-    "ChatRequest": "request",
-    "Decoding": "request",
-    "Egress": "egress",
-    "EgressError": "errors",
-    "FunctionCall": "request",
-    "LocalChat": "local",
-    "LocalConfig": "local",
-    "Prices": "budget",
-    "Reply": "reply",
-    "RequestLog": "log",
-    "Schema": "request",
-    "ServerConfig": "server",
-    "ToolRound": "request",
-    "Usage": "reply",
-    "open_ledger": "ledger",
-    "prompt_bound": "budget",
-    "request_key": "request",
-    "show_progress": "progress",
-    "start_ledger": "ledger",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "budget": "Budget Prices prompt_bound",
+        "client": "Chat ChatClient",
+        "egress": "ANY Egress LOCAL",
+        "errors": "BudgetError ChatError EgressError",
+        "ledger": "open_ledger start_ledger",
+        "local": "LocalChat LocalConfig",
+        "log": "RequestLog",
+        "progress": "show_progress",
+        "reply": "Reply Usage",
+        "request": "ChatRequest Decoding FunctionCall Schema ToolRound request_key",
+        "server": "ServerConfig",
+    },
+)

@@ -80,9 +80,9 @@ def _peak_mib() -> float:
 
 
 def _load(entry: EntryPoint) -> Callable[..., Any]:
-    from spinemed.cli import _require_ours
+    from spinemed.cli import require_ours
 
-    _require_ours(entry)
+    require_ours(entry)
     try:
         loaded: Callable[..., Any] = entry.load()
     except ImportError as error:

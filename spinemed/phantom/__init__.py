@@ -7,19 +7,14 @@ or measured on phantoms has to say so.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spinemed.phantom.sagittal.draw import draw_phantom, healthy_twin
     from spinemed.phantom.sagittal.files import read_draws, write_phantoms
-    from spinemed.phantom.sagittal.records import (
-        FractureDraw,
-        PhantomConfig,
-        PhantomDraw,
-        PhantomImage,
-        VertebraTruth,
-    )
+    from spinemed.phantom.sagittal.records import FractureDraw, PhantomConfig, PhantomDraw, PhantomImage, VertebraTruth
     from spinemed.phantom.sagittal.render import render_phantom
 
 __all__ = [
@@ -35,17 +30,12 @@ __all__ = [
     "write_phantoms",
 ]
 
-_HOME = {
-    "draw_phantom": "sagittal.draw",
-    "healthy_twin": "sagittal.draw",
-    "read_draws": "sagittal.files",
-    "render_phantom": "sagittal.render",
-    "write_phantoms": "sagittal.files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOME.get(name, "sagittal.records")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "sagittal.draw": "draw_phantom healthy_twin",
+        "sagittal.files": "read_draws write_phantoms",
+        "sagittal.records": "FractureDraw PhantomConfig PhantomDraw PhantomImage VertebraTruth",
+        "sagittal.render": "render_phantom",
+    },
+)

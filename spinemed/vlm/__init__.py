@@ -6,8 +6,9 @@ The trap: import from here, never from the modules at import time of a command.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spinemed.vlm.answer import Reply, Request, VlmAnswerer
@@ -37,29 +38,13 @@ __all__ = [
     "within_budget",
 ]
 
-_HOME = {
-    "Reply": "answer",
-    "Request": "answer",
-    "VlmAnswerer": "answer",
-    "IGNORE": "layout",
-    "Encoded": "layout",
-    "Layout": "layout",
-    "Refused": "layout",
-    "base_of": "load",
-    "is_adapter": "load",
-    "load_model": "load",
-    "load_pair": "load",
-    "load_processor": "processor",
-    "save_processor": "processor",
-    "SeriesSlice": "series",
-    "captioned": "series",
-    "series_turn": "series",
-    "slices_of": "series",
-    "within_budget": "series",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "answer": "Reply Request VlmAnswerer",
+        "layout": "Encoded IGNORE Layout Refused",
+        "load": "base_of is_adapter load_model load_pair",
+        "processor": "load_processor save_processor",
+        "series": "SeriesSlice captioned series_turn slices_of within_budget",
+    },
+)

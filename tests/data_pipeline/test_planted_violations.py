@@ -12,7 +12,7 @@ import pytest
 
 from data_pipeline.corpus import read_corpus
 from data_pipeline.criteria.checks import CHECKS, answer_text
-from data_pipeline.criteria.verify import Lookup, letter_shares, load_criteria, verify
+from data_pipeline.criteria.apply import Lookup, letter_shares, load_criteria, verify
 from data_pipeline.items import Item, read_items
 from data_pipeline.revise import read_lookup
 from spinemed.anatomy import Level

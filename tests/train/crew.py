@@ -29,7 +29,7 @@ from train.config import TrainConfig
 # What a job would import, so that a fork has it already.
 PRELOADED = (
     "accelerate.utils.deepspeed", "deepspeed", "matplotlib.backends.backend_agg", "matplotlib.figure", "peft",
-    "train.features", "train.metrics", "train.packing", "train.report", "train.stages", "train.verify.verify",
+    "train.features", "train.metrics", "train.packing", "train.report", "train.stages", "train.verify.job",
     "transformers.integrations.deepspeed", "transformers.models.qwen3_vl.modeling_qwen3_vl",
     "transformers.models.qwen3_vl.processing_qwen3_vl",
 )  # fmt: skip

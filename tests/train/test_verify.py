@@ -24,7 +24,7 @@ from spinemed.records import Message, Sample
 from spinemed.tables import write_jsonl, write_manifest
 from train.config import TrainConfig
 from train.verify.rows import PictureCheck, RowFaults
-from train.verify.verify import verify
+from train.verify.job import verify
 
 STAGE = {"name": "one", "mixture": [{"release": "only"}], "schedule": {"epochs": 2, "batch_size": 4}, "max_tokens": 120}
 

@@ -40,7 +40,7 @@ class WordingRow:
 
 def known_wordings() -> dict[str, dict[str, str]]:
     """What can be changed: present sentence of each criterion, present system part of each revision prompt."""
-    from data_pipeline.criteria.verify import load_criteria
+    from data_pipeline.criteria.apply import load_criteria
     from data_pipeline.writers.prompts import load_prompts
 
     prompts = {

@@ -6,8 +6,9 @@ Names are loaded when first used. The trap: a record is healthy shapes plus `pat
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spinemed.phantom.spine.config import SpineConfig
@@ -30,21 +31,14 @@ __all__ = [
     "pose_spine",
 ]
 
-_HOME = {
-    "Alignment": "truth",
-    "Frame": "frames",
-    "PosedSpine": "pose",
-    "Posture": "records",
-    "SpineConfig": "config",
-    "SpinePhantom": "records",
-    "alignment_truth": "truth",
-    "draw_spine": "draw",
-    "landmarks": "truth",
-    "pose_spine": "pose",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "config": "SpineConfig",
+        "draw": "draw_spine",
+        "frames": "Frame",
+        "pose": "PosedSpine pose_spine",
+        "records": "Posture SpinePhantom",
+        "truth": "Alignment alignment_truth landmarks",
+    },
+)

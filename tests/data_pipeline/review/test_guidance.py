@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from data_pipeline.config import BuildConfig
-from data_pipeline.criteria.verify import load_criteria
+from data_pipeline.criteria.apply import load_criteria
 from data_pipeline.guidance import read_guidance
 from data_pipeline.records import Exchange
 from data_pipeline.writers.prompts import load_prompts

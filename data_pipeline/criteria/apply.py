@@ -21,7 +21,7 @@ from data_pipeline.items import Item
 from spinemed.errors import ConfigError
 from spinemed.records import CriterionResult
 
-__all__ = ["Criterion", "Lookup", "criteria_sha256", "letter_shares", "load_criteria", "verify"]
+__all__ = ["Criterion", "LetterShares", "Lookup", "criteria_sha256", "letter_shares", "load_criteria", "verify"]
 
 _FOLDER = Path(__file__).parent
 
@@ -32,9 +32,13 @@ class Criterion(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    """Unique among the criteria."""
     sentence: str
+    """The rule, in one sentence."""
     check: str
+    """Name of the check that applies it."""
     on_failure: Literal["revise", "drop"]
+    """Whether a row that fails is mended or dropped."""
     note: str = ""
     """What the reviser adds, for rules that ask for a sentence."""
 
