@@ -99,6 +99,7 @@ def _load(path: Path) -> dict[str, Any]:
     except (
         EOFError,
         KeyError,
+        MemoryError,
         OSError,
         RuntimeError,
         ValueError,

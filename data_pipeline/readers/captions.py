@@ -41,10 +41,10 @@ def parse_captions(
     reading, digest = Reading(entry.id), hashlib.sha256(data).hexdigest()
     csv.field_size_limit(1 << 20)
     reader = csv.DictReader(io.StringIO(utf8_text(data, name)), strict=True)
-    absent = sorted(set(columns.values()) - set(reader.fieldnames or ()))
-    if absent:
-        raise ReadError(f"has no column '{absent[0]}'", file=name, cure="name the columns in the options")
     try:
+        absent = sorted(set(columns.values()) - set(reader.fieldnames or ()))
+        if absent:
+            raise ReadError(f"has no column '{absent[0]}'", file=name, cure="name the columns in the options")
         for row in reader:
             if overflows(row):
                 reading.drop("caption", f"{name}#line {reader.line_num}", "has more cells than columns", failed=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,7 +16,7 @@ from data_pipeline.readers.reading import Blocks, Reading, short_id
 from spinemed.errors import ReadError
 from spinemed.records import Document, Figure, ImageBlob, Source
 
-__all__ = ["add_document", "add_figure", "check_picture", "language_of"]
+__all__ = ["add_document", "add_figure", "check_picture", "file_beside", "language_of"]
 
 _MOST_PIXELS = 1 << 26
 _HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -45,6 +46,18 @@ def add_document(reading: Reading, source: Source, blocks: Blocks, name: str, da
     )
     reading.spans += blocks.spans
     reading.keep("document")
+
+
+def file_beside(folder: Path, name: str) -> Path | None:
+    """The file of that name in a folder or below it; None where there is none, or where the name leads out.
+
+    A name from a document may be no name of a file at all: too long, or with signs that no file can have.
+    """
+    try:
+        path = folder / name
+        return path if path.resolve().is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def check_picture(data: bytes, file: str) -> ImageBlob:

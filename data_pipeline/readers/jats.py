@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.figures.labels import Mentioned, caption_head, link_mentions
-from data_pipeline.readers.documents import add_document, add_figure, check_picture
+from data_pipeline.readers.documents import add_document, add_figure, check_picture, file_beside
 from data_pipeline.readers.files import FileOptions, pack, read_files
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id
 from data_pipeline.readers.safe_xml import local_name, parse_xml, plain_text
@@ -202,8 +202,8 @@ def _add(
     # Only the last part of the link counts: it names a file beside the article and leads nowhere else.
     stem = Path(figure["href"].replace("\\", "/")).name
     wanted = [stem, *(Path(stem).stem + end for end in _PICTURES)] if stem else []
-    path = next((folder / each for each in wanted if (folder / each).is_file()), None)
-    if path is None or not path.resolve().is_relative_to(folder.resolve()):
+    path = next((found for each in wanted if (found := file_beside(folder, each)) is not None), None)
+    if path is None:
         reading.drop("figure", item, "picture is not among the files", stem[:80])
         return
     try:

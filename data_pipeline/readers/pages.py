@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from data_pipeline.figures.labels import Mentioned, caption_head, link_mentions
-from data_pipeline.readers.documents import add_document, add_figure, check_picture
+from data_pipeline.readers.documents import add_document, add_figure, check_picture, file_beside
 from data_pipeline.readers.files import FileOptions, pack, read_files, utf8_text
 from data_pipeline.readers.reading import Blocks, Reading, SpanKind, read_options, short_id
 from data_pipeline.readers.safe_xml import plain_text
@@ -220,12 +220,12 @@ def _add_local(
     item: str,
     label: str,
 ) -> None:
-    path = folder / unquote(link).split("?")[0]
     if caption is None:
         reading.drop("figure", item, "has no caption")
         return
     local = link and "://" not in link and not link.startswith(("data:", "/", "\\"))
-    if not local or not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+    path = file_beside(folder, unquote(link).split("?")[0]) if local else None
+    if path is None:
         reading.drop("figure", item, "picture is not among the files")
         return
     try:

@@ -277,7 +277,7 @@ def _kind(path: str | os.PathLike[str], direction: str | None) -> CentroidKind:
 def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str | None, dict[str, Any]]:
     """Label and coordinates (NaN kept) of each entry, the direction if one is stated, and all of the first entry."""
     try:
-        content = parse_json(Path(path).read_bytes())
+        content = parse_json(Path(path).read_bytes(), parse_int=_whole)
     except OSError as error:
         raise ReadError(
             f"cannot be read ({error.strerror})", file=path, cure="check the path, or derive centroids from the mask"
@@ -314,6 +314,11 @@ def _entries(path: str | os.PathLike[str]) -> tuple[list[tuple[int, Array]], str
             cure="keep one centroid per vertebra",
         )
     return entries, direction, header
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number of JSON; with more digits than a label or coordinate has it becomes a float, at worst infinite."""
+    return int(digits) if len(digits) < 16 else float(digits)
 
 
 def _label(item: Mapping[str, Any], number: int, path: str | os.PathLike[str]) -> int:

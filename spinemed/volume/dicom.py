@@ -163,10 +163,10 @@ def _scan(folder: str | os.PathLike[str]) -> tuple[list[tuple[Path, str, Any]], 
             header = dcmread(io.BytesIO(content))
             for name in _USED:  # pydicom parses a value when it is first asked for: ask here, where damage is caught
                 header.get(name)
+            kind = getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID")
         except damage() as error:
             raise ReadError(f"damaged DICOM file ({error})", file=file, cure=_EXPORT) from error
         if "Rows" not in header:
-            kind = header.file_meta.get("MediaStorageSOPClassUID")
             if kind is None or "Image Storage" in UID(str(kind)).name:  # an image cut short must not pass for a report
                 raise ReadError("a DICOM file that breaks off before its image", file=file, cure=_EXPORT)
             left_out["DICOM without an image"] += 1
@@ -385,6 +385,11 @@ def _values(item: _Slice, unit: Unit) -> NDArray[Any]:
         raise ReadError(
             f"the pixels cannot be decoded ({error})", file=item.file, field="PixelData", cure=_EXPORT
         ) from error
+    if raw.shape != (item.rows, item.columns):
+        raise ReadError(
+            f"the pixels are {'x'.join(map(str, raw.shape))}, the header says {item.rows}x{item.columns}",
+            file=item.file, field="PixelData", cure=_EXPORT,
+        )  # fmt: skip
     slope = float(_numbers(header, "RescaleSlope", item.file, 1, default=(1.0,))[0])
     intercept = float(_numbers(header, "RescaleIntercept", item.file, 1, default=(0.0,))[0])
     return rescale(raw, slope, intercept)

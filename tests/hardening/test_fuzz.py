@@ -16,11 +16,42 @@ import pytest
 
 FUZZ = Path(__file__).parent / "fuzz"
 COUNT = 200
-READERS = (
-    "nifti mask nifti-source dicom dicom-source picture picture-source cnxml medquad jats html markdown pdf bank captions "
-    "grades c3d trc mot skeleton keypoints-json keypoints-arrays jsonl predictions parquet manifest centroids nnunet "
-    "grades-reference engines importers configs sources tool-arguments"
-).split()
+READERS = [
+    "nifti",
+    "mask",
+    "nifti-source",
+    "dicom",
+    "dicom-source",
+    "picture",
+    "picture-source",
+    "cnxml",
+    "medquad",
+    "jats",
+    "html",
+    "markdown",
+    "pdf",
+    "bank",
+    "captions",
+    "grades",
+    "c3d",
+    "trc",
+    "mot",
+    "skeleton",
+    "keypoints-json",
+    "keypoints-arrays",
+    "jsonl",
+    "predictions",
+    "parquet",
+    "manifest",
+    "centroids",
+    "nnunet",
+    "grades-reference",
+    "engines",
+    "importers",
+    "configs",
+    "sources",
+    "tool-arguments",
+]
 
 
 @pytest.fixture(scope="module")

@@ -429,11 +429,11 @@ def _parquet(path: Path) -> dict[str, Any]:
 
     try:
         table = pq.read_table(path)
+        columns = table.column_names
     except FileNotFoundError as error:
         raise ReadError("no such file", file=path, cure="check the path") from error
     except parquet_damage() as error:
         raise ReadError(f"is no complete Parquet file ({error})", file=path, cure="write it again") from error
-    columns = table.column_names
     names = [name[:-2] for name in columns if name.endswith("_x") and f"{name[:-2]}_y" in columns]
     if not names or table.num_rows == 0:
         raise ReadError("has no rows, or no columns NAME_x, NAME_y", file=path, cure="write one column per coordinate")

@@ -65,6 +65,8 @@ def read_trc(path: str | os.PathLike[str], *, unit: str | None = None, up: str =
             values = [float(cell) if cell.strip() else np.nan for cell in cells[:width]]
         except ValueError as error:
             raise ReadError(f"holds what is no number ({error})", file=path, line=number, cure="mend it") from error
+        if not np.isfinite(values[:2]).all():
+            raise ReadError("has no frame number or no time", file=path, line=number, cure="mend it")
         if not rows:
             first = int(values[0])
         times.append(values[1])
@@ -92,7 +94,10 @@ def read_trc(path: str | os.PathLike[str], *, unit: str | None = None, up: str =
 
 def _number(header: dict[str, str], key: str, path: str | os.PathLike[str]) -> float:
     try:
-        return float(header[key])
+        value = float(header[key])
+        if not np.isfinite(value):
+            raise ValueError
+        return value
     except KeyError as error:
         raise ReadError(f"has no {key}", file=path, line=2, field=key, cure="mend the header") from error
     except ValueError as error:
