@@ -19,8 +19,10 @@ class DescribeArguments(Arguments):
     """An image, and whether to read it as a mask of vertebrae."""
 
     handle: Handle
+    """Handle of an image, from list_images."""
     read_as: Annotated[Literal["image", "mask"], Field(description="mask: count its vertebrae.")] = "image"
     scheme: Scheme = "verse"
+    """Numbering of the mask."""
 
 
 def run(arguments: DescribeArguments, desk: Desk) -> Answer:

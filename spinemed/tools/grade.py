@@ -19,12 +19,16 @@ class GradeArguments(Arguments):
     """A mask of vertebrae, and of their bodies if there is one."""
 
     mask: Handle
+    """Handle of the mask of vertebrae."""
     body_mask: Handle | None = None
+    """Handle of the mask of their bodies."""
     levels: Annotated[
         tuple[LevelText, ...], Field(max_length=30, description="Vertebrae to report; all if left out.")
     ] = ()
     scheme: Scheme = "verse"
+    """Numbering of the mask."""
     sex: Literal["female", "male"] | None = None
+    """Decides the norms of heights; None takes both."""
 
 
 def run(arguments: GradeArguments, desk: Desk) -> Answer:

@@ -22,7 +22,9 @@ class LabelArguments(Arguments):
 
     image: Annotated[str | None, Field(max_length=64, description="Handle of a CT.")] = None
     mask: Handle | None = None
+    """Handle of a mask that holds labels already."""
     scheme: Scheme = "verse"
+    """Numbering of the mask."""
 
     @model_validator(mode="after")
     def _one(self) -> LabelArguments:

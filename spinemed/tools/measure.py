@@ -33,25 +33,35 @@ class Angle(Arguments):
     """An angle by Cobb between two vertebrae."""
 
     upper: LevelText
+    """Vertebra of the upper endplate."""
     lower: LevelText
+    """Vertebra of the lower endplate."""
     plane: Literal["coronal", "sagittal"] = "coronal"
+    """In which the angle is measured."""
 
 
 class MeasureArguments(Arguments):
     """A mask and the levels to measure."""
 
     mask: Handle
+    """Handle of the mask of vertebrae."""
     levels: Annotated[tuple[LevelText, ...], Field(min_length=1, max_length=30, description="Vertebrae to report.")]
     discs: Annotated[
         tuple[DiscText, ...], Field(max_length=30, description="Discs; by default those between named vertebrae.")
     ] = ()
     cobb: Annotated[tuple[Angle, ...], Field(max_length=20)] = ()
+    """Angles to measure."""
     body_mask: Handle | None = None
+    """Handle of the mask of bodies."""
     canal_mask: Handle | None = None
+    """Handle of the mask of the canal."""
     disc_mask: Handle | None = None
+    """Handle of the mask of discs."""
     canal_holds: Literal["bony canal", "dural sac"] = "bony canal"
+    """What the canal mask holds."""
     scheme: Annotated[Literal[tuple(LABEL_MAPS)], Field(description="Numbering of the masks.")] = "verse"  # type: ignore[valid-type]
     posture: Literal["standing", "supine", "unknown"] = "unknown"
+    """How the patient was placed; decides which alignment may be stated."""
 
 
 def run(arguments: MeasureArguments, desk: Desk) -> Answer:

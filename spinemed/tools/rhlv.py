@@ -19,9 +19,12 @@ class RhlvArguments(Arguments):
     """A vertebra, its twin, and its level (VerSe's numbers in both masks, or 0 and 1)."""
 
     mask: Handle
+    """Handle of the patient's mask."""
     synthetic: Annotated[str, Field(max_length=64, description="Handle of the twin's mask.")]
     level: LevelText
+    """Which vertebra."""
     mode: Literal["robust", "paper"] = "robust"
+    """Ours with intervals, or the published rule."""
 
 
 def run(arguments: RhlvArguments, desk: Desk) -> Answer:

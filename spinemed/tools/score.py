@@ -47,31 +47,47 @@ class SchwabArguments(Arguments):
     """SRS-Schwab, adult deformity, standing films: Cobb angles, pelvic incidence, lordosis L1-S1, SVA, pelvic tilt."""
 
     rule: Literal["SRS_SCHWAB"]
+    """Names the rule."""
     thoracic_deg: _Cobb = None
+    """Cobb angle of the thoracic curve."""
     lumbar_deg: _Cobb = None
+    """Cobb angle of the thoracolumbar or lumbar curve."""
     pi_deg: _Degrees = None
+    """Pelvic incidence."""
     ll_deg: _Degrees = None
+    """Lordosis from L1 to S1."""
     sva_mm: Annotated[float | None, Field(ge=-1000, le=1000)] = None
+    """Sagittal vertical axis, positive forwards."""
     pt_deg: _Degrees = None
+    """Pelvic tilt."""
 
 
 class Curve(Arguments):
     """Standing Cobb angle (0 where there is no curve), residual on side bending, and kyphosis over the curve."""
 
     cobb_deg: _Cobb = None
+    """Standing; 0 where there is no curve."""
     bending_deg: _Degrees = None
+    """What is left of it on side bending."""
     kyphosis_deg: _Degrees = None
+    """Kyphosis over the curve."""
 
 
 class LenkeArguments(Arguments):
     """Lenke, adolescent idiopathic scoliosis, standing films: proximal, main thoracic, (thoraco)lumbar curve."""
 
     rule: Literal["LENKE"]
+    """Names the rule."""
     pt: Curve = Curve()
+    """Proximal thoracic curve."""
     mt: Curve = Curve()
+    """Main thoracic curve."""
     tl: Curve = Curve()
+    """Thoracolumbar or lumbar curve."""
     lumbar: Literal["A", "B", "C"] | None = None
+    """Lumbar modifier."""
     kyphosis_t5_t12_deg: _Degrees = None
+    """Kyphosis from T5 to T12."""
 
 
 def _model(rule: str, score: AdditiveScore) -> type[Arguments]:

@@ -27,8 +27,10 @@ class StraightenArguments(Arguments):
     """A mask of whole vertebrae and what to lay straight."""
 
     mask: Handle
+    """Handle of the mask of whole vertebrae."""
     levels: Annotated[tuple[LevelText, ...], Field(max_length=30, description="Vertebrae; all if left out.")] = ()
     scheme: Scheme = "verse"
+    """Numbering of the mask."""
     spacing_mm: Annotated[float, Field(ge=0.5, le=3.0, description="Edge of the crops' voxels.")] = 1.0
 
 

@@ -30,10 +30,15 @@ class SynthesiseArguments(Arguments):
     """A mask with several vertebrae, and the one to expect."""
 
     mask: Handle
+    """Handle of a mask with several vertebrae."""
     level: LevelText
+    """The vertebra to expect."""
     method: Literal["level_curve", "neighbours", "model"] = "level_curve"
+    """Where the expected shape comes from."""
     scheme: Scheme = "verse"
+    """Numbering of the mask."""
     sex: Literal["female", "male"] | None = None
+    """Decides the norms of heights; None takes both."""
 
 
 def run(arguments: SynthesiseArguments, desk: Desk) -> Answer:

@@ -142,9 +142,8 @@ def test_every_field_of_a_config_and_of_a_record_says_what_it_holds() -> None:
     assert silent == []
 
 
-ASKED_ELSEWHERE = ("spinemed.tools.", "data_pipeline.review.", "data_pipeline.writers.schemas")
-"""Arguments of tools and forms of the web application say what they are where they are asked for; what a language model
-fills in is said in its prompt."""
+ASKED_ELSEWHERE = ("data_pipeline.review.", "data_pipeline.writers.schemas")
+"""A form of the web application is explained on its page, and what a language model fills in is said in its prompt."""
 
 
 def _above(module: str, name: str, field: str) -> bool:
