@@ -262,6 +262,23 @@ def test_paths_that_pages_print_exist(root: Path) -> None:
             assert (root / place.rstrip(".,")).exists(), f"{page.name}: {place}"
 
 
+def test_numbers_beside_a_link_to_the_results_stand_there(root: Path) -> None:
+    """Pages about limits and papers are held more closely, row by row, elsewhere."""
+    number = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
+    measured = {one.replace(",", "") for one in number.findall((root / "benchmarks" / "RESULTS.md").read_text())}
+    checked = 0
+    for page in written(root):
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for part in re.split(r"\n\n|\n(?=[-|])", text):
+            if "RESULTS.md" not in part:
+                continue
+            said = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "", part))
+            numbers = {one.replace(",", "") for one in number.findall(said)}
+            assert numbers <= measured, f"{page.name}: {sorted(numbers - measured)} in: {said[:80]}"
+            checked += len(numbers)
+    assert checked > 40
+
+
 def test_python_in_pages_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     blocks = [(page, block) for page in written(root)
