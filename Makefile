@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint acceptance docs base peer clean help
+.PHONY: quickstart test lint acceptance coverage docs base peer clean help
 
 help:
 	@echo "make quickstart   install and run: real sources -> release -> training -> scored board (runs/quickstart)"
 	@echo "make test         install and run every check at a small size"
 	@echo "make acceptance   the full figures of benchmarks/RESULTS.md; any length, resumable"
+	@echo "make coverage     the tests again with tracing: which share of the code they run"
 	@echo "make docs         the documentation site, built strictly into site/"
 	@echo "make base         make the shipped base model again (samples/nano_base)"
 	@echo "make peer NAME=x  an environment for a peer that benchmarks compare with"
@@ -47,6 +48,10 @@ test: lint
 
 acceptance: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m acceptance
+
+# How much of each package the tests run, against the promised bounds.
+coverage: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/measure_coverage.py
 
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -109,7 +109,7 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., lis
         *,
         world: int = 2,
         overrides: Sequence[str] = (),
-        seconds: float = 120,
+        seconds: float = 300,
         kill_at: int | None = None,
         fails: bool = False,
     ) -> list[int]:
