@@ -18,16 +18,17 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "cards"
 CARD_NOTE = (
     "*An example, as `spinemed quickstart` wrote it (`MODEL_CARD.md`). The model is a nano one, trained on computed "
-    "phantoms; it proves that the chain works and reads no patient. The first block is the header of the file.*\n\n"
+    "phantoms; it proves that the chain works and reads no patient.*\n\n"
 )
+HEADER = "## The header of the file, which the Hugging Face Hub reads"
 SHEET_NOTE = "*An example, as `spinemed quickstart` wrote it beside its release (`DATASHEET.md`).*\n\n"
 
 
 def card_page(card: str) -> str:
-    """A card as a page: its header in a code block."""
+    """A card as a page: its header in a code block at the end."""
     _, header, body = card.split("---\n", 2)
     title, _, rest = body.strip("\n").partition("\n")
-    return f"{title}\n\n{CARD_NOTE}```yaml\n{header}```\n{rest}\n"
+    return f"{title}\n\n{CARD_NOTE}{rest.lstrip()}\n\n{HEADER}\n\n```yaml\n{header}```\n"
 
 
 def sheet_page(sheet: str) -> str:

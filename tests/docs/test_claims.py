@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spinemed.intended import OUT_OF_SCOPE
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("docs/limits.md", "docs/reproducing.md")
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?![\w])")
@@ -90,6 +92,12 @@ def test_numbers_stand_in_tables_only(page: str) -> None:
     text = "\n".join(line for line in (ROOT / page).read_text("utf-8").splitlines() if not line.startswith("|"))
     text = re.sub(r"`[^`]*`|\]\([^)]*\)|arXiv \S+|doi \S+|CC BY-SA 4\.0|Qwen\S+|Human3\.6M", "", text)
     assert re.findall(r"\d+\.\d+|\d+ ?%|\d+ (?:mm|HU|points)\b", text) == []
+
+
+def test_the_page_names_everything_that_cards_put_out_of_scope() -> None:
+    text = (ROOT / PAGES[0]).read_text(encoding="utf-8")
+    for point in OUT_OF_SCOPE:
+        assert point.split(":")[0].rstrip(".") in text, point
 
 
 @pytest.mark.parametrize("page", PAGES)
