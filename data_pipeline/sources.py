@@ -214,5 +214,5 @@ def _check_path(source: Source, place: _Place) -> None:
     if not source.path:
         raise place.fault("path", "is absent", "give the file or folder of the source")
     root = source_path(place.file, source)
-    if not root.exists():
+    if not os.path.exists(root):  # false, too, for what is no name of a file
         raise place.fault("path", f"does not exist: {root}", "check the path; it is relative to this file")
