@@ -71,7 +71,8 @@ MADE: dict[str, dict[str, str]] = {
         "a.xml": "<article><front><article-meta><title-group><article-title>A slip</article-title></title-group>"
         "<permissions><license><p>CC BY 4.0</p></license></permissions></article-meta></front><body><sec id='s'>"
         "<p id='p1'>A man of 40 (<xref ref-type='fig' rid='f1'>Figure 1</xref>).</p><fig id='f1'>"
-        "<label>Figure 1</label><caption><p>Lateral view.</p></caption><graphic href='f1'/></fig></sec></body></article>",
+        "<label>Figure 1</label><caption><p>Lateral view.</p>"
+        "</caption><graphic href='f1'/></fig></sec></body></article>",
     },
     "html": {
         "a.html": "<html lang='en'><head><title>Spine</title></head><body><h1>Discs</h1><p>Five lumbar discs.</p>"
