@@ -21,7 +21,7 @@ SINGLE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    "LICENSES-THIRD-PARTY.md": "licences.md",
+    "THIRD_PARTY.md": "licences.md",
     "benchmarks/RESULTS.md": "results.md",
     "benchmarks/LOG.md": "log.md",
     "benchmarks/motion_levels.md": "motion_levels.md",
