@@ -23,7 +23,8 @@ import yaml
 
 from data_pipeline.corpus import read_corpus
 from data_pipeline.credits import terms_of
-from data_pipeline.criteria.apply import Lookup, load_criteria, verify
+from data_pipeline.criteria.apply import load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.items import Item, read_items, redo_derivation, text_sha256
 from data_pipeline.readers import Drop, Reading, read_source
 from data_pipeline.records import Derivation, Parts

@@ -21,8 +21,9 @@ from typing import Any
 
 from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import Corpus
+from data_pipeline.criteria.apply import Criterion, load_criteria, verify
 from data_pipeline.criteria.checks import MASKS, answer_text, giveaway_names, kind_of, name_pattern, passage_of
-from data_pipeline.criteria.apply import Criterion, Lookup, load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.items import Item, compose_turn, read_items
 from data_pipeline.readers.reading import Drop
 from data_pipeline.records import Derivation

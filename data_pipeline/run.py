@@ -24,7 +24,8 @@ import spinemed
 from data_pipeline.components import keys_of
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import shard_count, write_corpus
-from data_pipeline.criteria.apply import Lookup, criteria_sha256, load_criteria
+from data_pipeline.criteria.apply import criteria_sha256, load_criteria
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.drafting.rules import join_drafts, write_drafts
 from data_pipeline.drafting.tasks import TEMPLATES
 from data_pipeline.guidance import read_guidance
@@ -49,8 +50,9 @@ from data_pipeline.shards.shard import Job, Work, job
 from data_pipeline.shards.store import derivations_of, group_sizes, open_corpus, open_table, read_item_shard
 from data_pipeline.sources import read_sources, source_path
 from data_pipeline.unique.stage import Ask, unique_key, wordings_of, write_unique
+from data_pipeline.writers.choice import open_writer
 from data_pipeline.writers.prompts import all_templates
-from data_pipeline.writers.writer import DraftPart, Requests, Writer, open_writer
+from data_pipeline.writers.writer import DraftPart, Requests, Writer
 from spinemed.errors import ConfigError
 from spinemed.records import ImageBlob, Instance, Source, Split, content_hash
 from spinemed.run import Run

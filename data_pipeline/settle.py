@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_pipeline.criteria.apply import Criterion, LetterShares, letter_shares, load_criteria, verify
 from data_pipeline.criteria.checks import passage_of, words
-from data_pipeline.criteria.apply import Criterion, LetterShares, Lookup, letter_shares, load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.drafting.rules import join_exchanges
 from data_pipeline.items import Item, compose_turn, write_items
 from data_pipeline.readers.reading import Drop

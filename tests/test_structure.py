@@ -107,7 +107,9 @@ def arrows(root: Path) -> dict[str, set[str]]:
                 to |= {
                     full if (full := f"{node.module}.{alias.name}") in known else node.module for alias in node.names
                 }
-        found[name] = (to & known.keys()) - {name}
+        # The `__init__` of every package on the way runs first, unless the importing module lies in that package.
+        to |= {".".join(parts[:end]) for each in to if (parts := each.split(".")) for end in range(1, len(parts))}
+        found[name] = {each for each in to & known.keys() if not f"{name}.".startswith(f"{each}.")}
     return found
 
 

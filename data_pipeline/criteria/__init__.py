@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from data_pipeline.criteria.apply import (
         Criterion,
         LetterShares,
-        Lookup,
         criteria_sha256,
         letter_shares,
         load_criteria,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     )
     from data_pipeline.criteria.checks import answer_text, kind_of, name_pattern, passage_of
     from data_pipeline.criteria.checks_written import levels_in
+    from data_pipeline.criteria.lookup import Lookup
 
 __all__ = [
     "Criterion",
@@ -40,8 +40,9 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "apply": "Criterion LetterShares Lookup criteria_sha256 letter_shares load_criteria verify",
+        "apply": "Criterion LetterShares criteria_sha256 letter_shares load_criteria verify",
         "checks": "answer_text kind_of name_pattern passage_of",
         "checks_written": "levels_in",
+        "lookup": "Lookup",
     },
 )

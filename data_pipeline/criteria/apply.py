@@ -16,12 +16,13 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_pipeline.criteria.checks import CHECKS, Lookup, letters_balanced
+from data_pipeline.criteria.checks import CHECKS, letters_balanced
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.items import Item
 from spinemed.errors import ConfigError
 from spinemed.records import CriterionResult
 
-__all__ = ["Criterion", "LetterShares", "Lookup", "criteria_sha256", "letter_shares", "load_criteria", "verify"]
+__all__ = ["Criterion", "LetterShares", "criteria_sha256", "letter_shares", "load_criteria", "verify"]
 
 _FOLDER = Path(__file__).parent
 

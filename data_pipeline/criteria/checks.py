@@ -11,21 +11,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from data_pipeline.corpus import Corpus
 from data_pipeline.criteria.checks_tasks import TASK_CHECKS
 from data_pipeline.criteria.checks_written import WRITTEN_CHECKS
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.drafting.images import spine_of
 from data_pipeline.drafting.texts import first_sentence
 from data_pipeline.items import Item, text_sha256
-from data_pipeline.records import Derivation
 from spinemed.anatomy import REGULAR, Disc, Spine
-from spinemed.questions import NOT_ASSESSABLE, Template, construct, overlapping, significant_words, span_text
-from spinemed.records import NOT_DETERMINABLE, Span, Study
+from spinemed.questions import NOT_ASSESSABLE, construct, overlapping, significant_words, span_text
+from spinemed.records import NOT_DETERMINABLE, Study
 
 __all__ = [
-    "CHECKS", "MASKS", "Lookup", "answer_text", "giveaway_names", "kind_of", "letters_balanced", "name_pattern",
+    "CHECKS", "MASKS", "answer_text", "giveaway_names", "kind_of", "letters_balanced", "name_pattern",
     "passage_of", "words",
 ]  # fmt: skip
 
@@ -33,7 +31,6 @@ MASKS = {"condition": "[this condition]", "definition": "[this term]"}
 """What stands where a name is hidden, by the first word of the template's name."""
 SHORTEST_PASSAGE = {"condition": 80, "definition": 20}
 FEWEST_WORDS = {"condition": 12, "definition": 4}
-LONGEST_PASSAGE = 420
 _LONG_WORD = 8
 _LOOSE_START = re.compile(
     r"^(?:they|it|this|these|those|that|he|she|his|her|its|such|however|also|in addition|as a result|other|another|"
@@ -47,27 +44,7 @@ _IDENTIFIER = re.compile(
 )
 _MARKUP = re.compile(r"https?://|www\.|</?[a-zA-Z]+[^>]*>|[\x00-\x08\x0b-\x1f\x7f]")
 
-Check = Callable[[Item, "Lookup"], "str | None"]
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """What checks look things up in."""
-
-    corpus: Corpus
-    templates: dict[str, Template]
-    derivations: dict[str, Derivation]
-    longest_passage: int = LONGEST_PASSAGE
-
-    def study(self, item: Item) -> Study | None:
-        """The study an item is about, or None."""
-        found = next((part.id for part in item.instance.evidence if part.kind == "study"), None)
-        return None if found is None else self.corpus.studies.get(found)  # `evidence_exists` says that it is gone
-
-    def spans(self, item: Item) -> list[Span]:
-        """The spans an item quotes, as far as the corpus holds them."""
-        named = [part.id for part in item.instance.evidence if part.kind == "span"]
-        return [self.corpus.spans[name] for name in named if name in self.corpus.spans]
+Check = Callable[[Item, Lookup], "str | None"]
 
 
 def words(text: str) -> list[str]:

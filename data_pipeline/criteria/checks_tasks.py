@@ -21,7 +21,7 @@ from spinemed.questions import NOT_ASSESSABLE, SOLVABLE_FROM_TEXT
 from spinemed.records import content_hash
 
 if TYPE_CHECKING:
-    from data_pipeline.criteria.checks import Lookup
+    from data_pipeline.criteria.lookup import Lookup
     from data_pipeline.items import Item
 
 __all__ = ["TASK_CHECKS"]

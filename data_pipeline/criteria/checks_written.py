@@ -20,7 +20,7 @@ from spinemed.anatomy import Disc, Level, find_levels
 from spinemed.questions import significant_words
 
 if TYPE_CHECKING:
-    from data_pipeline.criteria.checks import Lookup
+    from data_pipeline.criteria.lookup import Lookup
     from data_pipeline.items import Item
 
 __all__ = ["WRITTEN_CHECKS", "levels_in", "written_value"]

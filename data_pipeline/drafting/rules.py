@@ -20,7 +20,8 @@ import numpy as np
 
 from data_pipeline.config import DraftConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.criteria.apply import Lookup, load_criteria, verify
+from data_pipeline.criteria.apply import load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.drafting.captions import draft_captions
 from data_pipeline.drafting.images import column_tags, draft_study
 from data_pipeline.drafting.tasks import draft_study_tasks, draft_text_tasks

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from spinemed.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from data_pipeline.writers.choice import open_writer
     from data_pipeline.writers.evidence import egress_of, speaks_to_model
     from data_pipeline.writers.model import ModelWriter
     from data_pipeline.writers.prompts import all_templates, load_prompts, prompts_sha256
     from data_pipeline.writers.schemas import TaskName, schema_of
-    from data_pipeline.writers.writer import DraftPart, Requests, RuleWriter, Writer, open_writer
+    from data_pipeline.writers.writer import DraftPart, Requests, RuleWriter, Writer
 
 __all__ = [
     "DraftPart",
@@ -36,10 +37,11 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "choice": "open_writer",
         "evidence": "egress_of speaks_to_model",
         "model": "ModelWriter",
         "prompts": "all_templates load_prompts prompts_sha256",
         "schemas": "TaskName schema_of",
-        "writer": "DraftPart Requests RuleWriter Writer open_writer",
+        "writer": "DraftPart Requests RuleWriter Writer",
     },
 )

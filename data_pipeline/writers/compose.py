@@ -15,10 +15,11 @@ from data_pipeline.criteria.checks_written import levels_in
 from data_pipeline.items import Desk, Item, compose_turn
 from data_pipeline.records import Parts
 from data_pipeline.writers.evidence import Pack
-from data_pipeline.writers.prompts import Language, Prompt, load_prompts, template_name
+from data_pipeline.writers.prompts import Prompt, load_prompts, template_name
 from data_pipeline.writers.schemas import (
     REPORT_PARTS,
     Consultation,
+    Language,
     MultipleChoice,
     Open,
     Report,

@@ -22,7 +22,8 @@ import numpy as np
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.criteria.apply import Criterion, Lookup, load_criteria, verify
+from data_pipeline.criteria.apply import Criterion, load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.guidance import read_guidance
 from data_pipeline.items import Desk, Item
 from data_pipeline.readers.reading import Drop
@@ -31,8 +32,8 @@ from data_pipeline.settle import Revision, slip_of
 from data_pipeline.shards.store import CorpusStore
 from data_pipeline.writers.compose import Composer, written_of
 from data_pipeline.writers.evidence import Pack, PackKind, egress_of, packs_of
-from data_pipeline.writers.prompts import Language, Prompt, all_templates, data_field, load_prompts
-from data_pipeline.writers.schemas import TaskName, Verdict, Written, apply_edits, schema_of
+from data_pipeline.writers.prompts import Prompt, all_templates, data_field, load_prompts
+from data_pipeline.writers.schemas import Language, TaskName, Verdict, Written, apply_edits, schema_of
 from data_pipeline.writers.writer import DraftPart, Requests
 from spinemed.chat import Chat, ChatClient, ChatError, ChatRequest, LocalChat, Reply, RequestLog, open_ledger
 

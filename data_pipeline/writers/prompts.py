@@ -20,14 +20,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_pipeline.writers.schemas import TaskName
+from data_pipeline.drafting.tasks.words import ruled_templates
+from data_pipeline.writers.schemas import Language, TaskName
 from spinemed.errors import ConfigError
 from spinemed.questions import Template, load_templates
 from spinemed.records import Message
 
-__all__ = ["Language", "Prompt", "all_templates", "data_field", "load_prompts", "prompts_sha256", "template_name"]
+__all__ = ["Prompt", "all_templates", "data_field", "load_prompts", "prompts_sha256", "template_name"]
 
-Language = Literal["en", "zh"]
 _FOLDER = Path(__file__).parents[1] / "prompts"
 _FIELD = re.compile(r"\{\{([a-z_]+)\}\}")
 _FILE = re.compile(r"\A---\n(.*?)\n---\n# system\n(.*?)\n# user\n(.*)\Z", re.DOTALL)
@@ -128,8 +128,6 @@ def template_name(task: TaskName, language: Language) -> str:
 
 def all_templates() -> dict[str, Template]:
     """The rule writer's wordings, and the frames around what it or a model wrote of the four tasks."""
-    from data_pipeline.drafting.tasks.words import ruled_templates  # its wordings are typed by this module's names
-
     found = dict(load_templates()) | ruled_templates()
     for (stage, task, language), prompt in load_prompts().items():
         if stage == "draft":

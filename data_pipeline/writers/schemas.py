@@ -20,6 +20,7 @@ __all__ = [
     "Citation",
     "Consultation",
     "Edit",
+    "Language",
     "MultipleChoice",
     "Open",
     "Report",
@@ -31,6 +32,8 @@ __all__ = [
     "schema_of",
 ]
 
+Language = Literal["en", "zh"]
+"""What is asked and answered in."""
 TaskName = Literal["multiple_choice", "open", "consultation", "report"]
 """The tasks that a language model writes."""
 Short = Annotated[str, Field(min_length=1, max_length=300)]

@@ -20,18 +20,16 @@ import numpy as np
 
 from data_pipeline.config import BuildConfig
 from data_pipeline.corpus import Corpus
-from data_pipeline.criteria.apply import Lookup
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.drafting.rules import draft_corpus
 from data_pipeline.items import Desk, Item
 from data_pipeline.records import Exchange
 from data_pipeline.revise import mend_drafts, read_pools
 from data_pipeline.settle import Revision
 from data_pipeline.shards.store import CorpusStore
-from data_pipeline.writers.prompts import prompts_sha256
-from spinemed.errors import ConfigError
 from spinemed.tables import parse_json, write_json
 
-__all__ = ["DraftPart", "Requests", "RuleWriter", "Writer", "open_writer"]
+__all__ = ["DraftPart", "Requests", "RuleWriter", "Writer"]
 
 Advance = Callable[[int], None]
 
@@ -141,26 +139,3 @@ class RuleWriter:
 @functools.lru_cache(maxsize=1)
 def _pools(file: Path) -> dict[str, list[str]]:
     return dict(parse_json(file.read_bytes()))
-
-
-def open_writer(config: BuildConfig, requests: Requests) -> Writer:
-    """The writer that a config asks for.
-
-    Args:
-        config: The run's.
-        requests: Where a model's requests are logged.
-
-    Raises:
-        ConfigError: The writer has no settings.
-    """
-    if config.writer == "rules":
-        return RuleWriter(config)
-    wanted = "server" if config.writer == "openai" else "checkpoint"
-    if getattr(config.model, wanted) is None:
-        raise ConfigError(
-            f"is '{config.writer}', and nothing says which model to ask", field="writer",
-            cure=f"give `model.{wanted}`, or write `writer: rules`",
-        )  # fmt: skip
-    from data_pipeline.writers.model import ModelWriter
-
-    return ModelWriter(config, requests, {"writer": config.writer, "prompts": prompts_sha256()})

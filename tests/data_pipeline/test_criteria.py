@@ -10,8 +10,9 @@ import yaml
 
 from data_pipeline.config import ReviseConfig
 from data_pipeline.corpus import read_corpus
+from data_pipeline.criteria.apply import load_criteria, verify
 from data_pipeline.criteria.checks import CHECKS, finding_supports_answer
-from data_pipeline.criteria.apply import Lookup, load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.drafting.texts import axis_of, first_sentence
 from data_pipeline.items import Item, compose_turn
 from data_pipeline.revise import _pool_of, pools_of, read_lookup, revise_drafts

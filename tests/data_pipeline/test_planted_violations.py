@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from data_pipeline.corpus import read_corpus
+from data_pipeline.criteria.apply import letter_shares, load_criteria, verify
 from data_pipeline.criteria.checks import CHECKS, answer_text
-from data_pipeline.criteria.apply import Lookup, letter_shares, load_criteria, verify
+from data_pipeline.criteria.lookup import Lookup
 from data_pipeline.items import Item, read_items
 from data_pipeline.revise import read_lookup
 from spinemed.anatomy import Level

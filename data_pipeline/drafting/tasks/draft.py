@@ -23,8 +23,7 @@ from data_pipeline.items import Desk, Item
 from data_pipeline.records import Parts
 from data_pipeline.writers.compose import EXERCISE_NOTE, Composer, rests_on
 from data_pipeline.writers.evidence import INSTRUCTION, Pack, speaks_to_model
-from data_pipeline.writers.prompts import Language
-from data_pipeline.writers.schemas import Citation, Consultation, MultipleChoice, Open, TaskName, Written
+from data_pipeline.writers.schemas import Citation, Consultation, Language, MultipleChoice, Open, TaskName, Written
 from spinemed import __version__
 from spinemed.questions import SOLVABLE_FROM_TEXT
 from spinemed.records import Axis, Span, Study, Writer, content_hash

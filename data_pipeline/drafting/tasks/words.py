@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from data_pipeline.writers.prompts import Language
-from data_pipeline.writers.schemas import TaskName
+from data_pipeline.writers.schemas import Language, TaskName
 from spinemed.errors import ConfigError
 from spinemed.questions import Template
 

@@ -18,11 +18,11 @@ from starlette.responses import Response
 
 from data_pipeline.deidentify.status import Sealed
 from data_pipeline.review.audit.chain import append
-from data_pipeline.review.audit.sign import MEANINGS, prove
 from data_pipeline.review.deid import views
 from data_pipeline.review.deid.originals import find_original
 from data_pipeline.review.errors import AbsentError, RefusedError
 from data_pipeline.review.protocol.queues import HeldResult, held_queue, open_held, queue_counts, sign_off_held
+from data_pipeline.review.protocol.signatures import MEANINGS, prove
 from data_pipeline.review.web.deps import CurrentUser, Db, Id, OpenStore, Visitor, csrf_checked, page, review_of, see
 from spinemed.errors import ReadError
 

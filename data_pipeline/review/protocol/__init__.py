@@ -46,6 +46,7 @@ from data_pipeline.review.protocol.queues import (
     queue_counts,
     sign_off_held,
 )
+from data_pipeline.review.protocol.signatures import MEANINGS, Proof, prove, sign
 from data_pipeline.review.protocol.studies import Corrected, correct_levels, dependent_items, reopen_item, stale_gold
 from data_pipeline.review.protocol.users import (
     Profile,
@@ -81,6 +82,7 @@ from data_pipeline.review.protocol.wording import (
 
 __all__ = [
     "FLAG_KINDS",
+    "MEANINGS",
     "ROLES",
     "SIDES",
     "SYSTEM",
@@ -102,6 +104,7 @@ __all__ = [
     "Opinion",
     "Profile",
     "Progress",
+    "Proof",
     "QueueRow",
     "RunRow",
     "WaitingFigure",
@@ -146,12 +149,14 @@ __all__ = [
     "open_session",
     "other_decision",
     "propose_wording",
+    "prove",
     "queue_counts",
     "reopen_item",
     "require",
     "save_draft",
     "set_language",
     "set_password",
+    "sign",
     "sign_off_held",
     "stale_gold",
     "touch_session",

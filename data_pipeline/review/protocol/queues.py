@@ -16,9 +16,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from data_pipeline.review.audit.chain import append
-from data_pipeline.review.audit.sign import Proof, sign
 from data_pipeline.review.errors import AbsentError, RefusedError, StaleError
 from data_pipeline.review.protocol.access import Actor, check_id, clean_text, require
+from data_pipeline.review.protocol.signatures import Proof, sign
 from data_pipeline.review.store.tables import DeidItem, FigureReview, now
 
 __all__ = [
@@ -203,7 +203,7 @@ def sign_off_held(
         actor: A data manager.
         held_id: The result.
         decision: `clean` or `rejected`.
-        proof: From :func:`~data_pipeline.review.audit.sign.prove`.
+        proof: From :func:`~data_pipeline.review.protocol.signatures.prove`.
         version: As shown.
         reason: Always needed.
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from data_pipeline.review.audit import Proof, head, sign
+from data_pipeline.review.audit import head
 from data_pipeline.review.errors import AbsentError
 from data_pipeline.review.exchange.verdicts import export_review
 from data_pipeline.review.protocol.access import Actor, require
+from data_pipeline.review.protocol.signatures import Proof, sign
 from data_pipeline.review.store import Store
 from spinemed.tables import read_manifest
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from data_pipeline.review.audit import MEANINGS, Proof, sign
 from data_pipeline.review.errors import RefusedError, StaleError
 from data_pipeline.review.protocol.access import Actor, Role, require
+from data_pipeline.review.protocol.signatures import MEANINGS, Proof, sign
 from data_pipeline.review.store.tables import Adjudication, Assignment, AuditRow, Decision
 from spinemed.records import content_hash
 

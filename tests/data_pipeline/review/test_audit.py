@@ -11,21 +11,10 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from data_pipeline.review.audit import (
-    AuditLine,
-    Head,
-    Proof,
-    append,
-    head,
-    prove,
-    read_log,
-    sign,
-    verify_exported,
-    verify_log,
-)
-from data_pipeline.review.audit.sign import MEANINGS
+from data_pipeline.review.audit import AuditLine, Head, append, head, read_log, verify_exported, verify_log
 from data_pipeline.review.cli import app
 from data_pipeline.review.errors import AccessError, LoginError, RefusedError
+from data_pipeline.review.protocol.signatures import MEANINGS, Proof, prove, sign
 from data_pipeline.review.store import Store
 
 

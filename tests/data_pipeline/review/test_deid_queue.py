@@ -18,11 +18,11 @@ from data_pipeline.deidentify import deidentify_export, write_key
 from data_pipeline.deidentify.keys import read_key
 from data_pipeline.deidentify.status import DeidRecord, SignOff
 from data_pipeline.review.audit import verify_log
-from data_pipeline.review.audit.sign import prove
 from data_pipeline.review.deid import views
 from data_pipeline.review.deid.originals import find_original, name_originals
 from data_pipeline.review.errors import AccessError, LoginError
 from data_pipeline.review.protocol.queues import open_held, sign_off_held
+from data_pipeline.review.protocol.signatures import prove
 from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import AuditRow, DeidItem
 from data_pipeline.review.web.app import create_app

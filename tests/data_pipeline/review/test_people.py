@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import data_pipeline.review.protocol.users as users_module
 from data_pipeline.deidentify import SignOff
 from data_pipeline.deidentify.status import DeidRecord
-from data_pipeline.review.audit import prove, read_log, verify_log
+from data_pipeline.review.audit import read_log, verify_log
 from data_pipeline.review.cli import app
 from data_pipeline.review.errors import AbsentError, AccessError, LoginError, RefusedError, ReviewError, StaleError
 from data_pipeline.review.exchange.held import import_held
@@ -42,6 +42,7 @@ from data_pipeline.review.protocol import (
     stale_gold,
 )
 from data_pipeline.review.protocol.passwords import MOST_BY_ADDRESS, MOST_BY_NAME
+from data_pipeline.review.protocol.signatures import prove
 from data_pipeline.review.store import Store
 from data_pipeline.review.store.tables import (
     Assignment,

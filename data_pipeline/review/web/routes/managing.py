@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from data_pipeline.review.audit import prove
 from data_pipeline.review.errors import AbsentError, RefusedError, ReviewError
 from data_pipeline.review.protocol import (
     ROLES,
@@ -29,6 +28,7 @@ from data_pipeline.review.protocol import (
     stale_gold,
 )
 from data_pipeline.review.protocol.manage import gold_scores, list_runs
+from data_pipeline.review.protocol.signatures import prove
 from data_pipeline.review.store import Store
 from data_pipeline.review.web.deps import CurrentUser, Db, Id, OpenStore, Visitor, csrf_checked, page, see
 from data_pipeline.review.web.exporting import FileName, export_file, list_exports, sign_and_export

@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from data_pipeline.review.audit import head, prove, read_log, verify_log
+from data_pipeline.review.audit import head, read_log, verify_log
 from data_pipeline.review.errors import LoginError, ReviewError
 from data_pipeline.review.exchange.verdicts import state_faults
 from data_pipeline.review.protocol import require
+from data_pipeline.review.protocol.signatures import prove
 from data_pipeline.review.web.deps import CurrentUser, Db, OpenStore, Visitor, csrf_checked, page
 from data_pipeline.review.web.signing import meanings_for, own_signatures, own_work, sign_own_work
 
