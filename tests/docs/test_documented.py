@@ -23,7 +23,8 @@ from spinemed.documentation import BashBlock, bash_blocks, texts_in_source
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("spinemed", "data_pipeline", "train", "bench")
 MODELS = {("pydantic", "BaseModel"), ("spinemed.config", "Config"), ("spinemed.records.base", "Record")}
-PLACEHOLDER = re.compile(r"(?<![\w/.-])[A-Z][A-Z_]{2,}(?![\w/])|\.\.\.|<[a-z ]+>|\[-")
+PLACEHOLDER = re.compile(r"(?<![\w/.-])[A-Z][A-Z_]{2,}(?![\w/])|\.\.\.|<[a-z ]+>|\[-|\$|\b[A-Z]/")
+"""What marks a form that a reader fills in: words in capitals, an ellipsis, an option in brackets, a variable."""
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -221,6 +222,25 @@ def test_every_bash_block_can_be_pasted() -> None:
     assert len(blocks()) >= 6
     for place, block in blocks():
         assert not PLACEHOLDER.search(re.sub(r"'[^']*'", "", "\n".join(block.commands))), f"{place}: a placeholder"
+
+
+def test_a_command_that_is_complete_stands_in_a_bash_block() -> None:
+    """So that it is run. Plain fences and indented lines are for forms with placeholders."""
+    forms = 0
+    for page in readmes():
+        if ROOT / "samples" in page.parents:
+            continue  # how a sample was made, which is a record
+        text = re.sub(r"^```\w.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        groups = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        groups += re.findall(
+            r"(?:^    \S.*\n)+", re.sub(r"^```\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.M
+        )
+        for group in groups:
+            bare = re.sub(r"'[^']*'|\s#.*", "", group)
+            if re.search(r"^\s*spinemed [a-z]", bare, re.MULTILINE):
+                assert PLACEHOLDER.search(bare), f"{page.relative_to(ROOT)}: make it a bash block:\n{group}"
+                forms += 1
+    assert forms >= 10
 
 
 def test_what_an_installation_block_names_is_there() -> None:
