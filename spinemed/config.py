@@ -65,6 +65,10 @@ _MOST_PLACES = 100_000
 """Keys and items of one file: the longest list of sources that was seen has a thousandth of it."""
 
 
+_SECRET = re.compile(r"key|token|password|secret|credential", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"://[^\s/@'\"]*@")
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML; scientific notation without a dot is a number, as everywhere else."""
 
@@ -223,10 +227,17 @@ def _fault(
         return ConfigError("is no known field", file=path, line=line, field=field, cure=cure)
     if fault["type"] == "missing":
         return ConfigError("is required and absent", file=path, line=line, field=field, cure="add it")
-    got = repr(fault.get("input"))
-    got = got if len(got) <= 60 else got[:57] + "..."
     message = fault["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{message}, got {got}", file=path, line=line, field=field, cure="write a value of that kind")
+    got = _shown(fault.get("input"), place)
+    return ConfigError(f"{message}{got}", file=path, line=line, field=field, cure="write a value of that kind")
+
+
+def _shown(value: Any, place: Path_) -> str:
+    """What was found, for a message: no block of fields, which may hold a secret, and no secret itself."""
+    if isinstance(value, dict) or _SECRET.search(".".join(map(str, place))):
+        return ""
+    got = _USER_IN_URL.sub("://...@", repr(value))
+    return f", got {got if len(got) <= 60 else got[:57] + '...'}"
 
 
 def _known_names(model: Any, place: Path_) -> list[str]:
