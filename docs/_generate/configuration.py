@@ -37,9 +37,10 @@ class Job:
     files: tuple[str, ...] = ()
 
 
-JOBS = (
+_JOBS = (
     Job("quickstart", "Quickstart", "spinemed:QuickstartConfig", "spinemed quickstart",
         ("quickstart.yaml", "quickstart_smoke.yaml")),
+    Job("case", "One case", "spinemed:CaseConfig", "spinemed case report", ("case.yaml",)),
     Job("data", "Data run", "data_pipeline:BuildConfig", "spinemed data run",
         ("data_quickstart.yaml", "data/samples.yaml", "data_written.yaml")),
     Job("guidance", "Guidance from reviewers", "data_pipeline:Guidance", "spinemed data run"),
@@ -101,6 +102,10 @@ def config_modules() -> dict[tuple[str, str], str]:
             for name in _CLASS.findall(path.read_text(encoding="utf-8")):
                 found[room, name] = module
     return found
+
+
+JOBS = tuple(job for job in _JOBS if tuple(job.target.split(":")) in config_modules())
+"""The jobs of this checkout."""
 
 
 def job_class(target: str) -> type[BaseModel]:
