@@ -207,3 +207,22 @@ def test_a_folder_without_facts_says_so(micro_base: Path, tmp_path: Path) -> Non
     (bare / "README.md").write_text("---\nspinemed: {stages: 3}\n---\n")
     with pytest.raises(RecordError, match="holds no facts of a model"):
         write_card(bare, tmp_path / "CARD.md")
+
+
+def test_the_command_writes_the_page_and_names_a_fault_in_one_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spinemed.cli import main
+
+    model = str(trained / "outputs" / "model")
+    page = tmp_path / "CARD.md"
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "card", "--checkpoint", model, "--out", str(page)])
+    assert not ended.value.code
+    assert header(page)["pipeline_tag"] == "image-text-to-text"
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "card", "--checkpoint", model, "--scores", str(tmp_path), "--out", str(tmp_path / "other.md")])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.strip().count("\n") == 0
+    assert not (tmp_path / "other.md").exists()
