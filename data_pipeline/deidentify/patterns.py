@@ -93,7 +93,6 @@ _NOT_GIVEN = (
     "前目感觉考虑诊查体被给从经未不可能需要会将对于说认知表示同意签，。、；：,.;:()（） \t\n\"'0123456789"
 )
 _GIVEN = rf"(?:(?![{_NOT_GIVEN}]){_HAN}){{1,2}}"
-_ZH_PERSON = rf"(?:(?:{_COMPOUND})|[{_SURNAMES}]){_GIVEN}"
 _ZH_PLAIN = rf"(?:(?:{_COMPOUND})|[{_PLAIN_SURNAMES}]){_GIVEN}"
 _ZH_STOP = "在于至到由从往赴经转，。、；：,.;:()（） \t\n我本外该某当原入进住就来去回赶送"
 _ZH_PLACE = rf"(?:(?![{_ZH_STOP}]){_HAN})"

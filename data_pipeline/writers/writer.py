@@ -11,7 +11,7 @@ Trap: what a model wrote is a claim until the criteria and a person have looked 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,8 +30,6 @@ from data_pipeline.shards.store import CorpusStore
 from spinemed.tables import parse_json, write_json
 
 __all__ = ["DraftPart", "Requests", "RuleWriter", "Writer"]
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)

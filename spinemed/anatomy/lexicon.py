@@ -98,7 +98,6 @@ JOINTS = {
     "寰枕": ((Region.CERVICAL, 0), (Region.CERVICAL, 1)),
     "寰枢": ((Region.CERVICAL, 1), (Region.CERVICAL, 2)),
 }
-SACRA = frozenset({"sacrum", "骶骨", "荐骨", "薦骨"})
 
 # A code may follow Chinese or punctuation directly, but no letter or digit of another word.
 LETTER = "0-9A-Za-z_\u00c0-\u024f\u0370-\u052f"

@@ -70,13 +70,6 @@ class Reduction:
         """[f] variance that the dropped modes add to rows [f, 75] of spine angles, in rad^2."""
         return np.asarray(((rows @ self.unseen) ** 2).sum(axis=1))
 
-    def places_of(self, q: NDArray[np.float64]) -> NDArray[np.float64]:
-        """States' places [T, P] of poses whose spine is at rest: pelvis and limbs divided by their units."""
-        out = np.zeros((q.shape[0], self.places))
-        ones = np.flatnonzero(self.single >= 0)
-        out[:, self.single[ones]] = q[:, ones] / self.unit[ones]
-        return out
-
 
 def reduce(model: BodyModel, rhythm: Rhythm, modes: NDArray[np.float64]) -> Reduction:
     """The reduction of a model for a rhythm, keeping the whitened residual directions `modes` [75, k]."""

@@ -33,7 +33,6 @@ from spinemed.tables import read_records
 
 __all__ = [
     "MASK",
-    "TRANSFORMS",
     "Transform",
     "change",
     "mask_levels",
@@ -44,7 +43,6 @@ __all__ = [
 ]
 
 Transform = Literal["none", "masked", "shuffled", "drafts", "text_only"]
-TRANSFORMS: tuple[Transform, ...] = ("none", "masked", "shuffled", "drafts", "text_only")
 
 T = TypeVar("T")
 MASK = "[level]"

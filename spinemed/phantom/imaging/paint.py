@@ -24,7 +24,7 @@ from spinemed.phantom.shape.surfaces import (
     body_surfaces,
 )
 
-__all__ = ["mark_blobs", "paint_blobs", "paint_discs", "paint_extra", "paint_torso", "smooth_noise"]
+__all__ = ["mark_blobs", "paint_blobs", "paint_discs", "paint_extra", "paint_torso"]
 
 Numbers = NDArray[Any]
 
@@ -53,13 +53,6 @@ def _between(tile: Numbers, a: tuple[int, int, float], b: tuple[int, int, float]
     c11 = tile[i, j1, k1] * (1 - dx) + tile[i1, j1, k1] * dx
     between: float = (c00 * (1 - dy) + c10 * dy) * (1 - dz) + (c01 * (1 - dy) + c11 * dy) * dz
     return between
-
-
-@njit(cache=True, inline="always")
-def smooth_noise(tile: Numbers, x: float, y: float, z: float) -> float:
-    """Trilinear, periodic noise: `tile` (n, n, n) float32, coordinates in tile cells."""
-    n = tile.shape[0]
-    return _between(tile, _cell(n, x), _cell(n, y), _cell(n, z))
 
 
 @_fast

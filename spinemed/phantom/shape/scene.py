@@ -33,7 +33,6 @@ from spinemed.phantom.shape.pelvis import (
     acetabulum_holes,
     coccyx_blobs,
     femur_blobs,
-    hip_centre_mm,
     ilium_blobs,
     rib_blobs,
     sacrum_solids,
@@ -482,8 +481,3 @@ def _foramina(stations: list[Station], narrowing: Mapping[tuple[Disc, Side], flo
             blobs.append(capsule(start, end, 0.75 * big * room, 1.1 * big * room, material=Tissue.EPIDURAL_FAT))
             blobs.append(capsule(start, end, 0.36 * big * max(room, 0.6), material=Tissue.MUSCLE))
     return blobs
-
-
-def hip_axis_mm(scene: Scene) -> Array:
-    """Middle of the hip axis in world mm, from the frame of S1: equal to `PosedSpine.hips_mm.mean(axis=0)`."""
-    return scene.posed.sacrum.to_world(hip_centre_mm(scene.spine.person, scene.spine.pelvis))

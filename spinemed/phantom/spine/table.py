@@ -46,7 +46,6 @@ _SACRUM = {
     "sacrum_curvature": "curvature_deg",
 }
 _PELVIS = {name: f"{name}_mm" for name in ("hip_distance", "hip_width", "iliac_width", "iliac_height")}
-_RATIOS = ("wedge_ratio", "trabecular_ratio")
 _FREE = ("spinous_droop", "transverse_sweep")
 """Angles that families set apart on purpose."""
 

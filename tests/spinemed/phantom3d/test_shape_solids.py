@@ -115,12 +115,6 @@ def test_ribs_are_as_long_as_stated(spine: SpinePhantom) -> None:
             assert length == pytest.approx(stated, abs=1e-3)
 
 
-def test_hip_axis_lies_where_pelvic_incidence_puts_it(scene: Scene, spine: SpinePhantom) -> None:
-    from spinemed.phantom.shape.scene import hip_axis_mm
-
-    assert hip_axis_mm(scene) == pytest.approx(scene.posed.hips_mm.mean(axis=0), abs=1e-9)
-
-
 def test_a_spur_joins_its_vertebra_and_nothing_else_changes(spine: SpinePhantom, scene: Scene) -> None:
     spur = Osteophyte(level=Level.L3, endplate="upper", where="anterior", length_mm=8.0)
     grown = build_scene(spine.model_copy(update={"pathologies": (spur,)}))
