@@ -43,6 +43,7 @@ __all__ = [
 
 CARD = "README.md"
 UNKNOWN = "not recorded in this folder"
+_LONGEST = 1 << 20
 _WRITERS = ("spinemed", "torch", "transformers", "peft")
 
 
@@ -181,16 +182,17 @@ def writers() -> dict[str, str]:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """The YAML header of a card; empty where there is none."""
+    """The YAML header of a card; empty where there is none, or none that can be read: a base's page is anybody's."""
     if not file.is_file():
         return {}
-    text = file.read_text(encoding="utf-8", errors="replace")
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        text = stream.read(_LONGEST)
     if not text.startswith("---\n") or "\n---\n" not in text[4:]:
         return {}
     try:
         header = yaml.safe_load(text[4:].split("\n---\n")[0])
-    except yaml.YAMLError as error:
-        raise RecordError("its header is not YAML", file=file, cure="write the checkpoint again") from error
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
     return header if isinstance(header, dict) else {}
 
 

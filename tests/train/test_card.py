@@ -204,6 +204,9 @@ def test_a_folder_without_facts_says_so(micro_base: Path, tmp_path: Path) -> Non
     text = write_card(bare, bare / "README.md").read_text()
     assert "Base: not recorded in this folder" in text
     assert header(bare / "README.md")["license"] == "other"
+    for strange in ("---\n[a: b\n---\n", "---\n" + "[" * 5000 + "\n---\n", "no header", "---\n- a list\n---\n"):
+        (bare / "README.md").write_text(strange)
+        assert card_facts(bare) is None, "a base's page is anybody's and stops no training"
     (bare / "README.md").write_text("---\nspinemed: {stages: 3}\n---\n")
     with pytest.raises(RecordError, match="holds no facts of a model"):
         write_card(bare, tmp_path / "CARD.md")
