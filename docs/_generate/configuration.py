@@ -52,6 +52,7 @@ _JOBS = (
     Job("warmup", "Nano base", "train:WarmupConfig", "spinemed train warmup", ("nano_base.yaml",)),
     Job("bench", "Benchmark of a model", "bench:BenchConfig", "spinemed bench run", ("bench/samples.yaml",)),
     Job("live", "SpineBench-Live", "bench:LiveConfig", "spinemed bench live", ("bench/live.yaml",)),
+    Job("tools", "With and without tools", "bench:AssistedConfig", "spinemed bench tools", ("bench/tools.yaml",)),
     Job("consult", "Consultations", "bench:ConsultConfig", "spinemed bench consult",
         ("bench/consultation.yaml",)),
     Job("judges", "Judges", "bench:JudgesConfig", "spinemed bench judge", ("bench/judges.yaml",)),
