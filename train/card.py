@@ -134,7 +134,10 @@ def facts_before(base: Path, base_sha256: str, releases: Mapping[str, Path]) -> 
         base_sha256: Hash of its files.
         releases: Folders of the stage's mixture, by name.
     """
-    told = card_facts(base)
+    try:
+        told = card_facts(base)
+    except RecordError:
+        told = None  # another version's facts, or a stranger's: they are left out and stop no training
     made_of = tuple(release_facts(name, folder) for name, folder in sorted(releases.items()))
     if told is None or not told.stages:
         return CardFacts(made="", licence=licence_of(base), base=base.name, base_sha256=base_sha256, releases=made_of)

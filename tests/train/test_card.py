@@ -13,7 +13,7 @@ import yaml
 from spinemed.errors import ConfigError, ReadError, RecordError
 from spinemed.tables import read_manifest
 from spinemed.vlm.load import checkpoint_hash
-from train.card import card_facts, write_card
+from train.card import card_facts, facts_before, write_card
 from train.config import TrainConfig
 from train.export import export_model
 from train.merge import merge_adapter
@@ -210,6 +210,7 @@ def test_a_folder_without_facts_says_so(micro_base: Path, tmp_path: Path) -> Non
     (bare / "README.md").write_text("---\nspinemed: {stages: 3}\n---\n")
     with pytest.raises(RecordError, match="holds no facts of a model"):
         write_card(bare, tmp_path / "CARD.md")
+    assert facts_before(bare, "0" * 64, {}).base == "bare"
 
 
 def test_the_command_writes_the_page_and_names_a_fault_in_one_line(
