@@ -134,11 +134,11 @@ def change_nifti(rng: Generator, seeds: list[Seed]) -> Input:
     packed = gzip.compress(data, mtime=0)
     end = rng.random()
     if end < 0.05:
-        packed, how = packed + _bomb(int(pick(rng, (20, 300)))), [*how, "a gzip bomb behind"]
+        packed, how = packed + _bomb(int(pick(rng, (20, 90)))), [*how, "a gzip bomb behind"]
     elif end < 0.1:
         packed, how = packed + rng.bytes(50), [*how, "noise behind"]
     elif end < 0.15:
-        packed, how = gzip.compress(data + bytes(10_000_000), mtime=0), [*how, "zeros behind"]
+        packed, how = gzip.compress(data + bytes(3_000_000), mtime=0), [*how, "zeros behind"]
     elif end < 0.2:
         packed, how = gzip.compress(packed, mtime=0), [*how, "gzipped twice"]
     return Input(seed, packed, "; ".join(how))
