@@ -309,6 +309,20 @@ def nifti(path: Path) -> None:
     nib.save(image, path)
 
 
+def paper(path: Path) -> None:
+    """A page with a patient in the properties of its file."""
+    from reportlab.pdfgen import canvas
+
+    page = canvas.Canvas(str(path), invariant=1)
+    page.setAuthor(NAME)
+    page.setTitle(f"Report of {NAME}")
+    page.setSubject(RECORD)
+    page.setKeywords(BIRTH)
+    for line in range(12):
+        page.drawString(60, 700 - 20 * line, "The lumbar spine usually has five vertebrae, and its discs lose height.")
+    page.save()
+
+
 PATIENT = {"name": NAME, "record number": RECORD, "birth date": BIRTH, "name as text": NAME.replace("^", " ")}
 
 
@@ -321,7 +335,10 @@ def test_a_run_over_images_keeps_no_patient_of_their_headers(tmp_path: Path) -> 
     common = {"licence": "CC-BY-4.0", "allowed_use": ["train", "evaluate", "redistribute"], "attribution": "nobody",
               "legal_basis": "made by a test", "split": "train"}  # fmt: skip
     study = {"image": "ct.nii.gz", "modality": "CT", "group": "p1", "truth": "none", "no_anchor_in_view": True}
+    (tmp_path / "paper").mkdir()
+    paper(tmp_path / "paper" / "a.pdf")
     sources = [
+        {**common, "id": "paper", "kind": "pdf", "path": "paper"},
         {**common, "id": "series", "kind": "dicom", "path": "series", "options": {"published": True}},
         {**common, "id": "volume", "kind": "nifti", "path": "volume", "options": {"studies": [study]}},
     ]
