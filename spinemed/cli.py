@@ -24,7 +24,7 @@ import typer
 from spinemed import __version__
 from spinemed.errors import EXIT_CODE, ReadError, SpineMedError
 
-__all__ = ["Applications", "app", "main"]
+__all__ = ["Applications", "app", "applications_in_the_way", "main"]
 
 GROUP = "spinemed.commands"
 
@@ -77,6 +77,17 @@ def require_ours(entry: EntryPoint) -> None:
             file=origin or top,
             cure="rename or move that file, or run from another folder",
         )
+
+
+def applications_in_the_way() -> list[str]:
+    """Files found instead of a package of ours, such as a user's `train.py`; empty where none is."""
+    found = set()
+    for entry in _registered().values():
+        try:
+            require_ours(entry)
+        except ReadError as error:
+            found.add(str(error.file))
+    return sorted(found)
 
 
 class Applications(typer.core.TyperGroup):
