@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from bench.adapters.commands import export, replies
+from bench.assisted.commands import caller, tools
 from bench.commands import compare, power, rank
 from bench.consult_commands import consult
 from bench.importers.commands import import_command
@@ -232,3 +233,5 @@ app.command("import")(import_command)
 app.command()(validate)
 app.add_typer(rounds, name="round")
 app.command()(live)
+app.command()(tools)
+app.command()(caller)

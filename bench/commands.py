@@ -17,6 +17,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="JSON file to write the comparison to.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of bootstrap and tests.")] = 0,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples.")] = 10_000,
+    by: Annotated[str, typer.Option(help="Rows: table, or kind (measurement, fracture, ...).")] = "table",
 ) -> None:
     """Compare two systems question by question: paired, clustered by spine, corrected over all rows."""
     from rich.console import Console
@@ -25,9 +26,12 @@ def compare(
 
     from bench.board.wording import p_text, points, points_interval
     from bench.spinebench.pair import compare_pair
+    from spinemed.errors import ConfigError
     from spinemed.tables import write_json
 
-    found = compare_pair(samples, first, second, seed=seed, resamples=resamples)
+    if by not in ("table", "kind"):
+        raise ConfigError(f"{by!r} is no choice of rows", field="--by", cure="use table or kind")
+    found = compare_pair(samples, first, second, seed=seed, resamples=resamples, by=by)  # type: ignore[arg-type]
     console = Console(highlight=False)
     table = Table(
         title=Text(f"{found['first']} minus {found['second']}, same questions: points, 95 % interval"),

@@ -60,6 +60,7 @@ RECIPES: dict[str, Recipe] = {
     "consistency": Recipe("consistency", "consistency_recipe", 12),
     "consistency_finding": Recipe("consistency", "finding_recipe", 9),
     "injection": Recipe("injection", "injection_recipe", 5),
+    "volume": Recipe("volumes", "volume_recipe", 4),
     "real": Recipe("real", "real_recipe", 4, 2),
     "no_field": Recipe("levels", "no_field_recipe", 0, 1),
     "transitional": Recipe("levels", "transitional_recipe", 0, 1),

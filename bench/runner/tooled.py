@@ -38,7 +38,8 @@ from spinemed.errors import ReadError, RecordError
 from spinemed.records import Sample, ToolCall, content_hash
 from spinemed.tables import file_sha256
 from spinemed.tools import Toolbox, openai_tools
-from spinemed.tools.desk import Limits
+from spinemed.tools.desk import Limits, Models
+from spinemed.tools.reply import Reply as ToolReply
 
 __all__ = ["PAYLOADS_FILE", "ToolAnswerer", "ToolConfig", "planted", "read_payloads"]
 
@@ -58,6 +59,16 @@ class ToolConfig(Config):
     """Texts to plant into results, by id (YAML or JSON); those of the samples folder unless given."""
     at_once: int = Field(default=2, ge=1)
     """Calls that run at the same time on this machine."""
+    labeller: ConfigPath | None = None
+    """Folder of a trained labeller; without one the tool `label` is not offered."""
+    completer: ConfigPath | None = None
+    """Folder of a trained completer, for the method "model" of `synthesise`."""
+
+    @property
+    def models(self) -> Models:
+        """The trained networks as the tools know them."""
+        named = {"labeller": self.labeller, "completer": self.completer}
+        return Models(**{kind: str(folder) for kind, folder in named.items() if folder is not None})
 
 
 @dataclass
@@ -112,6 +123,7 @@ class ToolAnswerer:
         folder: Samples folder, for its payloads.
         config: Tools.
         log: File to append calls to.
+        remember: Run equal calls on one patient's images once: the same call on the same bytes gives the same reply.
 
     Raises:
         ReadError: The root or the payloads cannot be read.
@@ -128,11 +140,14 @@ class ToolAnswerer:
         config: ToolConfig,
         *,
         log: str | os.PathLike[str] | None = None,
+        remember: bool = False,
     ) -> None:
         self.server, self.config, self.log = server, config, log
-        self.tools = tuple(json.dumps(tool, sort_keys=True, ensure_ascii=False) for tool in openai_tools())
+        self._known: dict[tuple[str, str, str], ToolReply] | None = {} if remember else None
+        self.tools = tuple(json.dumps(tool, sort_keys=True, ensure_ascii=False) for tool in openai_tools(config.models))
         self._samples = {sample.id: sample for sample in samples}
         self._toolboxes: dict[str, Toolbox] = {}
+        self._models = _model_hashes(config)
         if config.root is not None and not config.root.is_dir():
             raise ReadError("is no folder", file=config.root, field="tools.root", cure="name a folder of images")
         self._payloads = _payloads_of(samples, read_payloads(folder, config.payloads))
@@ -152,6 +167,8 @@ class ToolAnswerer:
             "payloads_sha256": content_hash(self._payloads),
             "rounds": self.config.rounds,
         }
+        if self._models:
+            tools["models_sha256"] = self._models
         return {**self.server.identity, "tools": tools}
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
@@ -178,6 +195,10 @@ class ToolAnswerer:
                     else:
                         talk.reply = replace(outcome_of(reply), calls=tuple(talk.calls))
                 jobs = [(talk.sample, call) for talk, _, calls in called for call in calls]
+                if self._known is not None:
+                    new = {key: None for key in map(_key, jobs) if key not in self._known}
+                    ran = pool.map(lambda key: self._run(*key), new)
+                    self._known.update(zip(new, ran, strict=True))
                 results = iter(list(pool.map(lambda job: self._call(*job), jobs)))
                 for talk, text, calls in called:
                     own = [next(results) for _ in calls]
@@ -187,7 +208,8 @@ class ToolAnswerer:
 
     def _call(self, sample: Sample, call: FunctionCall) -> tuple[ToolCall, str]:
         """Run one call; what the model is told, and what is kept of it."""
-        reply = self._toolbox(sample.cluster).call(call.name, call.arguments)
+        key = _key((sample, call))
+        reply = self._run(*key) if self._known is None else self._known[key]
         payload = self._payloads.get(sample.id)
         told = reply.text if payload is None else planted(reply.text, payload)
         made = ToolCall(
@@ -196,11 +218,37 @@ class ToolAnswerer:
         )  # fmt: skip
         return made, told
 
+    def _run(self, cluster: str, name: str, arguments: str) -> ToolReply:
+        return self._toolbox(cluster).call(name, arguments)
+
     def _toolbox(self, cluster: str) -> Toolbox:
         if cluster not in self._toolboxes:
             home = None if self.config.root is None else _home(self.config.root, cluster)
-            self._toolboxes[cluster] = Toolbox(home, log=self.log, limits=Limits(seconds=self.config.seconds))
+            self._toolboxes[cluster] = Toolbox(
+                home, log=self.log, limits=Limits(seconds=self.config.seconds), models=self.config.models
+            )
         return self._toolboxes[cluster]
+
+
+def _key(job: tuple[Sample, FunctionCall]) -> tuple[str, str, str]:
+    """What the reply to a call depends on."""
+    sample, call = job
+    return sample.cluster, call.name, call.arguments
+
+
+def _model_hashes(config: ToolConfig) -> dict[str, str]:
+    """What the named networks are, by the bytes of their files."""
+    found = {}
+    for kind, folder in (("completer", config.completer), ("labeller", config.labeller)):
+        if folder is None:
+            continue
+        if not folder.is_dir():
+            raise ReadError(
+                "is no folder", file=folder, field=f"tools.{kind}", cure="name the folder of a trained network"
+            )
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        found[kind] = content_hash({path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
+    return found
 
 
 def _home(root: Path, cluster: str) -> Path | None:

@@ -15,7 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,6 +51,7 @@ def compare_pair(
     *,
     seed: int = 0,
     resamples: int = 10_000,
+    by: Literal["table", "kind"] = "table",
 ) -> dict[str, Any]:
     """First minus second on every row, with interval, tests and the gap that could have been seen.
 
@@ -59,6 +60,7 @@ def compare_pair(
         first, second: Predictions folders, or bare `predictions.jsonl` files.
         seed: Seed of bootstrap and tests.
         resamples: Bootstrap samples.
+        by: Rows of the table, or kinds of question: measurements, each finding that is asked about, else the task.
 
     Raises:
         ReadError: A folder is unfinished or damaged.
@@ -77,7 +79,12 @@ def compare_pair(
         for own, system in zip(asked, systems, strict=True)
     ]
     rows = [(row.key, list(row.members), not row.whole_axis) for row in table_rows(listed)]
-    if len(rows) > 1:
+    if by == "kind":
+        kinds: dict[str, list[int]] = {}
+        for place, sample in enumerate(listed):
+            kinds.setdefault(_kind(sample), []).append(place)
+        rows = [(kind, members, True) for kind, members in sorted(kinds.items())]
+    elif len(rows) > 1:
         rows.append((ALL, list(range(len(listed))), False))
     names = [system.name for system in systems]
     found = [_row(key, members, listed, scores, names, seed, resamples) for key, members, _ in rows]
@@ -95,6 +102,13 @@ def compare_pair(
         "confidence": 0.95,
         "rows": found,
     }
+
+
+def _kind(sample: Sample) -> str:
+    if sample.answer_kind == "number":
+        return "measurement"
+    finding = next((tag for tag in sample.tags if tag.startswith("finding:")), "")
+    return finding.partition(":")[2] or sample.task
 
 
 def _calls(system: Predictions) -> dict[str, Any]:
