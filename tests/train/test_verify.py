@@ -23,8 +23,8 @@ from spinemed.overlap import letters
 from spinemed.records import Message, Sample
 from spinemed.tables import write_jsonl, write_manifest
 from train.config import TrainConfig
-from train.verify.rows import PictureCheck, RowFaults
 from train.verify.job import verify
+from train.verify.rows import PictureCheck, RowFaults
 
 STAGE = {"name": "one", "mixture": [{"release": "only"}], "schedule": {"epochs": 2, "batch_size": 4}, "max_tokens": 120}
 
