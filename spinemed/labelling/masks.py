@@ -241,7 +241,7 @@ def read_nnunet_labels(path: str | os.PathLike[str]) -> LabelMap:
     for key, value in named.items():
         # nnU-Net v2 writes name: number, v1 number: name.
         name, number = (value, key) if str(key).isdecimal() else (key, value)
-        if not str(number).isdecimal():
+        if not str(number).isdecimal() or len(str(number)) > 9:
             raise ReadError(f"the label of '{name}' is no number ({number!r})", file=path, field="labels", cure=cure)
         if int(number) == 0:
             continue

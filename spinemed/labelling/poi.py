@@ -79,7 +79,7 @@ def plain_entries(content: Sequence[Mapping[str, Any]], path: str | os.PathLike[
 
 
 def _label(name: str, path: str | os.PathLike[str]) -> int:
-    if name.isdecimal():
+    if name.isdecimal() and len(name) < 9:
         return int(name)
     if name.upper() in _LABELS:
         return _LABELS[name.upper()]

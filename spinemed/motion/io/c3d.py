@@ -192,7 +192,7 @@ def _check_size(path: str | os.PathLike[str]) -> None:
         raise ReadError(f"cannot be read ({error.strerror})", file=path, cure="check the path") from error
     if not head:
         raise ReadError("is empty", file=path, cure="export the clip again")
-    if len(head) < 512 or head[1] != 0x50:
+    if len(head) < 512 or head[1] != 0x50 or head[0] == 0:
         raise ReadError("is no C3D file", file=path, cure="check the file's kind")
     parameters = (head[0] - 1) * 512
     with open(path, "rb") as stream:

@@ -66,12 +66,12 @@ def read_mot(path: str | os.PathLike[str], *, degrees: bool | None = None) -> An
             raise ReadError(f"holds what is no number ({error})", file=path, line=number, cure="mend it") from error
     flags = []
     stated = header.get("nrows", header.get("datarows", ""))
-    if stated.isdigit() and int(stated) > len(rows):
+    if stated.isdecimal() and int(stated.lstrip("0")[:16] or 0) > len(rows):
         raise ReadError(
             f"declares {stated} rows and holds {len(rows)}", file=path, field="nRows",
             cure="the file is cut off: export it again",
         )  # fmt: skip
-    if stated.isdigit() and int(stated) < len(rows):
+    if stated.isdecimal() and int(stated.lstrip("0")[:16] or 0) < len(rows):
         flags.append(Flag("frames_differ", f"the header declares {stated} rows, the file holds {len(rows)}"))
     said = header.get("indegrees", "").lower()
     if degrees is None and said not in ("yes", "no"):

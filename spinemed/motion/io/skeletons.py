@@ -322,7 +322,7 @@ def _read_amc_values(
         words = line.split()
         if not words or words[0][0] in "#:":
             continue
-        if len(words) == 1 and words[0].isdigit():
+        if len(words) == 1 and words[0].isdecimal():
             found.append({})
             continue
         if not found or words[0] not in expected:

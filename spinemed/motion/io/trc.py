@@ -109,7 +109,7 @@ def _number(header: dict[str, str], key: str, path: str | os.PathLike[str]) -> f
 def _header_flags(header: dict[str, str], rate: float, times: Sequence[float], rows: int) -> list[Flag]:
     flags = []
     stated = header.get("NumFrames", "")
-    if stated.isdigit() and int(stated) != rows:
+    if stated.isdecimal() and int(stated.lstrip("0")[:16] or 0) != rows:
         flags.append(Flag("frames_differ", f"the header declares {stated} frames, the file holds {rows}"))
     # Over the whole clip, because many files round time to milliseconds.
     step = (times[-1] - times[0]) / max(1, rows - 1)
