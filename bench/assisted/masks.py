@@ -28,6 +28,7 @@ __all__ = ["KINDS", "MaskKind", "degraded", "write_masks"]
 
 MaskKind = Literal["exact", "boundary", "eroded", "dilated", "level_off"]
 KINDS: tuple[MaskKind, ...] = ("exact", "boundary", "eroded", "dilated", "level_off")
+"""What can be wrong with the masks that a caller gets: nothing, their border, their size, or every name."""
 _NOISE_SD, _NOISE_REACH = 1.0, 3.0
 _RECORD = "masks.jsonl"
 Labels = NDArray[Any]
