@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.assisted.caller import RuleCaller
-from bench.assisted.masks import KINDS, degraded, write_masks
+from bench.assisted.masks import degraded, write_masks
 from bench.assisted.run import AssistedConfig, Gain, measure_gain
 
-__all__ = ["KINDS", "AssistedConfig", "Gain", "RuleCaller", "degraded", "measure_gain", "write_masks"]
+__all__ = ["AssistedConfig", "Gain", "RuleCaller", "degraded", "measure_gain", "write_masks"]
