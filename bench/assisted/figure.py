@@ -47,5 +47,5 @@ def draw_gain(found: Sequence[dict[str, Any]], path: Path) -> None:
         panel.margins(x=0.12)
     panels[0].set_ylabel("gain of tools, points (95 % interval)")
     panels[0].legend(loc="best", fontsize=8, frameon=False)
-    figure.suptitle("With minus without tools; a caller by rule, computed phantoms", fontsize=11)
+    figure.suptitle("The same model with minus without tools; computed phantoms", fontsize=11)
     figure.savefig(path, dpi=110, metadata={"Software": None})
