@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint acceptance coverage docs base peer clean help
+.PHONY: quickstart test lint acceptance benchmarks coverage docs base peer clean help
 
 help:
 	@echo "make quickstart   install and run: real sources -> release -> training -> scored board (runs/quickstart)"
 	@echo "make test         install and run every check at a small size"
-	@echo "make acceptance   the full figures of benchmarks/RESULTS.md; any length, resumable"
+	@echo "make acceptance   the full figures of benchmarks/RESULTS.md; any length, resumable (ONLY=FILE: that one)"
+	@echo "make benchmarks   every measurement of speed and memory again (ONLY=verse: that one; LIST=1: their names)"
 	@echo "make coverage     the tests again with tracing: which share of the code they run"
 	@echo "make docs         the documentation site, built strictly into site/"
 	@echo "make base         make the shipped base model again (samples/nano_base)"
@@ -47,7 +48,11 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 acceptance: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m acceptance
+	$(BIN)/python -m pytest -m acceptance $(ONLY)
+
+# Each in a child process; what this commit has already is left alone (AGAIN=1 measures it again).
+benchmarks: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/run_all.py $(if $(LIST),--list) $(if $(AGAIN),--again) $(if $(ONLY),--only $(ONLY))
 
 # How much of each package the tests run, against the promised bounds.
 coverage: $(VENV)/.installed-test
