@@ -59,6 +59,8 @@ def print_report(outputs: Path) -> None:
             table.add_row(f"{stage['kind']}: {reason}", str(number))
     for reason, number in read_manifest(outputs / "unique", "unique")["items"]["dropped"].items():
         table.add_row(f"unique: {reason}", str(number))
+    for reason, number in release["left_out"].items():
+        table.add_row(f"release: {reason}", str(number))
     console.print(table)
     table = Table("criterion", "drafts judged", "failing", "instances changed", title="criteria")
     counts = [drafts["criteria_applied"], drafts["criteria_failed"], revised["changed_by_criterion"]]

@@ -59,7 +59,7 @@ def height_loss() -> dict[str, Any]:
 
 
 def motion() -> dict[str, Any]:
-    """How well do skin points tell the spine's motion? A known bend at L4/5, points with 3 mm of noise, and the way back."""
+    """How well do skin points tell the spine's motion? A known bend at L4/5, 3 mm of noise, and the way back."""
     model = build_model("female", stature_mm=1650)
     truth = model.zero(frames=60)
     truth[:, model.freedom("L4/5.flexion")] = np.radians(8) * np.sin(np.linspace(0, np.pi, 60))
