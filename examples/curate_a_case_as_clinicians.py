@@ -5,7 +5,7 @@ disagree once, and an adjudicator who reviewed neither settles it; everybody sig
 approved; the audit log is checked. Keys are pressed by this script where people would press them.
 Needs: the extra `review` (pip install "spinemed[review]"), Playwright (pip install playwright) and the program
 `chromium`. SQLite is enough; no GPU, no network.
-Takes: about 25 seconds on one CPU core.
+Takes: about half a minute on one CPU core.
 
     python examples/curate_a_case_as_clinicians.py --out runs/curated
 

@@ -4,7 +4,7 @@ Shows: what to import for each of the three, and what comes back, on files that 
 put your own paths in, and go on from there.
 Needs: the plain installation; no GPU, no network. The pages of the three packages say more:
 bench/verse, spinemed/vertebra and spinemed/motion, each with a README.md.
-Takes: about 5 seconds on one CPU core; half a minute more the first time, when the kernels are compiled.
+Takes: about 4 seconds on one CPU core; half a minute the first time, when kernels are compiled.
 
     python examples/research_in_ten_lines.py --out runs/research
 

@@ -50,7 +50,8 @@ def test_a_case_is_curated_by_clinicians_in_a_browser(
         asked="the release holds exactly what was approved, the log is whole",
         measured=f"{len(verdicts)} items, {len(approved)} approved, {len(rows)} released; {cost['seconds']:.0f} s,"
         f" {cost['peak_gib']:.1f} GiB with the browser",
-        met=exact, command=command, note=f"one-minute load average at the end: {os.getloadavg()[0]:.1f}; played by a script",
+        met=exact, command=command,
+        note=f"one-minute load average at the end: {os.getloadavg()[0]:.1f}; people are played by the script",
     )  # fmt: skip
     assert exact
 
