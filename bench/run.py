@@ -104,7 +104,7 @@ class Finished:
     """What a call of :func:`run_benchmark` ended with."""
 
     summary: dict[str, Any]
-    board: Path
+    board: Path | None
     outcomes: dict[str, Counter[str]]
     """Of the system that was asked: how many replies of each outcome, by name of system and condition."""
     passed_over: dict[str, str]
@@ -178,6 +178,7 @@ def run_benchmark(
     model: Path | None = None,
     name: str | None = None,
     force: Force | None = None,
+    answers_only: bool = False,
 ) -> Finished:
     """Ask one system, score all systems of the run folder and draw the page; the same call resumes.
 
@@ -187,6 +188,7 @@ def run_benchmark(
         model: Checkpoint folder, instead of the config's server.
         name: The system's name in tables.
         force: Who does the asking; this process unless given.
+        answers_only: Stop when the answers are there: for questions of which nobody knows the truth.
 
     Raises:
         ConfigError: No model is named, or a checkpoint is to be asked with a temperature.
@@ -223,6 +225,9 @@ def run_benchmark(
         for folder, done in asked.items():
             counts = Counter(one.outcome for one in done.by_sample.values())
             run.journal("answered", system=folder, outcomes=dict(sorted(counts.items())))
+        outcomes = {each: Counter[str](one.outcome for one in done.by_sample.values()) for each, done in asked.items()}
+        if answers_only:
+            return Finished({}, None, outcomes, passed_over)
         finished = sorted(path.parent for path in replies.glob(f"*/{MANIFEST}"))
         subject = system if "full" in config.conditions else None
         with ExitStack() as stack:
@@ -234,7 +239,6 @@ def run_benchmark(
         write_board(
             [run.outputs / "scores"], run.outputs / "board", title=config.title, samples=[samples], predictions=finished
         )
-        outcomes = {each: Counter[str](one.outcome for one in done.by_sample.values()) for each, done in asked.items()}
         return Finished(summary, run.outputs / "board" / BOARD_FILE, outcomes, passed_over)
 
 

@@ -64,6 +64,9 @@ def run(
     matcher_model: MatcherModel = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask so many at most; such a run is not ranked.")] = None,
     name: Name = None,
+    answers_only: Annotated[
+        bool, typer.Option("--answers-only", help="Ask and stop: no scores, where nobody knows the truth.")
+    ] = False,
     set_: Set = None,
 ) -> None:
     """Samples, predictions, scores and board of one model in a run folder. A killed run goes on where it stopped."""
@@ -92,20 +95,21 @@ def run(
         matcher={"url": matcher_url, "model": matcher_model},
     )  # fmt: skip
     force = Force(workers, engine, address, gpus, backend)  # type: ignore[arg-type]
-    done = run_benchmark(loaded, out, model=model, name=name, force=force)
+    done = run_benchmark(loaded, out, model=model, name=name, force=force, answers_only=answers_only)
     console = Console(highlight=False)
-    print_summary(done.summary, console)
+    if done.summary:
+        print_summary(done.summary, console)
     for system, counts in done.outcomes.items():
         told = ", ".join(f"{outcome} {number}" for outcome, number in sorted(counts.items()))
         console.print(f"{system}: {told}", markup=False, soft_wrap=True)
         if counts["api_error"]:
             again = out / "outputs" / "predictions" / system
             console.print(f"delete {again} and run again to ask the failed ones alone", markup=False, soft_wrap=True)
-    for line in [*control_lines(done.summary), *matched_lines(done.summary)]:
+    for line in [*control_lines(done.summary), *matched_lines(done.summary)] if done.summary else ():
         console.print(line, markup=False, soft_wrap=True)
     for one, why in done.passed_over.items():
         console.print(f"{one}: leaves no question ({why})", markup=False, soft_wrap=True)
-    console.print(f"written: {done.board}", markup=False, soft_wrap=True)
+    console.print(f"written: {done.board or out / 'outputs' / 'predictions'}", markup=False, soft_wrap=True)
 
 
 def plan(

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -168,13 +168,16 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel) -> Iterator[Run]:
+def open_run(
+    folder: str | os.PathLike[str], *, command: str, config: BaseModel, argv: Sequence[str] | None = None
+) -> Iterator[Run]:
     """Open or resume a run folder, alone.
 
     Args:
         folder: The run folder; made when absent.
         command: What runs, e.g. `data run`.
         config: The resolved config.
+        argv: The command line for the journal; this process's unless given. A file's name may be a patient's.
 
     Raises:
         RunError: Another process holds the folder; it belongs to another command or config; it is no run folder.
@@ -184,7 +187,7 @@ def open_run(folder: str | os.PathLike[str], *, command: str, config: BaseModel)
         run = Run(root)
         _claim(root, command, config)
         run.outputs.mkdir(exist_ok=True)
-        run.journal("opened", command=command, argv=sys.argv[1:], versions=versions())
+        run.journal("opened", command=command, argv=sys.argv[1:] if argv is None else list(argv), versions=versions())
         try:
             yield run
         except KeyboardInterrupt:
