@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from data_pipeline.review import commands as managing
 from data_pipeline.review.readers import commands
@@ -22,7 +23,34 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "open_review"]
 
-app = typer.Typer(no_args_is_help=True, help="Clinicians review what a run wrote; their decisions go to its release.")
+PARTS = {
+    "alembic": "alembic", "argon2": "argon2-cffi", "fastapi": "fastapi", "psycopg": "psycopg",
+    "python_multipart": "python-multipart", "sqlalchemy": "sqlalchemy", "starlette": "fastapi", "uvicorn": "uvicorn",
+}  # fmt: skip
+"""Modules of the extra `review`, and the distribution that each comes from."""
+
+
+class ReviewGroup(TyperGroup):
+    """The verbs; where the extra is absent, one line says how it is installed. Help needs nothing of it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb. Raises MissingPartError where a module of the extra is not there."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            package = PARTS.get((error.name or "").split(".")[0])
+            if package is None:
+                raise
+            from spinemed.errors import MissingPartError
+
+            raise MissingPartError("spinemed review", package, "review") from error
+
+
+app = typer.Typer(
+    cls=ReviewGroup,
+    no_args_is_help=True,
+    help="Clinicians review what a run wrote; their decisions go to its release.",
+)
 user_app = typer.Typer(no_args_is_help=True, help="Users of a review.")
 app.add_typer(user_app, name="user")
 
