@@ -156,7 +156,6 @@ NOT_MEASURED = {
     ("README.md", "bounds we hold ourselves to are 20 minutes, 10 minutes, 6 GiB and 15 minutes"): "bounds",
     ("README.md", "packages of several GB"): "another project's download",
     ("README.md", "about 2.4 GB land in `.venv`"): "what installing downloads; no speed and no memory",
-    ("README.md", "(asked 15)"): "a bound",
     ("bench/reports/README.md", "20 × the"): "a formula",
     ("data_pipeline/review/web/README.md", "an hour unused or twelve hours in all"): "a setting",
     ("data_pipeline/review/viewer/README.md", "below 256 MiB"): "a limit that is set",
