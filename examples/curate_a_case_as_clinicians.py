@@ -229,13 +229,14 @@ def main() -> None:
     chromium = check_what_is_needed()
     from playwright.sync_api import sync_playwright
 
-    run = out / "run"
-    if run.exists():
-        shutil.rmtree(run)  # decisions of an earlier walk are never overwritten: this one begins anew
+    run, config = out / "run", out / "config.yaml"
+    if run.exists():  # decisions are never overwritten: a second walk begins anew, in a folder that was a walk's
+        if not (run / "run.json").is_file() or not config.is_file() or config.read_text(encoding="utf-8") != CONFIG:
+            raise SystemExit(f"{run} is not of this walk: give another --out")
+        shutil.rmtree(run)
     out.mkdir(parents=True, exist_ok=True)
     ct = (samples_dir() / "ct" / "tptbox_L3_crop").as_posix()
     (out / "sources.yaml").write_text(SOURCES.format(ct=json.dumps(ct)), encoding="utf-8")
-    config = out / "config.yaml"
     config.write_text(CONFIG, encoding="utf-8")
 
     spinemed("data", "run", config, "--out", run)

@@ -114,6 +114,18 @@ def test_a_missing_program_is_said_before_anything_is_written(root: Path, tmp_pa
     assert not (tmp_path / "curated").exists()
 
 
+def test_a_folder_of_something_else_is_left_alone(root: Path, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None or importlib.util.find_spec("playwright") is None:
+        pytest.skip("Chromium or Playwright is not installed")
+    kept = tmp_path / "mine" / "run" / "thesis.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("years of work")
+    done = walk(root, "curate_a_case_as_clinicians", tmp_path / "mine")
+    assert done.returncode == 1
+    assert "give another --out" in done.stderr
+    assert kept.read_text() == "years of work"
+
+
 def test_the_research_walk_is_three_functions_of_about_ten_lines(root: Path) -> None:
     tree = ast.parse((root / "examples" / "research_in_ten_lines.py").read_bytes())
     bodies = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name != "main"}
