@@ -58,7 +58,7 @@ def layers(ct: Path, mask_file: Path, grades: dict[str, int | None]) -> list[dic
     mask = read_label_mask(mask_file)
     image = reorient_volume(read_nifti(ct), "RAS")
     labels = reorient_volume(mask.volume, "RAS")
-    middles = np.array([centroid.values for centroid in body_centroids(mask).points.values()], dtype=np.float64)
+    middles = body_centroids(mask).points.values
     middles = middles[np.argsort(middles[:, 2])]
     corners = np.array([image.affine @ [*corner, 1.0] for corner in ((0, 0, 0), np.array(image.data.shape) - 1)])
     low, high = np.sort(corners[:, :3], axis=0)
@@ -70,9 +70,7 @@ def layers(ct: Path, mask_file: Path, grades: dict[str, int | None]) -> list[dic
         if name == "sagittal":
             start -= 15.0  # the arches lie behind
         places = np.arange(max(low[across], start), min(high[across], end), _PIXEL_MM)
-        places = places[::-1]  # from the front to the back; from the patient's left, which is turned below
-        if name == "coronal":
-            places = places[::-1]
+        places = places[::-1]  # from the front to the back, from the patient's right to the left
         world = np.empty((len(z), len(places), 3))
         world[..., axis] = np.interp(z, middles[:, 2], middles[:, axis])[:, None]
         world[..., across] = places[None]
@@ -134,7 +132,7 @@ def crop_picture(image: Path | None, own: Path, twin: Path | None = None) -> str
     """
     body = _upright(read_mask(own))
     there = np.flatnonzero(body.any(axis=(1, 2)))
-    column = int(round(float(there.mean()))) if len(there) else body.shape[0] // 2
+    column = round(float(there.mean())) if len(there) else body.shape[0] // 2
     behind = np.full(body.shape[1:], -200.0) if image is None else _upright(read_nifti(image))[column].astype(float)
     grey = to_uint8(_finer(behind), WINDOWS["bone"])
     pixels = np.repeat(grey[:, :, None], 3, axis=2)
