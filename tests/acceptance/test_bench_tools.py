@@ -1,4 +1,4 @@
-"""What tools add on fracture and measurement questions: 100 spines, a caller by rule, exact and faulty masks."""
+"""What tools add on fracture and measurement questions: 40 spines, a caller by rule, exact and faulty masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).resolve().parents[2]
 ISSUE = "One product"
-SPINES = 100
+SPINES = 40
 COMMAND = "make acceptance ONLY=tests/acceptance/test_bench_tools.py"
 NOTE = (
     "a caller by rule, not a language model: without tools it gives fixed guesses; computed phantoms; paired by "
