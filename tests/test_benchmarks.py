@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from fnmatch import fnmatch
@@ -168,3 +169,16 @@ def test_a_figure_that_lacks_commit_or_machine_says_so(
     page = results.render()
     assert "| o | a | m | – | `c` |  | abc1234 |" in page
     assert "Machine: four cores. Versions: numpy 2." in page
+
+
+def test_commands_of_recorded_figures_name_what_exists(root: Path, results: ModuleType) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(encoding="utf-8"), re.M))
+    for file in sorted(results.FIGURES.glob("*.json")):
+        command = json.loads(file.read_bytes())["command"]
+        paths = re.findall(r"(?:tests|benchmarks|configs|examples)/[\w/-]+\.(?:py|yaml)", command)
+        modules = re.findall(r"-m (benchmarks\.\w+)", command)
+        paths += [module.replace(".", "/") + ".py" for module in modules]
+        assert [path for path in paths if not (root / path).is_file()] == [], file.name
+        assert set(re.findall(r"\bmake ([a-z-]+)", command)) <= targets, f"{file.name}: {command}"
+        for peer in re.findall(r"NAME=([\w-]+)", command):
+            assert (root / "benchmarks" / "peers" / f"{peer}.txt").is_file(), f"{file.name}: {command}"
