@@ -91,7 +91,7 @@ def layers(ct: Path, mask_file: Path, grades: dict[str, int | None]) -> list[dic
                           "text": str(level) if grade is None else f"{level} · {grade}"})  # fmt: skip
         shown.append({"name": name, "src": data_uri(png_bytes(pixels)), "width": pixels.shape[1],
                       "height": pixels.shape[0], "names": names, "bar": round(50 / _PIXEL_MM, 1),
-                      "letters": 11.0})  # fmt: skip
+                      "letters": 8.5})  # fmt: skip
     return shown
 
 

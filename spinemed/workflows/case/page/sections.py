@@ -24,6 +24,11 @@ PARTS = ("anterior", "middle", "posterior")
 _NAMES = {0: "none", 1: "mild", 2: "moderate", 3: "severe"}
 _LEVEL = re.compile(r"\b(?:C[1-7]|T(?:1[0-3]|[1-9])|L[1-6])\b")
 _SHORT = 600
+_ANSWERERS = {
+    "nano_base": "nano_base is the bundled tiny base model: it shows the road, and its answers are worth nothing.",
+    "caller-by-rule": "caller-by-rule is no model: it reads the question's words and the tools' replies.",
+}
+"""What to know of those who answer when nobody else was named."""
 
 
 def read_case(places: Places) -> dict[str, Any]:
@@ -95,7 +100,9 @@ def _levels(places: Places) -> dict[str, Any]:
 def _layers(places: Places) -> list[dict[str, Any]] | None:
     if not places.mask.is_file():
         return None
-    grades = {each["level"]: each["grade"] for each in _json(places.grades)["vertebrae"]} if _has(places.grades) else {}
+    grades = (
+        {each["level"]: each.get("grade") for each in _json(places.grades)["vertebrae"]} if _has(places.grades) else {}
+    )
     return layers(places.ct, places.mask, grades)
 
 
@@ -106,6 +113,18 @@ def _has(path: Path) -> bool:
 def _straight_file(places: Places) -> dict[str, Any]:
     told: dict[str, Any] = _json(next(iter(sorted(places.straight.glob("*_straight.json")))))
     return told
+
+
+def _shared(rows: list[dict[str, Any]], name: str) -> list[str]:
+    """Flags of more than half the rows: taken out of them and said once, with the names they are about."""
+    counted: dict[str, list[str]] = {}
+    for row in rows:
+        for flag in dict.fromkeys(row["flags"]):
+            counted.setdefault(flag, []).append(str(row[name]))
+    common = {flag: named for flag, named in counted.items() if len(named) > max(1, len(rows) / 2)}
+    for row in rows:
+        row["flags"] = [flag for flag in row["flags"] if flag not in common]
+    return [f"{', '.join(named)}: {flag}" for flag, named in common.items()]
 
 
 def _crop_files(places: Places, crop: dict[str, Any]) -> tuple[Path | None, Path]:
@@ -120,7 +139,11 @@ def _straight(places: Places) -> dict[str, Any]:
         {"level": crop["level"], "flags": crop["flags"], "src": crop_picture(*_crop_files(places, crop))}
         for crop in told["crops"]
     ]
-    return {"spacing": f"{told['spacing_mm']:g}", "crops": crops, "flags": told.get("flags", [])}
+    return {
+        "spacing": f"{told['spacing_mm']:g}",
+        "crops": crops,
+        "flags": [*told.get("flags", []), *_shared(crops, "level")],
+    }
 
 
 def _twin_files(places: Places) -> dict[str, Any]:
@@ -138,7 +161,7 @@ def _twins(places: Places) -> dict[str, Any]:
         if crop is not None:
             src = crop_picture(*_crop_files(places, crop), places.twins / body["files"]["body"])
         bodies.append({"level": body["level"], "flags": body["flags"], "src": src})
-    return {"made_by": told["made_by"], "bodies": bodies, "flags": told.get("flags", [])}
+    return {"made_by": told["made_by"], "bodies": bodies, "flags": [*told.get("flags", []), *_shared(bodies, "level")]}
 
 
 def _losses(places: Places) -> dict[str, Any]:
@@ -161,11 +184,14 @@ def _losses(places: Places) -> dict[str, Any]:
                 row["src"], why = loss_map(own[level], twins[level])
                 row["flags"] += [f"no map: {why}"] if why else []
         rows.append(row)
-    return {"rows": rows}
+    return {"rows": rows, "flags": _shared(rows, "level")}
 
 
 def _third(value: dict[str, Any]) -> dict[str, str]:
-    return {"value": _percent(value["percent"]), "interval": f"{_whole(value['low'])} to {_whole(value['high'])} %"}
+    return {
+        "value": _percent(value["percent"]),
+        "interval": f"{_whole(value['low'])} to {_whole(value['high'])}\u00a0%",
+    }
 
 
 def _whole(value: float) -> str:
@@ -194,7 +220,13 @@ def _grades(places: Places) -> dict[str, Any]:
             "truth": None if true is None else f"{true['grade'] if true['grade'] is not None else 'no grade'} "
                                                f"({true['shape']}, {_percent(true['loss_percent'])})",
         })  # fmt: skip
-    return {"rows": rows, "flags": told["flags"], "rule": told["rule"], "note": told["note"], "scored": bool(truth)}
+    return {
+        "rows": rows,
+        "flags": [*told["flags"], *_shared(rows, "level")],
+        "rule": told["rule"],
+        "note": told["note"],
+        "scored": bool(truth),
+    }
 
 
 def _number(value: float | None, unit: str = "", digits: int = 1) -> str:
@@ -221,7 +253,9 @@ def _measures(places: Places) -> dict[str, Any]:
                                               f"({each['slip']['direction']})"}
         for each in result["discs"]
     ]  # fmt: skip
-    return {"flags": [_plain_flag(flag) for flag in told["flags"]], "vertebrae": vertebrae, "discs": discs}
+    flags = [_plain_flag(flag) for flag in told["flags"]]
+    flags += [*_shared(vertebrae, "level"), *_shared(discs, "disc")]
+    return {"flags": flags, "vertebrae": vertebrae, "discs": discs}
 
 
 def _plain_flag(flag: str) -> str:
@@ -253,7 +287,7 @@ def _findings(places: Places) -> list[dict[str, Any]] | None:
     return rows
 
 
-def _asked(places: Places) -> list[dict[str, Any]]:
+def _asked(places: Places) -> dict[str, Any]:
     """Questions on the picture with what the checkpoint answered, then those on named vertebrae with tools."""
     truth = _has(places.truth)
     asked = _questions(places.samples, _predictions(places.answers), _scored(places.scores / "scores.jsonl"), truth)
@@ -262,7 +296,8 @@ def _asked(places: Places) -> list[dict[str, Any]]:
         asked += _questions(
             places.named, answers, _scored(places.served / "outputs" / "scores" / "scores.jsonl"), truth
         )
-    return asked
+    names = {each["model"].partition("@")[0] for row in asked for each in row["answers"]}
+    return {"rows": asked, "notes": [note for name, note in _ANSWERERS.items() if name in names]}
 
 
 def _predictions(folder: Path) -> dict[str, list[dict[str, Any]]]:
