@@ -20,7 +20,7 @@ from typing import Any
 from spinemed.anatomy import Level, Spine, find_levels, resolve
 from spinemed.errors import SpineMedError
 
-__all__ = ["RuleCaller", "guess", "question_of"]
+__all__ = ["RuleCaller", "Words", "guess", "question_of"]
 
 Body = dict[str, Any]
 _COLUMN = re.compile(r"(\d+) thoracic and (\d+) lumbar")
@@ -40,6 +40,14 @@ def question_of(body: Body) -> str:
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a model said; `finished` is False where it ran into its limit, which the client then counts as truncated."""
+
+    text: str
+    finished: bool = True
+
+
 def guess(body: Body) -> str:
     """A fixed answer by the form of the question; "not determinable" where none is known."""
     words = question_of(body)
@@ -55,7 +63,7 @@ class RuleCaller:
         calls: False for one who never calls.
     """
 
-    unaided: Callable[[Body], str] = guess
+    unaided: Callable[[Body], str | Words] = guess
     calls: bool = True
 
     def reply(self, body: Body) -> dict[str, Any]:
@@ -142,8 +150,10 @@ def _results(body: Body) -> list[dict[str, Any]]:
     return [json.loads(turn["content"]) for turn in body["messages"] if turn["role"] == "tool"]
 
 
-def _said(text: str) -> dict[str, Any]:
-    return {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+def _said(said: str | Words) -> dict[str, Any]:
+    words = Words(said) if isinstance(said, str) else said
+    reason = "stop" if words.finished else "length"
+    return {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": words.text}}
 
 
 def _called(name: str, arguments: dict[str, Any], number: int) -> dict[str, Any]:

@@ -15,11 +15,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bench.assisted.caller import Body, RuleCaller, guess
+from bench.assisted.caller import Body, RuleCaller, Words, guess
 
 __all__ = ["caller_server", "checkpoint_words"]
 
 _WORDS = 32
+
+
+def _bare(data: bytes) -> Any:
+    """The pixels alone: a slice's place came as words already, and would be written before it twice."""
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as picture:
+        made = picture.convert("RGB")
+    made.info.clear()
+    return made
 
 
 def checkpoint_words(folder: Path) -> Any:
@@ -32,9 +44,9 @@ def checkpoint_words(folder: Path) -> Any:
     from spinemed.vlm import Request, VlmAnswerer
 
     answerer, alone = VlmAnswerer(folder, batch_size=1, max_new_tokens=_WORDS), threading.Lock()
-    known: dict[str, str] = {}
+    known: dict[str, Words] = {}
 
-    def answer(body: Body) -> str:
+    def answer(body: Body) -> Words:
         content = body["messages"][0]["content"]
         parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
         images = [part["image_url"]["url"].partition(",")[2] for part in parts if part["type"] == "image_url"]
@@ -42,10 +54,10 @@ def checkpoint_words(folder: Path) -> Any:
         key = json.dumps(content)
         with alone:
             if key not in known:
-                asked = Request(
-                    (Message(role="user", content="\n".join(lines)),), tuple(base64.b64decode(one) for one in images)
-                )
-                known[key] = answerer.answer([asked])[0].text
+                # Parts are joined as they came: one more line break is another question to a small model.
+                turn = Message(role="user", content="".join(lines))
+                reply = answerer.answer([Request((turn,), tuple(_bare(base64.b64decode(one)) for one in images))])[0]
+                known[key] = Words(reply.text, reply.finished)
         return known[key]
 
     return answer
