@@ -17,14 +17,14 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from steps import child
 
 from spinemed.resources import samples_dir
 
@@ -90,39 +90,32 @@ def check_what_is_needed() -> str:
 
 def spinemed(*words: str | Path, typed: str = "") -> None:
     """Print one command of the command line, then run it as you would."""
-    line = [str(word) for word in words]
-    print("\n$ spinemed " + shlex.join(line), flush=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "spinemed", *line], input=typed or None, text=True, check=False, stdout=subprocess.PIPE
-    )
-    lines = done.stdout.strip().splitlines()
+    print()
+    running = child(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    lines = running.communicate(typed)[0].strip().splitlines()
     # A data run prints its tables of sources and criteria first; here the last one, what was released, is enough.
     first = next((number for number, text in enumerate(lines) if text.strip().startswith("release:")), 0)
     print("\n".join([f"[{first} lines before]", *lines[first:]] if first else lines), flush=True)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    if running.returncode:
+        raise SystemExit(running.returncode)
 
 
 @contextmanager
 def served(run: Path) -> Iterator[str]:
     """The address of the application, as long as the block lasts."""
-    print(f"\n$ spinemed review serve {shlex.quote(str(run))} --port 0", flush=True)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "spinemed", "review", "serve", str(run), "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
+    print()
+    server = child("review", "serve", run, "--port", "0", stdout=subprocess.PIPE)
+    assert server.stdout is not None
     try:
-        url = next((line.strip().rstrip("/") for line in child.stdout if line.startswith("http")), "")
+        url = next((line.strip().rstrip("/") for line in server.stdout if line.startswith("http")), "")
         if not url:
             raise SystemExit("the server did not start")
         print(url, flush=True)
         yield url
     finally:
-        child.terminate()
-        child.wait(20)
-        child.stdout.close()
+        server.terminate()
+        server.wait(20)
+        server.stdout.close()
 
 
 class Desk:

@@ -28,10 +28,11 @@ def printed(*words: str | Path) -> str:
     return line.replace(" --set ", " \\\n    --set ") if line.count(" --set ") > 1 else line
 
 
-def child(*words: str | Path, stdout: int | None = None) -> subprocess.Popen[str]:
+def child(*words: str | Path, stdin: int | None = None, stdout: int | None = None) -> subprocess.Popen[str]:
     """Print the line and start it; the caller waits for it."""
     print(f"$ {printed(*words)}", flush=True)
-    return subprocess.Popen([sys.executable, "-m", "spinemed", *map(str, words)], stdout=stdout, text=True)
+    line = [sys.executable, "-m", "spinemed", *map(str, words)]
+    return subprocess.Popen(line, stdin=stdin, stdout=stdout, text=True)
 
 
 def spinemed(*words: str | Path) -> None:
