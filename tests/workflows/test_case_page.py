@@ -148,6 +148,17 @@ def test_nothing_is_scored_without_truth_and_a_phantom_says_what_it_is(places: P
     assert "computed phantom, no patient" in page(places)
 
 
+def test_where_nothing_is_graded_the_page_does_not_say_that_nothing_is_broken(places: Places) -> None:
+    told = json.loads(places.grades.read_text())
+    put(places.grades, {**told, "vertebrae": [graded(level, 30.0, None, ["too coarse"]) for level in LEVELS]})
+    (places.findings / "findings.jsonl").write_text("")
+    text = page(places)
+    assert "no grade could be given" in text
+    assert "of grade 1 or more" not in text
+    assert "That nothing is stated does not mean that nothing is there" in text
+    assert "L1, L2, L3: too coarse" in text
+
+
 def test_equal_folders_give_equal_bytes_and_no_path_stands_on_the_page(places: Places) -> None:
     first = page(places)
     assert page(places) == first

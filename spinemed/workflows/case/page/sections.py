@@ -405,9 +405,13 @@ def _summary(found: dict[str, Any]) -> str:
         parts.append(f"{len(names)} vertebrae named" + (f" ({names[0]} to {names[-1]})" if names else ""))
     if grades is not None:
         broken = [f"{row['level']} grade {row['grade']} ({row['name']})" for row in grades["rows"] if row["grade"]]
-        parts.append(", ".join(broken) if broken else "no height loss of grade 1 or more")
         lacking = [row["level"] for row in grades["rows"] if row["grade"] is None]
-        parts += [f"{', '.join(lacking)} not graded"] if lacking else []
+        given = len(grades["rows"]) - len(lacking)
+        parts.append(f"{given} of {len(grades['rows'])} graded" if given else "no grade could be given")
+        if given:
+            parts.append(", ".join(broken) if broken else "none of them of grade 1 or more")
+        if given and lacking:
+            parts.append(f"not graded: {', '.join(lacking)}")
     parts.append("scored against the truth" if found["score"] is not None else "no reference, nothing scored")
     return "; ".join(parts) + "."
 
