@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 from spinemed.anatomy import LABEL_MAPS, Level
+from spinemed.config import load_config
 from spinemed.errors import ReadError
+from spinemed.resources import configs_dir
 from spinemed.volume import Volume, write_nifti
-from spinemed.workflows.case import Places
+from spinemed.workflows.case import CaseConfig, Places
+from spinemed.workflows.case.named import write_named
 from spinemed.workflows.case.page import write_page
 from spinemed.workflows.case.page.__main__ import main
 
@@ -157,6 +161,28 @@ def test_where_nothing_is_graded_the_page_does_not_say_that_nothing_is_broken(pl
     assert "of grade 1 or more" not in text
     assert "That nothing is stated does not mean that nothing is there" in text
     assert "L1, L2, L3: too coarse" in text
+
+
+def test_a_question_that_names_a_vertebra_shows_no_mark_on_another(places: Places) -> None:
+    def sample(name: str, tag: str) -> dict[str, Any]:
+        image = f"images/{name}.png"
+        (places.samples / "images").mkdir(exist_ok=True)
+        (places.samples / image).write_bytes(name.encode())
+        return {
+            "id": name, "axis": "level_identification", "task": "level", "answer": "L2", "answer_kind": "level",
+            "messages": [{"role": "user", "content": "<image>\nWhich vertebra?"}], "images": [image],
+            "levels": ["L2"], "cluster": "case", "origin": "real", "source_id": "case", "tags": [tag],
+            "licence": "LicenseRef-Own-Data", "language": "en",
+        }  # fmt: skip
+
+    marked, plain = sample("a" * 64, "marked_vertebra"), sample("b" * 64, "edge_vertebra")
+    for listed, shown in (([marked, plain], plain["images"]), ([marked], [])):
+        put_lines(places.samples / "samples.jsonl", listed)
+        shutil.rmtree(places.named, ignore_errors=True)
+        write_named(places, load_config(configs_dir() / "case.yaml", CaseConfig))
+        named = [json.loads(line) for line in (places.named / "samples.jsonl").read_text().splitlines()]
+        assert {each["levels"][0] for each in named} == {"L1", "L2"}
+        assert [each["images"] for each in named] == [shown] * len(named)
 
 
 def test_equal_folders_give_equal_bytes_and_no_path_stands_on_the_page(places: Places) -> None:

@@ -23,14 +23,19 @@ from spinemed.workflows.case.places import Places
 __all__ = ["write_named"]
 
 _SHARED = ("train_rows", "same_picture", "same_question", "same_question_and_answer")
+_UNMARKED = {"edge_vertebra", "vertebra_count"}
+"""Questions whose picture bears no mark: a mark on another vertebra would mislead."""
 _GRADES = ("0", "1", "2", "3", NOT_DETERMINABLE)
 
 
 def write_named(places: Places, config: CaseConfig) -> None:
     """Write the samples folder `named/`, the folder of masks for tools, and `named.yaml` for `spinemed bench run`."""
     origin = parse_json(places.about.read_text(encoding="utf-8"))["origin"]
-    asked = next(read_jsonl(places.samples / "samples.jsonl", Sample))
-    pictured = next((each for each in read_jsonl(places.samples / "samples.jsonl", Sample) if each.images), asked)
+    asked = list(read_jsonl(places.samples / "samples.jsonl", Sample))
+    pictured = next(
+        (each for each in asked if each.images and _UNMARKED & set(each.tags)),
+        asked[0].model_copy(update={"images": ()}),
+    )
     known = _known(places, phantom=origin == "phantom")
     broken = [each for each in known if each["shape"] != "none"]
     healthy = [each for each in known if each["shape"] == "none"]
