@@ -41,6 +41,7 @@ _JOBS = (
     Job("quickstart", "Quickstart", "spinemed:QuickstartConfig", "spinemed quickstart",
         ("quickstart.yaml", "quickstart_smoke.yaml")),
     Job("case", "One case", "spinemed:CaseConfig", "spinemed case report", ("case.yaml",)),
+    Job("case_run", "One case: its run folder", "spinemed:CaseRun", "spinemed case report"),
     Job("data", "Data run", "data_pipeline:BuildConfig", "spinemed data run",
         ("data_quickstart.yaml", "data/samples.yaml", "data_written.yaml")),
     Job("guidance", "Guidance from reviewers", "data_pipeline:Guidance", "spinemed data run"),
