@@ -49,8 +49,9 @@ def test_the_large_job_is_planned_and_its_small_twin_survives_a_kill(root: Path,
     # The twin: killed behind its first checkpoint, gone on from there, every stage to its last step.
     train = f"$ spinemed train run {out / 'spinegpt_nano_small.yaml'} --out {out / 'nano'}"
     assert said.count(train) == 2
-    assert "killed after general/checkpoint-2" in said
-    assert facts["resumed"] == [["general", "checkpoint-2"]]
+    assert "killed after general/checkpoint-" in said
+    # Usually checkpoint-2; on a busy machine the next one may have been finished before the kill arrived.
+    assert facts["resumed"] in ([["general", "checkpoint-2"]], [["general", "checkpoint-4"]])
     ledger = [json.loads(line) for line in (out / "nano" / "ledger.jsonl").read_text().splitlines()]
     assert [(stage["stage"], stage["steps"]) for stage in ledger] == [("general", 4), ("spine", 4), ("constructs", 4)]
     assert facts["loss"]["general"]["last"] < facts["loss"]["general"]["first"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.assisted import AssistedConfig, RuleCaller, degraded, measure_gain
-from bench.assisted.caller import guess
+from bench.assisted.caller import Words, guess
 from bench.live import LiveConfig, plan_cases
 from bench.runner.tooled import ToolConfig
 from spinemed.chat import ServerConfig
@@ -57,6 +57,9 @@ def test_the_caller_reads_the_question_and_the_reply_and_never_more() -> None:
     assert caller.reply(body(loss, tools=False))["message"]["content"] == "30"
     assert caller.reply(body("Which vertebra is marked?"))["message"]["content"] == "not determinable"
     assert RuleCaller(calls=False).reply(body(loss))["message"]["content"] == "30"
+    # A model that ran into its limit is passed on as cut, so that the client counts it so.
+    cut = RuleCaller(lambda _: Words("from above: L3, L", finished=False), calls=False).reply(body(loss))
+    assert (cut["finish_reason"], cut["message"]["content"]) == ("length", "from above: L3, L")
 
 
 def test_faulty_masks_have_the_fault_they_are_named_after() -> None:
