@@ -4,7 +4,7 @@ Shows: an OpenAI-compatible server (here the shipped nano base behind `spinemed 
 SpineBench-Live questions from a seed, the benchmark over HTTP, the same weights asked in this process, both compared
 question by question, a submission checked, and the board as static files for any web server.
 Needs: the plain installation; no GPU, no network. A picture of the board where the program `chromium` is installed.
-Takes: about 20 seconds on one CPU core. Real size: `--questions 500 --resamples 10000`, and your own server by
+Takes: 45 s on two busy CPU cores. Real size: `--questions 500 --resamples 10000`, and your own server by
 `--url URL --served-model NAME`; below 20 spines a table has no intervals, and the small default has fewer.
 
     python examples/bring_a_model_to_the_leaderboard.py --out runs/walk_board

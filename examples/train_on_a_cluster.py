@@ -2,8 +2,8 @@
 
 Shows: the 7B job looked through from its config alone (memory, GPU hours, disk, launch lines); the same stages on the
 shipped nano base for real, killed in the middle and resumed by the same command; the merged model, its loss, its card.
-Needs: the plain installation with the `train` extra; no GPU, no network, no 7B weights.
-Takes: about half a minute on one CPU core. Real size: the 7B config on 8 GPUs of 80 GB (hours are printed), and for nano
+Needs: the plain installation; no GPU, no network, no 7B weights.
+Takes: 60 s on two busy CPU cores. Real size: the 7B config on 8 GPUs of 80 GB (hours are printed), and for nano
 `--spines 2000 --steps 40`, after which it still knows no medicine: 3.5 million weights show the road, not a doctor.
 
     python examples/train_on_a_cluster.py --out runs/walk_train
