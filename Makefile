@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export GOMP_SPINCOUNT := 0
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: quickstart test lint acceptance benchmarks coverage docs base peer clean help
+.PHONY: quickstart test pytest lint acceptance benchmarks coverage docs base peer clean help
 
 help:
 	@echo "make quickstart   install and run: real sources -> release -> training -> scored board (runs/quickstart)"
@@ -42,9 +42,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Files of tests are dealt out to processes; one thread each, so that they do not starve each other.
+# Files of tests are dealt out to processes; one thread each, so that they do not starve each other. Lint runs beside
+# them: it is done long before, and what it finds fails the whole.
 WORKERS ?= 2
-test: lint
+test: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory -j2 lint pytest
+
+pytest: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 acceptance: $(VENV)/.installed-test
