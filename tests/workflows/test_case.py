@@ -155,11 +155,34 @@ def test_a_mask_of_another_grid_is_refused(tmp_path: Path, samples: Path) -> Non
     place = samples / "ct" / "totalsegmentator_lumbar"
     other = np.zeros((10, 10, 10), np.uint8)
     other[3:6, 3:6, 3:6] = Level.L1.verse_label
-    nib.save(nib.Nifti1Image(other, np.eye(4)), tmp_path / "m.nii.gz")
-    done = run_case(
-        "report", "--image", str(place / "example_ct.nii.gz"), "--mask", str(tmp_path / "m.nii.gz"),
-        "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+    nib.save(nib.Nifti1Image(other, np.eye(4)), tmp_path / f"{NAME}.nii.gz")
+    line = ("--image", str(place / "example_ct.nii.gz"), "--mask", str(tmp_path / f"{NAME}.nii.gz"))
+    done = run_case("report", *line, "--out", str(tmp_path / "run"))
     assert done.returncode == 2
     assert "another grid" in done.stderr
     assert "Cure: " in done.stderr
+    assert not (tmp_path / "run" / "case" / "case.json").exists(), "the same command must not go on without a mask"
+
+
+def test_a_file_that_cannot_be_read_is_named_on_the_terminal_and_nowhere_else(tmp_path: Path, samples: Path) -> None:
+    mask = samples / "ct" / "totalsegmentator_lumbar" / "example_seg_fast_force_split.nii.gz"
+    image = tmp_path / f"{NAME}.nii.gz"
+    image.write_bytes(b"no NIfTI at all")
+    for _ in range(2):
+        done = run_case("report", "--image", str(image), "--mask", str(mask), "--out", str(tmp_path / "run"))
+        assert done.returncode == 2
+        assert NAME in done.stderr
+        assert "Traceback" not in done.stderr
+    written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert written
+    assert all(NAME.encode() not in path.read_bytes() and NAME not in path.name for path in written)
+
+
+def test_a_folder_of_masks_under_other_levels_is_another_run(tmp_path: Path) -> None:
+    def facts(level: str) -> dict[str, str]:
+        folder = tmp_path / level
+        folder.mkdir()
+        (folder / f"vertebrae_{level}.nii.gz").write_bytes(b"the same voxels")
+        return CaseInputs(phantom=1, mask=folder).facts()
+
+    assert facts("L1") != facts("L2")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spinemed.config import load_config
+from spinemed.errors import RunError, SpineMedError
 from spinemed.resources import configs_dir
 from spinemed.run import open_run
 from spinemed.tables import parse_json
@@ -62,14 +63,27 @@ def report(
     console = Console(stderr=True, highlight=False)
     identity = CaseRun(case=job, inputs=inputs.facts())
     # The command line may hold a patient's name: the journal gets what was run, on plain names.
-    with open_run(out, command="case report", config=identity, argv=[]) as run:
-        if inputs.image is not None and not places.about.is_file():
-            prepare_case(places, inputs)
-        try:
-            seconds = run_stages(run, stages, lambda text: console.print(text, style="bold", markup=False))
-        except KeyboardInterrupt:
-            console.print("Interrupted. Nothing finished is lost: the same command goes on from here.", markup=False)
-            raise typer.Exit(130) from None
+    refused: SpineMedError | None = None
+    try:
+        with open_run(out, command="case report", config=identity, argv=[]) as run:
+            if inputs.image is not None and not places.about.is_file():
+                try:
+                    prepare_case(places, inputs)
+                except SpineMedError as error:
+                    # It names the user's file: that is for the terminal alone, and not for the journal.
+                    refused = error
+                    raise RunError("image or mask cannot be used; the terminal was told why") from None
+            try:
+                seconds = run_stages(run, stages, lambda text: console.print(text, style="bold", markup=False))
+            except KeyboardInterrupt:
+                console.print(
+                    "Interrupted. Nothing finished is lost: the same command goes on from here.", markup=False
+                )
+                raise typer.Exit(130) from None
+    except RunError:
+        if refused is not None:
+            raise refused from None
+        raise
     for line in closing(places):
         typer.echo(line)
     typer.echo(f"{sum(seconds.values()):.0f} s. Open {places.page} in a browser. Research use only.")

@@ -93,13 +93,16 @@ class CaseInputs:
 
 def _sha256(path: Path) -> str:
     if path.is_dir():
+        # A structure's file bears its level in its name alone: the names count, and only their hash is kept.
         files = sorted(file for file in path.iterdir() if file.is_file())
-        return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
+        return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in files).encode()).hexdigest()
     return file_sha256(path)
 
 
 def prepare_case(places: Places, inputs: CaseInputs) -> None:
     """Copy a person's CT and mask under plain names; the mask in VerSe's numbers.
+
+    `case.json` is written last, so that its presence means that both copies are whole.
 
     Raises:
         ReadError: A file is missing or no NIfTI, or the mask lies on another grid.
@@ -108,6 +111,8 @@ def prepare_case(places: Places, inputs: CaseInputs) -> None:
     image = read_nifti(inputs.image)
     places.ct.parent.mkdir(parents=True, exist_ok=True)
     write_nifti(Volume(image.data, image.affine), places.ct)
+    if inputs.mask is not None:
+        prepare_mask(places, inputs.mask, inputs.scheme)
     about = {
         "case": "case", "origin": "real", "image_sha256": file_sha256(inputs.image), "spacing_mm": _spacing(image),
         "mask": "given" if inputs.mask is not None else "labeller" if inputs.labeller is not None else inputs.tool,
@@ -115,8 +120,6 @@ def prepare_case(places: Places, inputs: CaseInputs) -> None:
         "versions": versions(),
     }  # fmt: skip
     write_json(places.about, about)
-    if inputs.mask is not None:
-        prepare_mask(places, inputs.mask, inputs.scheme)
 
 
 def prepare_mask(places: Places, file: Path, scheme: str) -> None:
