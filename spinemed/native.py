@@ -89,6 +89,11 @@ class _Child:
                 raise RuntimeError(
                     f"reading it ended the process that read it{f' ({error})' * bool(str(error))}"
                 ) from None
+            except BaseException:
+                # Interrupted on the way (Ctrl-C in a notebook, no memory): the rest of this answer would be taken
+                # for the next job's.
+                self.close()
+                raise
         if "problem" in told:
             raise RuntimeError(told["problem"])
         kinds = told.pop("arrays")
