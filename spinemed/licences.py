@@ -124,7 +124,7 @@ def requirements() -> dict[str, list[str]]:
     try:
         told = metadata.requires("spinemed") or []
     except metadata.PackageNotFoundError as error:
-        raise ReadError("SpineMed is not installed", file=__file__, cure="pip install -e . (in the checkout)") from error
+        raise ReadError("SpineMed is not installed", file=__file__, cure="pip install -e . in a checkout") from error
     found: dict[str, list[str]] = {"base": []}
     for line in told:
         text, _, marker = line.partition(";")
