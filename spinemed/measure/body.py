@@ -58,6 +58,7 @@ class Body:
         volume_mm3: Number of voxels times their volume.
         resolution_mm: Distance of the voxel layers along the up axis: the limit for a single height.
         settled: Whether the up axis stopped turning; False means that the shape has no clear endplates.
+        other_axis_deg: Angle to another axis that settled as well and was not taken; 0 where none was found.
     """
 
     frame: BodyFrame
@@ -71,6 +72,7 @@ class Body:
     resolution_mm: float
     settled: bool
     field_: Field = field(repr=False)
+    other_axis_deg: float = 0.0
 
     @property
     def width_mm(self) -> float:
@@ -166,11 +168,14 @@ def fit_body(
     start = frame_from_hints(where.mean(axis=0), up_hint, anterior_hint)
     found = _settle(field_, where, start, anterior_hint, first=0)
     strayed = float(found.frame.axes[2] @ start.axes[2]) < np.cos(np.radians(_DOUBT_DEG))
+    other_deg = 0.0
     if not found.settled or strayed:  # crushed in the middle: what was seen there first may be no endplate
         again = _settle(field_, where, start, anterior_hint, first=_COARSE)
         straighter = again.wedge_deg < found.wedge_deg - _LESS_DEG
         if straighter or (again.settled and not found.settled):  # one that does not settle is flagged
             found = again
+        elif again.settled:
+            other_deg = float(np.degrees(np.arccos(np.clip(again.frame.axes[2] @ found.frame.axes[2], -1.0, 1.0))))
     frame, columns, edges, (upper, lower) = found.frame, found.columns, found.edges, found.planes
     middle = columns.middle
     heights = [plane[0] + plane[1] * middle[0] + plane[2] * middle[1] for plane in (upper, lower)]
@@ -197,6 +202,7 @@ def fit_body(
         resolution_mm=resolution,
         settled=found.settled,
         field_=field_,
+        other_axis_deg=other_deg,
     )
 
 

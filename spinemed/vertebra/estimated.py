@@ -37,6 +37,7 @@ UPPER_SHARE = 0.75
 _SHARES = (0.5, 1.0)
 _SHARE_SD = 0.5  # of the distance to a reading with the share at its end
 _ROUNDS = 2
+_OTHER_AXIS_DEG = 5.0  # beyond it the thirds of a lumbar body change by some 3 mm
 
 
 def thirds_along_mm(body: Body, back_deg: float = 0.0) -> tuple[float, float, float]:
@@ -118,6 +119,12 @@ def estimated_loss(
         flags = (*flags, "reference unreliable: " + "; ".join(reference.reasons))
     if not body.settled:
         flags = (*flags, "the endplates are not flat enough for a stable axis")
+    if body.other_axis_deg > _OTHER_AXIS_DEG:
+        flags = (
+            *flags,
+            f"look at it: another axis, {body.other_axis_deg:.0f}° off, fits this body as well; along that one the "
+            "losses and the shape are others",
+        )
     return HeightLoss(thirds[0], thirds[1], thirds[2], layer, reference.state, flags), reference
 
 

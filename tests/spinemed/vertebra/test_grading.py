@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from spinemed.anatomy import LABEL_MAPS, Level
+from spinemed.config import load_config
 from spinemed.errors import VolumeError
 from spinemed.labelling.masks import LabelMask
+from spinemed.measure import fit_body
+from spinemed.phantom.case import draw_case
+from spinemed.phantom.imaging.grid import field_grid
+from spinemed.phantom.imaging.tissues import render_tissues
+from spinemed.phantom.set_config import PhantomSetConfig
+from spinemed.phantom.shape.scene import build_scene
+from spinemed.resources import configs_dir
+from spinemed.vertebra.estimated import estimated_loss
 from spinemed.vertebra.grading import GradeReport, esq_grade, grade_probabilities, grade_vertebra
 from spinemed.vertebra.norms import norm_thirds_mm
+from spinemed.vertebra.reference import BodyHeights, LevelCurve
 from spinemed.vertebra.rhlv import HeightLoss, Quality, ThirdLoss
 from spinemed.vertebra.spine import grade_spine, spine_bodies
 
@@ -148,3 +158,19 @@ def test_a_single_or_cut_vertebra_is_named_and_not_graded() -> None:
     assert any("cuts it" in flag for flag in grade_spine(cut, cut).vertebrae[-1].flags)
     with pytest.raises(VolumeError, match="no vertebra"):
         spine_bodies(LabelMask(np.full((8, 8, 8), 3, np.uint8), np.eye(4)))
+
+
+def test_a_body_that_two_axes_fit_is_not_graded_without_a_doubt() -> None:
+    # A severe wedge of L2 whose own axis and its diagonal both rest: along the diagonal it reads as a crush.
+    config = load_config(configs_dir() / "phantom_lumbar.yaml", PhantomSetConfig, ["seed=2026"])
+    scene = build_scene(draw_case(config, 2).spine)
+    bodies = {}
+    for level in (Level.L1, Level.L2, Level.L3):
+        grid = field_grid(scene, "level", level=level, width_mm=70)
+        bodies[level] = fit_body(render_tissues(scene, grid).bodies == level.verse_label, grid.affine)
+    heights = [BodyHeights.of(level, body) for level, body in bodies.items()]
+    doubted = {
+        level: [flag for flag in estimated_loss(body, level, heights, LevelCurve())[0].flags if "another axis" in flag]
+        for level, body in bodies.items()
+    }
+    assert {level: len(flags) for level, flags in doubted.items()} == {Level.L1: 0, Level.L2: 1, Level.L3: 0}
