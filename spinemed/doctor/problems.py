@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from spinemed.doctor.machine import Machine
 from spinemed.doctor.parts import NAME, Distribution, Resource
 from spinemed.resources import resource_root
 
-__all__ = ["PACKAGES", "Problem", "find_problems", "of_environment", "of_machine"]
+__all__ = ["PACKAGES", "Problem", "find_problems", "of_environment", "of_extensions", "of_machine"]
 
 PACKAGES = ("spinemed", "data_pipeline", "train", "bench")
 """Top-level packages of this project."""
@@ -33,6 +34,8 @@ LEAST_MEMORY_GIB = 4.0
 """The quickstart's peak, with room to spare."""
 LEAST_DISK_GIB = 5.0
 """The quickstart writes a tenth of it; a training of a real model far more."""
+STALE_S = 600.0
+"""Compiling takes half a minute; an older lock belongs to nobody."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -99,6 +102,30 @@ def of_metadata() -> Iterator[Problem]:
             "warning", f"this checkout was installed before pyproject.toml changed: no {', no '.join(stale)}",
             "pip install -e .",
         )  # fmt: skip
+
+
+def of_extensions(folder: Path, now: float) -> Iterator[Problem]:
+    """Locks that a killed compilation of DeepSpeed's or torch's own kernels left behind: later jobs wait for them."""
+    for lock in sorted(folder.glob("*/*/lock")):
+        if now - lock.stat().st_mtime > STALE_S:
+            yield Problem(
+                "warning",
+                f"a killed compilation left the lock of {lock.parent.name} in torch's folder of extensions: jobs with "
+                "DeepSpeed wait for it without end",
+                f"rm -r {_at_home(lock.parent)}",
+            )
+
+
+def _extensions() -> Path:
+    """Where torch keeps what it compiled."""
+    told = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return Path(told) if told else Path.home() / ".cache" / "torch_extensions"
+
+
+def _at_home(path: Path) -> str:
+    """A path for the eye, without the user's name."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def of_torch(machine: Machine) -> Iterator[Problem]:
@@ -182,6 +209,6 @@ def find_problems(machine: Machine, required: list[Distribution], resources: lis
     """Everything that stands in the way, errors first."""
     found = [
         *of_packages(required), *of_resources(resources), *of_files(Path.cwd()), *of_metadata(), *of_torch(machine),
-        *of_machine(machine), *of_environment(machine, os.environ),
+        *of_extensions(_extensions(), time.time()), *of_machine(machine), *of_environment(machine, os.environ),
     ]  # fmt: skip
     return sorted(found, key=lambda problem: problem.weight != "error")

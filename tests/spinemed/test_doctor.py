@@ -15,6 +15,7 @@ import pytest
 
 from spinemed.doctor import examine
 from spinemed.doctor import parts as parts_module
+from spinemed.doctor.problems import of_extensions
 
 
 def run_doctor(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -76,3 +77,15 @@ def test_a_missing_package_and_a_changed_sample_are_broken(
     assert "nibabel" in errors
     assert sample.name in errors
     assert all(problem.cure for problem in report.problems)
+
+
+def test_a_lock_that_a_killed_compilation_left_is_named(tmp_path: Path) -> None:
+    lock = tmp_path / "py311_cpu" / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    now = lock.stat().st_mtime
+    assert list(of_extensions(tmp_path, now + 30)) == [], "somebody may be compiling"
+    (problem,) = of_extensions(tmp_path, now + 3600)
+    assert problem.weight == "warning"
+    assert "deepspeed_shm_comm" in problem.what
+    assert problem.cure == f"rm -r {lock.parent}"
