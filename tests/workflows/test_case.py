@@ -164,6 +164,20 @@ def test_a_mask_of_another_grid_is_refused(tmp_path: Path, samples: Path) -> Non
     assert not (tmp_path / "run" / "case" / "case.json").exists(), "the same command must not go on without a mask"
 
 
+def test_a_mask_of_the_same_voxels_along_other_axes_is_turned(tmp_path: Path, samples: Path) -> None:
+    place = samples / "ct" / "totalsegmentator_lumbar"
+    own = nib.load(place / "example_seg_fast_force_split.nii.gz")
+    turned = own.as_reoriented(nib.orientations.axcodes2ornt("LSP")[[0, 1, 2]])
+    assert turned.shape != own.shape
+    nib.save(nib.Nifti1Image(np.asarray(turned.dataobj).astype(np.float32), turned.affine), tmp_path / "turned.nii.gz")
+    written = []
+    for mask in (place / "example_seg_fast_force_split.nii.gz", tmp_path / "turned.nii.gz"):
+        places = Places(tmp_path / f"run of {mask.name}")
+        prepare_case(places, CaseInputs(place / "example_ct.nii.gz", mask=mask, scheme="totalsegmentator"))
+        written.append(places.mask.read_bytes())
+    assert written[0] == written[1]
+
+
 def test_a_file_that_cannot_be_read_is_named_on_the_terminal_and_nowhere_else(tmp_path: Path, samples: Path) -> None:
     mask = samples / "ct" / "totalsegmentator_lumbar" / "example_seg_fast_force_split.nii.gz"
     image = tmp_path / f"{NAME}.nii.gz"

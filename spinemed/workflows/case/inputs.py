@@ -18,7 +18,7 @@ from spinemed.errors import ReadError
 from spinemed.labelling import read_label_mask
 from spinemed.run import versions
 from spinemed.tables import file_sha256, write_json
-from spinemed.volume import Volume, read_nifti, write_nifti
+from spinemed.volume import Volume, grid_difference, read_nifti, reorient_volume, write_nifti
 from spinemed.workflows.case.places import Places
 
 __all__ = ["CaseInputs", "prepare_case", "prepare_mask", "prepare_phantom"]
@@ -123,22 +123,24 @@ def prepare_case(places: Places, inputs: CaseInputs) -> None:
 
 
 def prepare_mask(places: Places, file: Path, scheme: str) -> None:
-    """Any tool's mask to VerSe's numbers, on the CT's grid.
+    """Any tool's mask to VerSe's numbers, on the CT's grid; one of the same voxels along other axes is turned.
 
     Raises:
         ReadError: No vertebra in it, or another grid than the CT's.
     """
-    mask = read_label_mask(file, scheme=scheme)
-    image = read_nifti(places.ct)
-    if mask.data.shape != image.data.shape or not np.allclose(mask.affine, image.affine, atol=1e-3):
+    mask, image = read_label_mask(file, scheme=scheme), read_nifti(places.ct)
+    # Tools often write their masks along axes of their own: turned back, no voxel changes its place.
+    turned = reorient_volume(mask.volume, image.codes)
+    differs = grid_difference(turned, image)
+    if differs is not None:
         raise ReadError(
-            f"the mask has another grid ({mask.data.shape}) than the CT ({image.data.shape})", field="--mask",
+            f"the mask has another grid than the CT: {differs}", field="--mask",
             cure="resample the mask onto the CT with nearest neighbours, or give the CT it was made from",
         )  # fmt: skip
     if not mask.counts:
         raise ReadError("the mask holds no vertebra", field="--mask", cure="look at it, and at --scheme")
     places.mask.parent.mkdir(parents=True, exist_ok=True)
-    write_nifti(Volume(np.asarray(mask.data), mask.affine), places.mask)
+    write_nifti(Volume(np.asarray(turned.data), image.affine), places.mask)
 
 
 def prepare_phantom(places: Places, seed: int) -> Path:
