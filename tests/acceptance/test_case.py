@@ -60,7 +60,8 @@ def test_the_chain_on_computed_patients(computed: list[dict[str, Any]], record: 
     )
     record(
         ISSUE, 1, "one patient through the whole chain, CT to page", asked="one command",
-        measured=f"median {seconds[len(seconds) // 2]:.0f} s of {len(SEEDS)} spines ({seconds[0]:.0f} to {seconds[-1]:.0f})",
+        measured=f"median {seconds[len(seconds) // 2]:.0f} s ({seconds[0]:.0f} to {seconds[-1]:.0f}; {len(SEEDS)} "
+        "spines)",
         met=True, command=COMMAND, note=note,
     )  # fmt: skip
     record(
