@@ -32,12 +32,16 @@ def draw_gain(found: Sequence[dict[str, Any]], path: Path) -> None:
         ticks: list[str] = []
         for number, facts in enumerate(found):
             rows = [row for row in facts["rows"] if row["row"] == kind and row["against"] == "without tools"]
+            named = False
             ticks = [f"{row['masks'].replace('_', ' ')}\nDice {row['dice']:.2f}" for row in rows]
             for place, row in enumerate(rows):
+                if row["difference"] is None:
+                    continue  # no question of this kind was answered in both arms
                 at, value = place + 0.14 * number, 100 * row["difference"]
                 if row["low"] is not None:
                     panel.plot([at, at], [100 * row["low"], 100 * row["high"]], color=_COLOURS[number % 4], lw=2)
-                panel.plot([at], [value], "o", color=_COLOURS[number % 4], label=facts["model"] if not place else None)
+                panel.plot([at], [value], "o", color=_COLOURS[number % 4], label=None if named else facts["model"])
+                named = True
                 panel.annotate(f"{value:+.0f}", (at, value), xytext=(7, 3), textcoords="offset points", fontsize=9)
         panel.axhline(0, color="#555555", lw=0.8)
         panel.set_xticks(range(len(ticks)), ticks, fontsize=8)
@@ -46,6 +50,7 @@ def draw_gain(found: Sequence[dict[str, Any]], path: Path) -> None:
         panel.set_title(f"{kind}: {told}", fontsize=10)
         panel.margins(x=0.12)
     panels[0].set_ylabel("gain of tools, points (95 % interval)")
-    panels[0].legend(loc="best", fontsize=8, frameon=False)
+    if panels[0].get_legend_handles_labels()[0]:
+        panels[0].legend(loc="best", fontsize=8, frameon=False)
     figure.suptitle("The same model with minus without tools; computed phantoms", fontsize=11)
     figure.savefig(path, dpi=110, metadata={"Software": None})

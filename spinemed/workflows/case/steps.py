@@ -27,6 +27,7 @@ from spinemed.workflows.case.places import Places
 __all__ = ["STEPS", "find_levels", "measure_levels", "write_findings"]
 
 _COARSE_MM = 1.5
+_DEADLINE_S = 1800.0
 _GENANT = "Genant 1993"
 _SLIP = "Meyerding 1932"
 
@@ -105,11 +106,12 @@ def measure_levels(places: Places, config: CaseConfig) -> None:
     Raises:
         RunError: The tool found a fault.
     """
-    from spinemed.tools import Toolbox
+    from spinemed.tools import Limits, Toolbox
 
     levels = parse_json(places.levels.read_text(encoding="utf-8"))
     whole = [level for level in levels["levels"] if level not in levels["cut"]]
-    toolbox = Toolbox(places.mask.parent)
+    # A tool's usual deadline is made for a model that waits; a whole spine on a slow machine takes longer.
+    toolbox = Toolbox(places.mask.parent, limits=Limits(seconds=_DEADLINE_S))
     listed = toolbox.call("list_images", {})
     (image,) = (listed.result or {})["images"]
     reply = toolbox.call("measure", {"mask": image["handle"], "levels": whole, "posture": "supine"})

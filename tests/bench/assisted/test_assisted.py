@@ -118,3 +118,15 @@ def test_named_networks_are_offered_and_hashed(tmp_path: Path) -> None:
     assert first["labeller"] != _model_hashes(config)["labeller"]
     with pytest.raises(ReadError, match="is no folder"):
         _model_hashes(ToolConfig(completer=tmp_path / "gone"))
+
+
+def test_a_kind_that_nobody_answered_costs_the_figure_a_point_and_not_the_run(tmp_path: Path) -> None:
+    from bench.assisted.figure import draw_gain
+
+    row = {"row": "fracture", "against": "without tools", "masks": "exact", "dice": 1.0, "n": 0, "clusters": 0}
+    rows = [
+        {**row, "difference": None, "low": None, "high": None},
+        {**row, "masks": "eroded", "difference": 0.2, "low": 0.1, "high": 0.3, "n": 9, "clusters": 3},
+    ]
+    draw_gain([{"model": "served", "rows": rows}], tmp_path / "gain.png")
+    assert (tmp_path / "gain.png").stat().st_size > 1000
