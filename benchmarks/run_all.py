@@ -30,7 +30,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+# At the end: `bench.py` and `train.py` of this folder must not be found instead of the packages.
+sys.path.append(str(Path(__file__).parent))
 from results import PAGE, ROOT, current_commit, render
 
 # Scripts that are no measurement, by name, and why.

@@ -53,7 +53,11 @@ def load_script() -> Callable[[Path], ModuleType]:
             assert spec is not None
             assert spec.loader is not None
             sys.modules[name] = importlib.util.module_from_spec(spec)  # where a dataclass looks its annotations up
-            spec.loader.exec_module(sys.modules[name])
+            before = list(sys.path)
+            try:
+                spec.loader.exec_module(sys.modules[name])
+            finally:
+                sys.path[:] = before  # a script's own folder would be searched by other tests' children
         return sys.modules[name]
 
     return load

@@ -47,7 +47,7 @@ def no_legal_basis(entries, folder, samples):
 
 
 def phantom_from_files(entries, folder, samples):
-    return [{**entries["ct"], "legal_basis": None, "origin": "phantom"}]
+    return [{**entries["medquad"], "origin": "phantom"}]
 
 
 def wrong_hash(entries, folder, samples):
