@@ -32,7 +32,7 @@ def run_case(out: Path, *arguments: str) -> tuple[str, float]:
 
 @pytest.fixture(scope="module")
 def computed(work: Path) -> list[dict[str, Any]]:
-    """Scores of the computed patients, with the seconds that each took."""
+    """Scores of the phantoms, with the seconds that each took."""
     found = []
     for seed in SEEDS:
         out = work / "case" / f"phantom-{seed}"

@@ -15,6 +15,7 @@ import pytest
 
 from spinemed.anatomy import Level
 from spinemed.config import load_config
+from spinemed.errors import ReadError
 from spinemed.records import Prediction, Sample
 from spinemed.resources import configs_dir
 from spinemed.tables import read_jsonl
@@ -38,7 +39,7 @@ def told(file: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Places, str]:
-    """A computed patient after the whole chain, killed once on the way, and what the command said at its end."""
+    """A phantom after the whole chain, killed once on the way, and what the command said at its end."""
     folder = tmp_path_factory.mktemp("case") / "run"
     line = ["report", "--phantom", "3", "--out", str(folder), "--set", "phantom_spacing_mm=1.5"]
     first = subprocess.Popen([sys.executable, "-m", "spinemed", "case", *line], stderr=subprocess.PIPE, text=True)
@@ -200,3 +201,14 @@ def test_a_folder_of_masks_under_other_levels_is_another_run(tmp_path: Path) -> 
         return CaseInputs(phantom=1, mask=folder).facts()
 
     assert facts("L1") != facts("L2")
+
+
+def test_too_few_whole_vertebrae_are_refused_before_anything_long(tmp_path: Path) -> None:
+    data = np.zeros((40, 40, 60), np.uint8)
+    data[10:30, 10:30, 20:40] = Level.L3.verse_label
+    nib.save(nib.Nifti1Image(data.astype(np.int16), np.eye(4)), tmp_path / "ct.nii.gz")
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "m.nii.gz")
+    places = Places(tmp_path / "run")
+    prepare_case(places, CaseInputs(image=tmp_path / "ct.nii.gz", mask=tmp_path / "m.nii.gz"))
+    with pytest.raises(ReadError, match="1 whole vertebrae between T1 and L6"):
+        find_levels(places, load_config(configs_dir() / "case.yaml", CaseConfig))

@@ -31,9 +31,7 @@ Out = Annotated[Path, typer.Option(help="Run folder; the same command goes on wh
 def report(
     out: Out,
     image: Annotated[Path | None, typer.Option(help="CT of one patient, NIfTI.")] = None,
-    phantom: Annotated[
-        int | None, typer.Option(min=0, help="Instead of a CT: a computed patient of this seed.")
-    ] = None,
+    phantom: Annotated[int | None, typer.Option(min=0, help="Instead of a CT: a computed spine of this seed.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Vertebra mask on the CT's grid, or a folder of masks.")] = None,
     scheme: Annotated[str, typer.Option(help="Numbering of the mask: verse, totalsegmentator, tptbox, ...")] = "verse",
     labeller: Annotated[Path | None, typer.Option(help="Instead of a mask: a trained labeller's folder.")] = None,
@@ -94,7 +92,7 @@ def closing(places: Places) -> list[str]:
     lines = []
     if places.score.is_file():
         score = parse_json(places.score.read_text(encoding="utf-8"))
-        lines.append("Computed patient (phantom): scored against its truth.")
+        lines.append("Computed spine (phantom): scored against its truth.")
         lines.append(
             f"height loss off by {score['loss_error_points']} points in the mean over {len(score['losses'])} thirds; "
             f"{score['losses_in_interval']} of them inside their 95 % interval"

@@ -30,7 +30,7 @@ class CaseInputs:
 
     Attributes:
         image: CT of the patient, NIfTI; None for a phantom.
-        phantom: Seed of a computed patient, whose truth is known; None for an image.
+        phantom: Seed of a computed spine, whose truth is known; None for an image.
         mask: Vertebra mask on the same grid, or a folder of one mask a structure.
         scheme: Numbering of the mask.
         labeller: Model folder of `spinemed train labelling`.
@@ -61,7 +61,7 @@ class CaseInputs:
         if (self.image is None) == (self.phantom is None):
             raise ReadError(
                 "needs either a CT or a phantom's seed", field="--image",
-                cure="give --image CT.nii.gz, or --phantom 3 for a computed patient with known truth",
+                cure="give --image CT.nii.gz, or --phantom 3 for a computed spine with known truth",
             )  # fmt: skip
         ways = [self.mask is not None, self.labeller is not None, self.tool is not None]
         if sum(ways) > 1:

@@ -130,7 +130,7 @@ def plan_case(config: CaseConfig, inputs: CaseInputs, places: Places) -> list[St
 def _make_phantom(config: CaseConfig, inputs: CaseInputs, places: Places) -> Stage:
     sets = tuple(part for each in config.phantom for part in ("--set", each))
     return Stage(
-        "Phantom: a computed patient",
+        "Phantom: a computed spine",
         (
             *("phantom", "make", "--config", str(configs_dir() / "phantom_lumbar.yaml"), "--n", "1", "--what", "ct"),
             *("--seed", str(inputs.phantom), "--field", config.phantom_field),

@@ -27,17 +27,29 @@ from spinemed.workflows.case.places import Places
 __all__ = ["STEPS", "find_levels", "measure_levels", "write_findings"]
 
 _COARSE_MM = 1.5
+_FEWEST = 2
 _DEADLINE_S = 1800.0
 _GENANT = "Genant 1993"
 _SLIP = "Meyerding 1932"
 
 
 def find_levels(places: Places, config: CaseConfig) -> None:
-    """Which vertebrae are in view, which are cut, whether their names are decided, and what that forbids."""
+    """Which vertebrae are in view, which are cut, whether their names are decided, and what that forbids.
+
+    Raises:
+        ReadError: Too few whole vertebrae for anything that follows.
+    """
     mask = read_label_mask(places.mask)
     faces = labels_at_border(mask)
     touching = {vertebra_of_label(label) for label, side in faces.items() if side in "IS"}
     cut = [level for level in mask.levels if level in touching]
+    whole = [level for level in mask.levels if level not in touching and Level.T1 <= level <= Level.L6]
+    if len(whole) < _FEWEST:
+        raise ReadError(
+            f"holds {len(whole)} whole vertebrae between T1 and L6, and the chain needs {_FEWEST}: heights are read "
+            "against the neighbours",
+            file=places.mask, field="--mask", cure="give a CT that shows more of the thoracic or lumbar spine",
+        )  # fmt: skip
     decided = decided_levels(mask.levels, sacrum_in_view=mask.has_sacrum, ribs_visible=True)
     unsure = [level for level in mask.levels if level not in decided]
     spacing = [round(edge, 4) for edge in mask.volume.spacing_mm]
@@ -89,7 +101,7 @@ def take_labels(places: Places, config: CaseConfig) -> None:
 
 
 def take_phantom(places: Places, config: CaseConfig) -> None:
-    """Take over CT and exact mask of the computed patient, and what is true of it."""
+    """Take over CT and exact mask of the computed spine, and what is true of it."""
     from spinemed.workflows.case.inputs import prepare_mask, prepare_phantom
     from spinemed.workflows.case.truth import write_truth
 

@@ -1,4 +1,4 @@
-"""What is true of a computed patient, and how far the chain was off. A person's CT has no such file.
+"""What is true of a computed spine, and how far the chain was off. A person's CT has no such file.
 
 Convention: true losses are those drawn with the fracture, in percent of the healthy twin by thirds; true heights follow
 the definitions of `spinemed.measure`, computed from surfaces (:mod:`spinemed.phantom.agreement.truth`). Vertebrae that

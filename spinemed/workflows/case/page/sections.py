@@ -26,7 +26,8 @@ _LEVEL = re.compile(r"\b(?:C[1-7]|T(?:1[0-3]|[1-9])|L[1-6])\b")
 _SHORT = 600
 _ANSWERERS = {
     "nano_base": "nano_base is the bundled tiny base model: it shows the road, and its answers are worth nothing.",
-    "caller-by-rule": "caller-by-rule is no model: it reads the question's words and the tools' replies.",
+    "caller-by-rule": "caller-by-rule is no model: it reads the question's words and the tools' replies, and "
+    "guesses where no tool settles a question.",
 }
 """What to know of those who answer when nobody else was named."""
 
@@ -399,7 +400,7 @@ def _summary(found: dict[str, Any]) -> str:
     about, levels, grades = found["about"], found["levels"], found["grades"]
     parts = []
     if about is not None:
-        parts.append("A computed patient (phantom)" if about["phantom"] else "A CT of a person")
+        parts.append("A computed spine (phantom)" if about["phantom"] else "A CT of a person")
     if levels is not None:
         names = levels["levels"]
         parts.append(f"{len(names)} vertebrae named" + (f" ({names[0]} to {names[-1]})" if names else ""))
