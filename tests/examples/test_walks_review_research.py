@@ -57,6 +57,7 @@ def test_research_prints_three_results_with_units(root: Path, tmp_path: Path) ->
     assert f"{motion['mpjpe_mm']:.2f} mm" in done.stdout
 
 
+@pytest.mark.acceptance
 def test_clinicians_decide_and_the_release_obeys(root: Path, tmp_path: Path) -> None:
     if shutil.which("chromium") is None:
         pytest.skip("Chromium is not installed: no program `chromium`")

@@ -27,6 +27,7 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.acceptance
 def test_the_large_job_is_planned_and_its_small_twin_survives_a_kill(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "walk"
     said = _walk(root, "train_on_a_cluster.py", out, "--spines", "8", "--price", "2")
@@ -62,6 +63,7 @@ def test_the_large_job_is_planned_and_its_small_twin_survives_a_kill(root: Path,
     assert "phantom" in card
 
 
+@pytest.mark.acceptance
 def test_a_served_model_is_asked_compared_declared_and_published(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "walk"
     said = _walk(root, "bring_a_model_to_the_leaderboard.py", out, "--questions", "20")

@@ -1,4 +1,7 @@
-"""`spinemed case report`: one patient through the whole chain, scored only where truth is known."""
+"""`spinemed case report`: one patient through the whole chain, scored only where truth is known.
+
+The whole chain runs in the acceptance tier; its steps, its page and its refusals here.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Places, str]:
     return Places(folder), done.stdout
 
 
+@pytest.mark.acceptance
 def test_losses_grades_and_heights_stand_beside_the_truth(computed: tuple[Places, str]) -> None:
     places, said = computed
     score = told(places.score)
@@ -69,6 +73,7 @@ def test_losses_grades_and_heights_stand_beside_the_truth(computed: tuple[Places
     assert "no reference" not in said
 
 
+@pytest.mark.acceptance
 def test_findings_say_where_they_stem_from_and_become_a_report(computed: tuple[Places, str]) -> None:
     places, _ = computed
     stems = told(places.findings / "stems.json")
@@ -83,6 +88,7 @@ def test_findings_say_where_they_stem_from_and_become_a_report(computed: tuple[P
     assert "L1" in reports.iloc[0].messages[-1]["content"]
 
 
+@pytest.mark.acceptance
 def test_a_model_is_asked_and_tools_are_called(computed: tuple[Places, str]) -> None:
     places, _ = computed
     asked = {each.id: each for each in read_jsonl(places.named / "samples.jsonl", Sample)}
@@ -97,6 +103,7 @@ def test_a_model_is_asked_and_tools_are_called(computed: tuple[Places, str]) -> 
     assert (places.scores / "summary.json").is_file()
 
 
+@pytest.mark.acceptance
 def test_the_page_is_there_and_the_same_command_changes_nothing(computed: tuple[Places, str]) -> None:
     places, _ = computed
     before = places.page.read_bytes()
