@@ -1,8 +1,9 @@
 """The picture of what tools add, from runs of `spinemed bench tools`. Look at it before committing.
 
-    python benchmarks/pictures_tools.py runs/acceptance/bench_tools/outputs/gain-rules.json
+    python -P benchmarks/pictures_tools.py runs/acceptance/bench_tools/outputs/gain-rules.json
 
-Writes `benchmarks/pictures/tools.png`; several files stand side by side.
+Writes `benchmarks/pictures/tools.png`; several files stand side by side. Without -P, `bench.py` of this folder would be
+found instead of the package.
 """
 
 from __future__ import annotations
