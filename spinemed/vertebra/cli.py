@@ -170,7 +170,7 @@ def rhlv(
 ) -> None:
     """Relative height loss of vertebrae: of one pair of masks, or of all pairs of crops in two folders."""
     from spinemed.errors import EXIT_CODE, ConfigError, SpineMedError
-    from spinemed.vertebra.verbs import find_pairs, label_of_file, measure_pair
+    from spinemed.vertebra.verbs import label_of_file, measure_pair, measure_pairs
 
     _one_of(mode, "--mode", ("robust", "paper"))
     wanted: Mode = "paper" if mode == "paper" else "robust"
@@ -185,13 +185,13 @@ def rhlv(
         _print_loss(measure_pair(mask, synthetic, number, mode=wanted, picture=picture), as_json)
         return
     failed = done = 0
-    for own, twin, number in find_pairs(mask, synthetic, label):
-        try:
-            _print_loss(measure_pair(own, twin, number, mode=wanted), as_json)
-            done += 1
-        except SpineMedError as error:
-            typer.echo(f"spinemed: {error}", err=True)
+    for found in measure_pairs(mask, synthetic, label, mode=wanted):
+        if isinstance(found, SpineMedError):
+            typer.echo(f"spinemed: {found}", err=True)
             failed += 1
+        else:
+            _print_loss(found, as_json)
+            done += 1
     if failed:
         raise typer.Exit(FAILED if done else EXIT_CODE)
 

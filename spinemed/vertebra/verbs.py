@@ -12,7 +12,7 @@ patient's mask is never rewritten.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinemed.anatomy import LABEL_MAPS, Level
-from spinemed.errors import ReadError, VolumeError
+from spinemed.errors import ReadError, SpineMedError, VolumeError
 from spinemed.labelling.masks import LabelMask, vertebra_of_label
 from spinemed.measure import body_field, fit_body, separate_body
 from spinemed.records import content_hash
@@ -46,7 +46,7 @@ from spinemed.vertebra.synthesis import Synthesis, Synthesiser, synthesis_loss, 
 from spinemed.vertebra.synthesis.neighbours import CUT
 from spinemed.volume import Volume, read_mask, reorient_volume, require_same_grid, write_nifti
 
-__all__ = ["find_pairs", "label_of_file", "measure_pair", "read_model", "straighten_scan", "synthesise_scan"]
+__all__ = ["label_of_file", "measure_pair", "measure_pairs", "read_model", "straighten_scan", "synthesise_scan"]
 
 _LABEL = re.compile(r"_(\d{1,3})_(label|vb|body)$")
 _VERSE = LABEL_MAPS["verse"]
@@ -331,6 +331,21 @@ def measure_pair(
         case=scan_stem(mask), level=level, label=label, mode=mode, robust=robust, inputs=facts,
         flags=tuple(flags),
     )  # fmt: skip
+
+
+def measure_pairs(
+    masks: Path, synthetic: Path, label: int | None = None, *, mode: Mode = "robust"
+) -> Iterator[LossFile | SpineMedError]:
+    """Every pair of crops in two folders, in order; the fault instead of a loss where a pair cannot be measured.
+
+    Raises:
+        ReadError: No pair.
+    """
+    for own, twin, number in find_pairs(masks, synthetic, label):
+        try:
+            yield measure_pair(own, twin, number, mode=mode)
+        except SpineMedError as error:
+            yield error
 
 
 def _chosen(volume: Volume, label: int) -> NDArray[np.bool_]:

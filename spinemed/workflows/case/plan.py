@@ -8,6 +8,8 @@ Trap: no stage names a file of the user's; what he gave was copied before, under
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from spinemed.resources import configs_dir
 from spinemed.workflows.case.config import CaseConfig
 from spinemed.workflows.case.inputs import CaseInputs
@@ -27,20 +29,18 @@ def plan_case(config: CaseConfig, inputs: CaseInputs, places: Places) -> list[St
     """
     phantom = inputs.phantom is not None
 
-    def step(title: str, name: str, made: object) -> Stage:
-        return Stage(title, ("case", "step", name, "--out", str(places.root)), places.root / str(made))
+    def step(title: str, name: str, made: Path) -> Stage:
+        return Stage(title, ("case", "step", name, "--out", str(places.root)), made)
 
     stages = []
     if phantom:
-        stages += [_make_phantom(config, inputs, places)]
+        stages += [
+            _make_phantom(config, inputs, places),
+            step("Phantom: CT, mask and truth", "phantom", places.truth),
+        ]
     labelled = _label(inputs, places)
-    if labelled is not None and not phantom:
+    if labelled is not None:
         stages += [labelled, step("Levels: take over what was labelled", "labels", places.mask)]
-    if phantom:
-        # The labeller reads the copy of the CT, which the step makes.
-        stages += [step("Phantom: CT, mask and truth", "phantom", places.truth)]
-        if labelled is not None:
-            stages += [labelled, step("Levels: take over what was labelled", "labels", places.mask)]
     mask = ("--mask", str(places.mask), "--image", str(places.ct))
     twin = "neighbours" if inputs.completer is None else str(inputs.completer.resolve())
     stages += [

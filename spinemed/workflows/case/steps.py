@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spinemed.anatomy import Disc, Level
-from spinemed.errors import ReadError, RunError
+from spinemed.errors import ReadError, RunError, SpineMedError
 from spinemed.labelling import labels_at_border, read_label_mask
 from spinemed.labelling.facts import decided_levels
 from spinemed.labelling.masks import vertebra_of_label
@@ -212,21 +212,22 @@ def _sized(fracture: dict[str, Any]) -> dict[str, Any]:
 
 def write_losses(places: Places, config: CaseConfig) -> None:
     """Height loss of every straightened body against its twin, a line of JSON each."""
-    import contextlib
-    import io
+    import sys
 
-    from spinemed.vertebra.cli import app
+    from spinemed.vertebra.verbs import measure_pairs
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        app(["rhlv", "--mask", str(places.straight), "--synthetic", str(places.twins), "--json"])
-    lines = [line for line in said.getvalue().splitlines() if line.startswith("{")]
-    if not lines:
+    measured = []
+    for found in measure_pairs(places.straight, places.twins):
+        if isinstance(found, SpineMedError):
+            sys.stderr.write(f"spinemed: {found}\n")  # the other vertebrae go on; this one has no line
+        else:
+            measured.append(found.model_dump(mode="json"))
+    if not measured:
         raise RunError(
             "no body has a twin to be compared with", file=places.twins, cure="look at twins/case_synthesis.json"
         )
     places.losses.parent.mkdir(parents=True, exist_ok=True)
-    places.losses.write_text("".join(json.dumps(parse_json(line), sort_keys=True) + "\n" for line in lines))
+    places.losses.write_text("".join(json.dumps(each, sort_keys=True) + "\n" for each in measured))
 
 
 def score_chain(places: Places, config: CaseConfig) -> None:
